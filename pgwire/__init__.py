@@ -1,3 +1,106 @@
-"""PostgreSQL for Python without C."""
+"""PostgreSQL for Python without C.
+
+    import pgwire
+
+    with pgwire.Pool("postgresql://app@db/app") as pool:
+        pool.query("select * from users where id = $1", [1]).one().name
+
+Names are imported when they are first used, so that a program pays for what it needs only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pgwire.blocking.connect import connect as connect
+    from pgwire.blocking.connection import Connection as Connection
+    from pgwire.blocking.statement import Statement as Statement
+    from pgwire.blocking.transaction import Transaction as Transaction
+    from pgwire.conninfo import (
+        conninfo_to_dict as conninfo_to_dict,
+        make_conninfo as make_conninfo,
+    )
+    from pgwire.errors import (
+        AuthenticationError as AuthenticationError,
+        ConnectionFailed as ConnectionFailed,
+        ConnectionLost as ConnectionLost,
+        DatabaseError as DatabaseError,
+        DataError as DataError,
+        Error as Error,
+        IntegrityError as IntegrityError,
+        InterfaceError as InterfaceError,
+        InternalError as InternalError,
+        NoRows as NoRows,
+        NotSupportedError as NotSupportedError,
+        OperationalError as OperationalError,
+        PoolClosed as PoolClosed,
+        PoolDeadlock as PoolDeadlock,
+        PoolError as PoolError,
+        PoolFull as PoolFull,
+        PoolTimeout as PoolTimeout,
+        PostgresError as PostgresError,
+        ProgrammingError as ProgrammingError,
+        ProtocolError as ProtocolError,
+        QueryTimeout as QueryTimeout,
+        TLSError as TLSError,
+        TooManyRows as TooManyRows,
+        Warning as Warning,
+    )
+    from pgwire.pgtypes import Interval as Interval, Json as Json
+    from pgwire.pool.blocking import Pool as Pool
+    from pgwire.pool.config import PoolStats as PoolStats
+    from pgwire.protocol.messages import (
+        Column as Column,
+        Notification as Notification,
+        TransactionStatus as TransactionStatus,
+    )
+    from pgwire.protocol.quoting import (
+        quote_identifier as quote_identifier,
+        quote_literal as quote_literal,
+    )
+    from pgwire.protocol.rows import Result as Result, Row as Row
+
+_MODULES = {
+    "pgwire.blocking.connect": ("connect",),
+    "pgwire.blocking.connection": ("Connection",),
+    "pgwire.blocking.statement": ("Statement",),
+    "pgwire.blocking.transaction": ("Transaction",),
+    "pgwire.conninfo": ("conninfo_to_dict", "make_conninfo"),
+    "pgwire.errors": (
+        "AuthenticationError", "ConnectionFailed", "ConnectionLost", "DataError",
+        "DatabaseError", "Error", "IntegrityError", "InterfaceError", "InternalError",
+        "NoRows", "NotSupportedError", "OperationalError", "PoolClosed", "PoolDeadlock",
+        "PoolError", "PoolFull", "PoolTimeout", "PostgresError", "ProgrammingError",
+        "ProtocolError", "QueryTimeout", "TLSError", "TooManyRows", "Warning",
+    ),
+    "pgwire.pgtypes": ("Interval", "Json"),
+    "pgwire.pool.blocking": ("Pool",),
+    "pgwire.pool.config": ("PoolStats",),
+    "pgwire.protocol.messages": ("Column", "Notification", "TransactionStatus"),
+    "pgwire.protocol.quoting": ("quote_identifier", "quote_literal"),
+    "pgwire.protocol.rows": ("Result", "Row"),
+}  # fmt: skip
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, SQLSTATE classes included."""
+    from importlib import import_module
+
+    home = _HOMES.get(name)
+    if home is None:
+        sqlstate = import_module("pgwire.sqlstate")
+        if name[:1].isupper() and isinstance(getattr(sqlstate, name, None), type):
+            return getattr(sqlstate, name)
+        raise AttributeError(f"module 'pgwire' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -22,15 +22,20 @@
        └─ PostgresError            whatever the server reports; one class per SQLSTATE
                                    (pgwire.sqlstate), each below one of PEP 249's as well
 
-This module imports nothing of pgwire, so that every layer may raise from it.
+The classes per SQLSTATE can be asked for here too (`pgwire.errors.UniqueViolation`); they are
+read in when the first of them is. Otherwise this module imports nothing of pgwire, so that every
+layer may raise from it.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from pgwire.sqlstate import *  # noqa: F403
 
 
 class Warning(Exception):
@@ -215,3 +220,13 @@ def _caret(query: str, position: int) -> list[str]:
     blanks = "".join("\t" if c == "\t" else " " for c in line[:column])
     shown = "".join(c if c.isprintable() or c == "\t" else " " for c in line)
     return [prefix + shown, " " * len(prefix) + blanks + "^"]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> type[PostgresError]:
+        """Finds the classes per SQLSTATE, which cost more to make than most programs need."""
+        found = getattr(importlib.import_module("pgwire.sqlstate"), name, None)
+        if isinstance(found, type) and issubclass(found, PostgresError):
+            return found
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

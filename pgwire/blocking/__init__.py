@@ -1,0 +1,1 @@
+"""The blocking shell: sockets, deadlines and the public `Connection`. It decides nothing."""

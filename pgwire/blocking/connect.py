@@ -1,0 +1,28 @@
+"""`pgwire.connect()`: one blocking connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgwire.blocking.connection import Connection
+from pgwire.blocking.opening import Opener, settings
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from pgwire.parameters import ConnectionParameters
+
+
+def connect(conninfo: str = "", **parameters: Unpack[ConnectionParameters]) -> Connection:
+    """Connect to a server.
+
+    `conninfo` is a URI (`postgresql://user@host/db`) or a keyword/value string
+    (`host=… dbname=…`), as libpq takes them. Keyword arguments have libpq's names too and win
+    over `conninfo`, which wins over `PG*` environment variables. `connect_timeout` is in
+    seconds, for each address. Manual: "Connection Strings" and "Parameter Key Words".
+
+    Raises `ProgrammingError` for settings that make no sense, `NotSupportedError` for those
+    that this version cannot carry out, and `ConnectionFailed` (`AuthenticationError`,
+    `TLSError`) with every attempt in `.attempts`.
+    """
+    return Connection(Opener(settings(conninfo, parameters)).open())

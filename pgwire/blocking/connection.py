@@ -1,0 +1,238 @@
+"""Connection: what users of the blocking shell hold in their hands.
+
+A `Connection` is a handle on a `Driver`, which owns the session and the socket. That makes
+a lease of the pool cheap (another handle on the same driver) and dead after its release
+(its driver is taken away).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+
+from pgwire.blocking.statement import Statement
+from pgwire.blocking.transaction import Transaction
+from pgwire.errors import InterfaceError, PostgresError, ProgrammingError
+from pgwire.protocol.messages import Notification
+from pgwire.protocol.query import Prepare, Query
+from pgwire.protocol.simple import Ping, SimpleQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from pgwire.blocking.driver import Driver
+    from pgwire.protocol.messages import TransactionStatus
+    from pgwire.protocol.operation import Operation
+    from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.session import Event
+    from pgwire.protocol.statement import Statement as ServerStatement
+    from pgwire.protocol.transaction import IsolationLevel, TransactionBlock
+    from pgwire.tls import TLSLayer
+
+    EventName = Literal["notice", "notification", "parameter"]
+
+T = TypeVar("T")
+
+_EVENTS = ("notice", "notification", "parameter")
+
+
+class Connection:
+    """One session with a server. Made by `pgwire.connect()`, or leased from a pool.
+
+    Threads may share it: their calls take turns. A call from one of its own callbacks
+    raises `InterfaceError`. After `close()` every call raises `InterfaceError`; once the
+    connection was lost, `ConnectionLost`.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._blocks: list[TransactionBlock] = []
+        self._callbacks: dict[str, list[Callable[[Any], object]]] = {}
+        self._default_timeout: float | None = None
+
+    def __repr__(self) -> str:
+        driver = self._driver
+        state = "closed" if self.closed else driver.session.transaction_status.name
+        return f"<{type(self).__name__} pid={self.backend_pid} {state}>"
+
+    # ---------------------------------------------------------------- statements
+
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: None = None,
+    ) -> Result[Row]: ...
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: Callable[..., T],
+    ) -> Result[T]: ...
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> Result[Any]:
+        """Run one statement with `$1` parameters; prepared and cached by itself.
+
+        `params` is a sequence in the order of `$1`, `$2`, …. `timeout` is in seconds and
+        covers waiting for other threads as well. `row` gives the rows another shape: a
+        class is called with the columns as keyword arguments, `dict` and `tuple` give
+        those, any other callable gets each `Row`.
+
+        Raises `ProgrammingError` (wrong number of parameters, NUL in the SQL) and
+        `DataError` (a value that does not fit) before anything is sent, `PostgresError`
+        for what the server reports, `QueryTimeout` when time runs out (the connection stays
+        usable if the server answers the cancel request within a second), and
+        `ConnectionLost`. Manual: "Extended Query" in "Frontend/Backend Protocol".
+        """
+        result: Result[Any] = self._run(Query(sql, params), timeout)
+        return result if row is None else result.mapped(row)
+
+    def script(self, sql: str, *, timeout: float | None = None) -> list[Result[Row]]:
+        """Run several statements, without parameters; a result for each.
+
+        They are one transaction unless they begin and end their own. The first error ends
+        the script: it is raised, with the results before it as `error.results`. COPY is
+        `NotSupportedError`. Manual: "Simple Query".
+        """
+        operation = SimpleQuery(sql)
+        try:
+            results: list[Result[Row]] = self._run(operation, timeout)
+        except PostgresError as error:
+            error.query = sql
+            error.__dict__["results"] = operation.result
+            raise
+        return results
+
+    def prepare(self, sql: str, *, timeout: float | None = None) -> Statement:
+        """Prepare a statement to be run many times; it keeps its place outside the cache."""
+        return Statement(self, self._run(Prepare(sql), timeout))
+
+    def transaction(
+        self,
+        *,
+        isolation: IsolationLevel | None = None,
+        read_only: bool | None = None,
+        deferrable: bool | None = None,
+    ) -> Transaction:
+        """A `with` block that commits at its end, and rolls back on an exception.
+
+        Blocks nest as savepoints; the modes belong to the outermost one. A COMMIT that the
+        server answers with ROLLBACK raises. Manual: "BEGIN", "SAVEPOINT".
+        """
+        return Transaction(self, isolation, read_only, deferrable)
+
+    def ping(self, timeout: float | None = None) -> None:
+        """One empty round trip: returns if the server answers, raises if it does not."""
+        self._run(Ping(), timeout)
+
+    def cancel(self) -> None:
+        """Ask the server to cancel what runs now; may be called from any thread.
+
+        The query that is hit raises `QueryCanceled`; if nothing runs, nothing happens.
+        Manual: "Canceling Requests in Progress".
+        """
+        self._driver.check_usable()
+        self._driver.cancel()
+
+    def _close_statement(self, statement: ServerStatement) -> None:
+        self._driver.session.statements.closing.append(statement.name)
+
+    def _run(self, operation: Operation, timeout: float | None) -> Any:
+        return self._driver.run(operation, self._default_timeout if timeout is None else timeout)
+
+    # ---------------------------------------------------------------- events
+
+    def on(self, event: EventName, callback: Callable[[Any], object]) -> None:
+        """Call `callback` for every "notice", "notification" or "parameter" from now on.
+
+        It gets the notice (a `PostgresError`, not raised), the `Notification`, or the changed
+        parameter (`.name`, `.value`), in the thread that happens to read it, after the
+        operation under way. What it raises comes out of that thread's call.
+        """
+        if event not in _EVENTS:
+            raise ProgrammingError(f"no event {event!r}; there are: {', '.join(_EVENTS)}")
+        self._callbacks.setdefault(event, []).append(callback)
+        self._driver.listener = self._deliver
+
+    def off(self, event: EventName, callback: Callable[[Any], object]) -> None:
+        """Undo `on`; nothing happens if the callback is not there."""
+        callbacks = self._callbacks.get(event, [])
+        if callback in callbacks:
+            callbacks.remove(callback)
+
+    def _deliver(self, event: Event) -> None:
+        if isinstance(event, PostgresError):
+            name = "notice"
+        elif isinstance(event, Notification):
+            name = "notification"
+        else:
+            name = "parameter"
+        for callback in tuple(self._callbacks.get(name, ())):
+            callback(event)
+
+    # ---------------------------------------------------------------- state
+
+    @property
+    def transaction_status(self) -> TransactionStatus:
+        """Where the session stands, as its last answer said."""
+        return self._driver.session.transaction_status
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The settings that the server reports, as they are now (`TimeZone`, …)."""
+        return dict(self._driver.session.parameters)
+
+    @property
+    def server_version(self) -> int:
+        """The server's version as a number: 180006 for 18.6. 0 if the server did not say."""
+        text = self._driver.session.parameters.get("server_version", "")
+        numbers = [int(part) for part in text.split(" ")[0].split(".") if part.isdecimal()]
+        if not numbers:
+            return 0
+        return numbers[0] * 10_000 + (numbers[1] if len(numbers) > 1 else 0)
+
+    @property
+    def backend_pid(self) -> int:
+        """The process id of the server's end; 0 where a pooler in between does not tell."""
+        key = self._driver.session.backend_key
+        return 0 if key is None else key.pid
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed or lost, as far as is known."""
+        return self._driver.closed or self._driver.session.failure is not None
+
+    @property
+    def tls(self) -> TLSLayer | None:
+        """`.version` and `.cipher` of the encryption in use, None without."""
+        return self._driver.channel.tls
+
+    def close(self) -> None:
+        """Say good-bye, wait for the server's end (at most 2 s), close. Idempotent."""
+        self._driver.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        raise InterfaceError("a connection cannot be pickled or copied")

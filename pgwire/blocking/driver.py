@@ -1,0 +1,331 @@
+"""Driver: one session and its channel, run by whichever thread has the turn.
+
+The loop is five lines: write what the session has to say, wait, feed it what has come, until
+the operation is done. The rest of this file is for when that loop is left early:
+
+- Time is up, or Ctrl-C while waiting: the operation is abandoned, the server is asked to
+  cancel, and gets `PATIENCE` to answer; then an empty round trip, so that a cancel request
+  that arrives late hits nobody. If that does not come off the connection is closed.
+- An exception between reading bytes and having fed them, or in the middle of writing:
+  nobody knows what is lost, so the connection is closed (`_unsafe`).
+
+Threads take turns; the same thread coming back (from a callback, say) is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from pgwire.blocking.net import Deadline, left
+from pgwire.errors import ConnectionLost, Error, InterfaceError, OperationalError, QueryTimeout
+from pgwire.protocol import frontend
+from pgwire.protocol.cleaning import cleaning
+from pgwire.protocol.messages import TransactionStatus
+from pgwire.protocol.simple import Ping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgwire.blocking.net import Channel
+    from pgwire.protocol.operation import Operation
+    from pgwire.protocol.session import Event, Session
+
+# How long the server may take to answer a cancel request before the connection is given up.
+PATIENCE = 1.0
+# How long `cancel()` may take to deliver its request.
+CANCEL_PATIENCE = 10.0
+# How long it may take to close its end after Terminate.
+CLOSE_PATIENCE = 2.0
+# More than this is written while reading, as it may not fit the socket's buffer.
+_PUMP_ABOVE = 32_768
+
+_get_ident = threading.get_ident
+_main_thread = threading.main_thread().ident
+
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks, _main_thread
+    _forks += 1
+    _main_thread = _get_ident()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
+class Driver:
+    """See the module. `cancel_request` opens a second connection and asks for a cancel."""
+
+    def __init__(
+        self,
+        session: Session,
+        channel: Channel,
+        cancel_request: Callable[[Driver, float], None],
+    ) -> None:
+        self.session = session
+        self.channel = channel
+        self.closed = False
+        # Whoever had it knows that it is of no more use (so nobody else need be told).
+        self.given_up = False
+        self.listener: Callable[[Event], None] | None = None
+        self._cancel_request = cancel_request
+        self._turn = threading.Lock()
+        self._owner: int | None = None
+        self._unsafe = False
+        self._forks = _forks
+
+    # ---------------------------------------------------------------- running operations
+
+    def start(self, startup: Operation, deadline: float | None) -> None:
+        """Open the session; raises the start-up's error, `Deadline` or OSError."""
+        self.session.submit(startup)
+        self._drive(startup, deadline)
+        if startup.error is not None:
+            raise startup.error
+
+    def run(self, operation: Operation, timeout: float | None = None) -> Any:
+        """Run one operation to its end; its result, or its error raised."""
+        deadline = None if timeout is None else monotonic() + timeout
+        if not self._turn.acquire(False):
+            self._wait_for_turn(deadline)
+        try:
+            self._owner = _get_ident()
+            self._submit(operation, deadline)
+        finally:
+            self._owner = None
+            self._turn.release()
+        if operation.error is not None:
+            raise operation.error
+        return operation.result
+
+    def _wait_for_turn(self, deadline: float | None) -> None:
+        if self._owner == _get_ident():
+            raise InterfaceError(
+                "this connection is in the middle of an operation of the same thread; "
+                "callbacks cannot use the connection that called them"
+            )
+        try:
+            seconds = left(deadline)
+        except Deadline:
+            seconds = 0
+        if not self._turn.acquire(timeout=-1 if seconds is None else seconds):
+            raise QueryTimeout("another thread kept the connection busy until time was up")
+
+    def _submit(self, operation: Operation, deadline: float | None) -> None:
+        session = self.session
+        if session.failure is not None or self._forks != _forks:
+            self.check_usable()
+        session.submit(operation)
+        try:
+            self._drive(operation, deadline)
+        except Deadline:
+            self._recover(operation)
+            raise QueryTimeout(
+                "the query's timeout ran out; "
+                + ("the connection was closed" if self.closed else "it was canceled")
+            ) from None
+        except OSError as error:
+            session.fail(_lost(error))
+        except BaseException:
+            self._recover(operation)
+            raise
+        if session.failure is not None:
+            self.abort()
+        if session.events:
+            self._deliver_events()
+
+    def _drive(self, operation: Operation, deadline: float | None) -> None:
+        """Write and read until the operation is done."""
+        session, channel = self.session, self.channel
+        # Only the main thread can be interrupted (Ctrl-C). It waits apart from reading,
+        # so that nothing that was read can be lost.
+        waits_first = deadline is not None or _get_ident() == _main_thread
+        if data := session.data_to_send():
+            self._write(data, deadline)
+        while not operation.done:
+            if waits_first:
+                channel.wait_readable(deadline)
+            self._unsafe = True
+            if data := channel.receive():
+                session.receive_data(data)
+            else:
+                session.receive_eof()
+            self._unsafe = False
+            if data := session.data_to_send():
+                self._write(data, deadline)
+
+    def _write(self, data: bytes, deadline: float | None) -> None:
+        self._unsafe = True
+        if len(data) <= _PUMP_ABOVE:
+            self.channel.send(data)
+        else:
+            try:
+                self.channel.pump(data, self._feed, deadline)
+            except Deadline:
+                # Half of it is sent: what remains must follow, or the end.
+                self.abort()
+                raise
+        self._unsafe = False
+
+    def _feed(self, data: bytes) -> bytes:
+        if data:
+            self.session.receive_data(data)
+        else:
+            self.session.receive_eof()
+        return self.session.data_to_send()
+
+    def _recover(self, operation: Operation) -> None:
+        """The loop was left early: bring the conversation to its end, or close."""
+        operation.abandon()
+        if self._unsafe or self.closed:
+            self.abort()
+            return
+        deadline = monotonic() + PATIENCE
+        try:
+            self._cancel_request(self, deadline)
+            self._drive(operation, deadline)
+            ping = Ping()
+            self.session.submit(ping)
+            self._drive(ping, deadline)
+        except (Deadline, OSError, Error):
+            self.abort()
+        except BaseException:
+            self.abort()
+            raise
+        else:
+            if self.session.failure is not None:
+                self.abort()
+
+    def cancel(self) -> None:
+        """Ask the server to cancel what runs now; any thread may call."""
+        try:
+            self._cancel_request(self, monotonic() + CANCEL_PATIENCE)
+        except Deadline:
+            raise OperationalError(
+                f"the cancel request could not be delivered within {CANCEL_PATIENCE:g} s"
+            ) from None
+        except OSError as error:
+            raise OperationalError(f"the cancel request could not be delivered: {error}") from error
+
+    # ---------------------------------------------------------------- between operations
+
+    def check_usable(self) -> None:
+        """Raise what a caller should know before anything is sent."""
+        if self._forks != _forks:
+            raise InterfaceError(
+                "this connection was opened before a fork, and belongs to the parent process"
+            )
+        if self.closed and not isinstance(self.session.failure, ConnectionLost):
+            raise InterfaceError("the connection is closed") from self.session.failure
+        if self.session.failure is not None:
+            raise ConnectionLost(
+                f"the connection was lost before: {self.session.failure}"
+            ) from self.session.failure
+
+    def _deliver_events(self) -> None:
+        events, listener = self.session.events, self.listener
+        while events:
+            event = events.popleft()
+            if listener is not None:
+                listener(event)
+
+    def catch_up(self) -> bool:
+        """Read what came while nobody waited; whether the connection is still good.
+
+        Never waits. A socket that can be read is not dead: there may be a notice, or the
+        replies to a cleaning.
+        """
+        session, channel = self.session, self.channel
+        if session.failure is None and not channel.is_readable():
+            return True
+        try:
+            while session.failure is None:
+                data = channel.receive_nowait()
+                if data is None:
+                    return True
+                self._feed(data)
+        except (OSError, Error) as error:
+            session.fail(_lost(error))
+        return False
+
+    def clean(self, reset: bool | None = None) -> bool:
+        """Write what makes the session fit for its next user, without waiting.
+
+        `reset` is None for a full reset where a statement may have changed the session,
+        True for always, False for never. Returns False where the connection is of no more
+        use: it is lost, something is under way, or the socket takes nothing.
+        """
+        session = self.session
+        if session.failure is not None or not session.in_step:
+            return False
+        if reset is None:
+            reset = session.changed
+        if not reset and session.transaction_status is TransactionStatus.IDLE:
+            return True
+        if not self._turn.acquire(False):
+            return False
+        try:
+            session.submit(cleaning(session, reset=reset))
+            return self.channel.send_nowait(session.data_to_send())
+        except OSError:
+            return False
+        finally:
+            self._turn.release()
+
+    # ---------------------------------------------------------------- the end
+
+    def close(self) -> None:
+        """Terminate, read to the server's end (at most 2 s), close. Idempotent."""
+        if self.closed:
+            return
+        if self._forks != _forks:
+            self.abort()  # the session is the parent's: not a word to the server
+            return
+        if not self._turn.acquire(False):
+            if self._owner == _get_ident():
+                raise InterfaceError("a callback cannot close the connection that called it")
+            self._turn.acquire()
+        try:
+            if self.session.failure is None and not self.closed:
+                self._say_goodbye()
+            self.abort()
+        finally:
+            self._turn.release()
+
+    def _say_goodbye(self) -> None:
+        deadline = monotonic() + CLOSE_PATIENCE
+        try:
+            self.channel.send(frontend.TERMINATE)
+            while True:
+                self.channel.wait_readable(deadline)
+                if not self.channel.receive():
+                    break
+        except (Deadline, OSError, Error):
+            return  # gone already, or too slow: the socket is closed all the same
+
+    def interrupt(self) -> None:
+        """End what another thread is doing here: on the server, then by cutting the line."""
+        if self._turn.locked():
+            with suppress(Deadline, OSError, Error):
+                self._cancel_request(self, monotonic() + PATIENCE)
+            self.channel.shut_down()
+
+    def abort(self) -> None:
+        """Close the socket now, without a word."""
+        self.closed = True
+        self.session.fail(InterfaceError("the connection is closed"))
+        self.channel.close()
+
+
+def _lost(error: Exception) -> Error:
+    if isinstance(error, Error):
+        return error
+    lost = ConnectionLost(f"the connection was lost: {error}")
+    lost.__cause__ = error
+    return lost

@@ -1,0 +1,314 @@
+"""Bytes over sockets: addresses, opening, and the two kinds of channel.
+
+A channel sends and receives plain bytes; whether TLS is between is its own affair. Sockets
+block and never have a Python timeout (that would poll before every call): who has a deadline
+waits with `wait_readable` first.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from pgwire.errors import ConnectionFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgwire.config import Config, HostSpec
+    from pgwire.tls import TLSLayer
+
+RECEIVE = 65_536  # more than 128 KiB costs a fresh mapping per call
+_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
+
+# Where servers put their sockets: Debian's place, then upstream's.
+_SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
+_LOOPBACK = ("127.", "::1", "::ffff:127.")
+
+
+class Address(NamedTuple):
+    """One place to connect to; `host` is the name that was asked for."""
+
+    family: int
+    sockaddr: tuple[str, int] | tuple[str, int, int, int] | str
+    host: str | None
+
+    @property
+    def is_unix(self) -> bool:
+        return isinstance(self.sockaddr, str)
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.is_unix or str(self.sockaddr[0]).startswith(_LOOPBACK)
+
+    def __str__(self) -> str:
+        if isinstance(self.sockaddr, str):
+            return self.sockaddr.replace("\0", "@")
+        ip, port = self.sockaddr[:2]
+        shown = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+        return shown if self.host in (None, ip) else f"{self.host} ({shown})"
+
+
+class Deadline(Exception):
+    """Time is up; whoever set the deadline knows what that means."""
+
+
+def left(deadline: float | None) -> float | None:
+    """Seconds until the deadline; `Deadline` when there are none."""
+    if deadline is None:
+        return None
+    seconds = deadline - monotonic()
+    if seconds <= 0:
+        raise Deadline
+    return seconds
+
+
+def look_up(spec: HostSpec) -> list[Address]:
+    """The addresses behind one host of the settings, in the order to try them."""
+    host = spec.host
+    if spec.hostaddr is None and (host is None or host.startswith(("/", "@"))):
+        return _unix_addresses(host, spec.port)
+    try:
+        found = socket.getaddrinfo(
+            spec.hostaddr or host,
+            spec.port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_NUMERICHOST if spec.hostaddr else 0,
+        )
+    except (OSError, UnicodeError) as error:
+        raise ConnectionFailed(
+            f"the host name {spec.hostaddr or host!r} could not be resolved: {error}"
+        ) from error
+    return [Address(family, sockaddr, host) for family, _, _, _, sockaddr in found]  # type: ignore[arg-type]
+
+
+def _unix_addresses(host: str | None, port: int) -> list[Address]:
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConnectionFailed("there are no Unix sockets on this platform: set host=localhost")
+    if host is None:
+        directories = [d for d in _SOCKET_DIRECTORIES if Path(d, f".s.PGSQL.{port}").exists()]
+        directories = directories or [_SOCKET_DIRECTORIES[0]]
+    else:
+        directories = ["\0" + host[1:] if host.startswith("@") else host]
+    return [Address(socket.AF_UNIX, f"{d}/.s.PGSQL.{port}", None) for d in directories]
+
+
+def open_socket(address: Address, config: Config, deadline: float | None) -> socket.socket:
+    """A connected socket, or ConnectionFailed; `Deadline` when time is up."""
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(left(deadline))
+        sock.connect(address.sockaddr)
+        sock.settimeout(None)
+        if not address.is_unix:
+            _tune(sock, config)
+    except TimeoutError:
+        sock.close()
+        left(deadline)
+        raise ConnectionFailed(f"{address}: the network timed out") from None
+    except OSError as error:
+        sock.close()
+        hint = "; is the server running there?" if isinstance(error, ConnectionRefusedError) else ""
+        raise ConnectionFailed(f"{address}: {error.strerror or error}{hint}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _tune(sock: socket.socket, config: Config) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if config.keepalives:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            ("TCP_KEEPIDLE", config.keepalives_idle),
+            ("TCP_KEEPINTVL", config.keepalives_interval),
+            ("TCP_KEEPCNT", config.keepalives_count),
+        ):
+            if value and hasattr(socket, option):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    if config.tcp_user_timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, config.tcp_user_timeout)
+
+
+class _Poller(Protocol):
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]: ...
+
+
+class _SelectPoller:
+    """`select.poll` for platforms without it."""
+
+    def __init__(self, sock: socket.socket, *, writing: bool) -> None:
+        self._sock, self._writing = sock, writing
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        seconds = None if timeout is None or timeout < 0 else timeout / 1000
+        writers = [self._sock] if self._writing else []
+        reading, writing, _ = select.select([self._sock], writers, [], seconds)
+        events = (1 if reading else 0) | (4 if writing else 0)
+        return [(self._sock.fileno(), events)] if events else []
+
+
+def _poller(sock: socket.socket, *, writing: bool = False) -> _Poller:
+    if not hasattr(select, "poll"):
+        return _SelectPoller(sock, writing=writing)
+    poller = select.poll()
+    poller.register(sock, select.POLLIN | (select.POLLOUT if writing else 0))
+    return poller
+
+
+_READABLE = ~getattr(select, "POLLOUT", 4)
+
+
+class Channel:
+    """A connected socket without TLS."""
+
+    tls: TLSLayer | None = None
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._poll = _poller(sock).poll
+
+    def send(self, data: bytes) -> None:
+        """Send all of it; for what fits a socket's buffer (see `pump`)."""
+        self.sock.sendall(data)
+
+    def receive(self) -> bytes:
+        """Wait for bytes; empty at the end of the stream."""
+        return self.sock.recv(RECEIVE)
+
+    def receive_nowait(self) -> bytes | None:
+        """Bytes that are there already; None if none are, empty at the end of the stream."""
+        if not self._poll(0):
+            return None
+        return self.receive()
+
+    def send_nowait(self, data: bytes) -> bool:
+        """Send without waiting; False if not all of it could be taken."""
+        self.sock.setblocking(False)
+        try:
+            return self.sock.send(data) == len(data)
+        except BlockingIOError:
+            return False
+        finally:
+            self.sock.setblocking(True)
+
+    def is_readable(self) -> bool:
+        """Whether there are bytes, the end of the stream, or an error to be read."""
+        return bool(self._poll(0))
+
+    def wait_readable(self, deadline: float | None) -> None:
+        """Wait until there is something to read; `Deadline` when time is up."""
+        seconds = left(deadline)
+        if not self._poll(-1 if seconds is None else math.ceil(seconds * 1000)):
+            raise Deadline
+
+    def pump(self, data: bytes, feed: Callable[[bytes], bytes], deadline: float | None) -> None:
+        """Send much while reading what comes, so that neither side waits for the other.
+
+        `feed` gets what was received and returns what is to be sent behind the rest.
+        """
+        poll = _poller(self.sock, writing=True).poll
+        rest = memoryview(data)
+        self.sock.setblocking(False)
+        try:
+            while rest:
+                seconds = left(deadline)
+                events = poll(-1 if seconds is None else math.ceil(seconds * 1000))
+                if any(event & _READABLE for _, event in events):
+                    received = self.sock.recv(RECEIVE)
+                    answer = feed(received)
+                    if not received:
+                        return
+                    if answer:
+                        rest = memoryview(bytes(rest) + answer)
+                else:
+                    try:
+                        rest = rest[self.sock.send(rest[:262_144]) :]
+                    except BlockingIOError:
+                        continue
+        finally:
+            self.sock.setblocking(True)
+
+    def shut_down(self) -> None:
+        """Cut the line: whoever waits on this socket, in any thread, sees its end."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class TLSChannel(Channel):
+    """A connected socket with TLS on it; the handshake is done."""
+
+    def __init__(self, sock: socket.socket, layer: TLSLayer) -> None:
+        super().__init__(sock)
+        self.tls: TLSLayer = layer
+        self._early = layer.decrypt()  # what came along with the end of the handshake
+
+    def send(self, data: bytes) -> None:
+        self.tls.encrypt(data)
+        super().send(self.tls.take_wire())
+
+    def send_nowait(self, data: bytes) -> bool:
+        self.tls.encrypt(data)
+        return super().send_nowait(self.tls.take_wire())
+
+    def receive(self) -> bytes:
+        while not (plain := self.receive_some()):
+            if self.tls.closed:
+                return b""
+        return plain
+
+    def receive_some(self) -> bytes:
+        """One read from the network; it may hold no plain bytes (tickets, half records)."""
+        if self._early:
+            plain, self._early = self._early, b""
+            return plain
+        wire = super().receive()
+        if not wire:
+            self.tls.closed = True  # without a close_notify: the caller hears of the end
+            return b""
+        return self._decrypt(wire)
+
+    def receive_nowait(self) -> bytes | None:
+        while self.is_readable():
+            plain = self.receive_some()
+            if plain or self.tls.closed:
+                return plain
+        return None
+
+    def is_readable(self) -> bool:
+        return bool(self._early) or super().is_readable()
+
+    def wait_readable(self, deadline: float | None) -> None:
+        if not self._early:
+            super().wait_readable(deadline)
+
+    def pump(self, data: bytes, feed: Callable[[bytes], bytes], deadline: float | None) -> None:
+        def feed_plain(wire: bytes) -> bytes:
+            plain = self._decrypt(wire) if wire else b""
+            if plain or not wire:
+                self.tls.encrypt(feed(plain))
+            return self.tls.take_wire()
+
+        self.tls.encrypt(data)
+        super().pump(self.tls.take_wire(), feed_plain, deadline)
+
+    def _decrypt(self, wire: bytes) -> bytes:
+        self.tls.feed(wire)
+        plain = self.tls.decrypt()
+        if answer := self.tls.take_wire():  # TLS's own talk: a key update, an alert
+            super().send(answer)
+        return plain
+
+
+if sys.platform == "win32":  # pragma: no cover
+    _SOCKET_DIRECTORIES = ()

@@ -1,0 +1,88 @@
+"""Statement: a prepared statement in the hands of its user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from pgwire.errors import InterfaceError
+from pgwire.protocol.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from pgwire.blocking.connection import Connection
+    from pgwire.protocol.messages import Column
+    from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.statement import Statement as ServerStatement
+
+T = TypeVar("T")
+
+
+class Statement:
+    """Made by `conn.prepare(sql)`; lives until `close()` or the end of the connection.
+
+    Where the server says that it is stale (a table was altered) it is prepared again by
+    itself, outside transactions.
+    """
+
+    def __init__(self, connection: Connection, statement: ServerStatement) -> None:
+        self._connection = connection
+        self._statement: ServerStatement | None = statement
+        self.sql = statement.sql
+
+    def __repr__(self) -> str:
+        return f"<Statement {self.sql!r}{' closed' if self._statement is None else ''}>"
+
+    def _open(self) -> ServerStatement:
+        if self._statement is None:
+            raise InterfaceError("the statement is closed")
+        return self._statement
+
+    @overload
+    def query(
+        self, params: Sequence[Any] = (), *, timeout: float | None = None, row: None = None
+    ) -> Result[Row]: ...
+    @overload
+    def query(
+        self, params: Sequence[Any] = (), *, timeout: float | None = None, row: Callable[..., T]
+    ) -> Result[T]: ...
+    def query(
+        self,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> Result[Any]:
+        """Run it; parameters, errors and `row` as in `Connection.query`."""
+        operation = Query(self.sql, params, self._open())
+        result: Result[Any] = self._connection._run(operation, timeout)
+        self._statement = operation.statement  # another one if it was prepared again
+        return result if row is None else result.mapped(row)
+
+    @property
+    def parameter_types(self) -> tuple[str, ...]:
+        """The types of `$1`, `$2`, … as PostgreSQL names them."""
+        return self._open().parameter_types
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of its result; empty for a statement that returns none."""
+        return self._open().columns
+
+    def close(self) -> None:
+        """Forget it. The server hears of it with the next statement of this connection."""
+        if self._statement is not None:
+            self._connection._close_statement(self._statement)
+            self._statement = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,321 @@
+"""From a connection string, keyword arguments and the environment to one frozen `Config`.
+
+Knows which source wins, how lists of hosts, addresses and ports belong together, and which
+settings contradict each other. Must not know the machine: the environment and the name of the
+operating system's user are arguments, and no file is looked at.
+
+`resolve` collects the text of every parameter (keyword arguments before the connection string
+before the environment before defaults), has each checked by its row in parameters.py, and then
+reads the ones that are carried out. Nothing that was asked for is left out in silence: what this
+version does not do is refused by the row.
+
+Messages name parameters and show no value. `resolve` raises from a frame that has let go of its
+arguments, and a password is a `Secret` from here on: tracebacks that print local variables, logs
+and debuggers show neither.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias
+
+from pgwire.conninfo import conninfo_to_dict
+from pgwire.errors import NotSupportedError, ProgrammingError
+from pgwire.keywords import read_keywords
+from pgwire.parameters import (
+    PARAMETERS,
+    ConnectionParameters,
+    check_text,
+    parse_integer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+__all__ = ["Config", "ConnectionParameters", "HostSpec", "Secret", "resolve"]
+
+DEFAULT_PORT = 5432
+
+
+class Secret:
+    """A text that shows itself to `reveal()` only: not to repr, str, format, pickle or vars."""
+
+    __slots__ = ("__text",)
+
+    def __init__(self, text: str) -> None:
+        self.__text = text
+
+    def reveal(self) -> str:
+        """The text itself. Keep it out of variables that outlive the statement."""
+        return self.__text
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    def __eq__(self, other: object) -> bool:
+        return self.__text == other.__text if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((Secret, self.__text))
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled")
+
+
+Password: TypeAlias = "Secret | Callable[[], str] | Callable[[], Awaitable[str]]"
+
+
+class HostSpec(NamedTuple):
+    """One host to try. `hostaddr` is connected to where given, `host` is what TLS verifies.
+
+    Without both it is the platform's default directory of sockets; a `host` that begins with
+    "/" is such a directory, one with "@" an abstract socket. A name may have many addresses.
+    """
+
+    host: str | None
+    hostaddr: str | None
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that describes how to connect; durations are in seconds.
+
+    Of `keepalives_*` and `tcp_user_timeout` (milliseconds) None is the system's own value. With
+    `sslmode` verify-ca or verify-full and without `sslrootcert` the user's default file holds the
+    trusted certificates; "system" stands for the system's. `secure` forbids every authentication
+    but SCRAM. Cannot be pickled.
+    """
+
+    hosts: tuple[HostSpec, ...]
+    dbname: str
+    user: str
+    password: Password | None = field(default=None, repr=False)
+    connect_timeout: float | None = None
+    application_name: str = ""
+    options: str = ""
+    settings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    keepalives: bool = True
+    keepalives_idle: int | None = None
+    keepalives_interval: int | None = None
+    keepalives_count: int | None = None
+    tcp_user_timeout: int | None = None
+    sslmode: str = "prefer"
+    sslrootcert: str | None = None
+    ssl_context: Any = field(default=None, repr=False)  # ssl.SSLContext, which is not imported here
+    channel_binding: str = "prefer"
+    secure: bool = False
+    allow_cleartext: bool = False
+    scram_max_iterations: int = 100_000
+    prepare: bool = True
+    statement_cache_size: int = 256
+    timezone: Literal["UTC", "session"] = "UTC"
+    json_loads: Callable[[str], Any] | None = field(default=None, repr=False)
+    json_dumps: Callable[[Any], str] | None = field(default=None, repr=False)
+
+    def startup_parameters(self) -> dict[str, str]:
+        """What the StartupMessage says (manual: "Message Formats"), in the order of sending."""
+        parameters = {"user": self.user, "database": self.dbname}
+        if self.options:
+            parameters["options"] = self.options
+        if self.application_name:
+            parameters["application_name"] = self.application_name
+        return {**parameters, "client_encoding": "UTF8", **dict(self.settings)}
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Config cannot be pickled: it may hold a password and a TLS context")
+
+
+def resolve(
+    conninfo: str = "",
+    params: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str],
+    default_user: str | None,
+) -> Config:
+    """The configuration that all sources add up to.
+
+    Args:
+        conninfo: a URI or keyword/value string.
+        params: keyword arguments (`ConnectionParameters`), which win over `conninfo`.
+        environ: the process's environment, for the PG* variables.
+        default_user: who to connect as when nothing says so; the operating system's user.
+
+    Raises:
+        ProgrammingError: a string that cannot be read, an unknown parameter, a value that is not
+            allowed, or parameters that contradict each other.
+        NotSupportedError: a parameter asks for something that this version does not do.
+    """
+    try:
+        return _resolve(conninfo, params or {}, environ, default_user)
+    except (ProgrammingError, NotSupportedError) as error:
+        del conninfo, params, environ
+        raise error.with_traceback(None) from None
+
+
+def _resolve(
+    conninfo: str, params: Mapping[str, Any], environ: Mapping[str, str], default_user: str | None
+) -> Config:
+    own, texts = read_keywords(params)
+    explicit = conninfo_to_dict(conninfo) | texts
+    values = _collect(explicit, environ, own)
+    _check_encoding(values.get("client_encoding", ""))
+    user = values.get("user") or default_user
+    if not user:
+        raise ProgrammingError("user is not given, and the operating system's user has no name")
+    application_name = values.get("application_name") or values.get("fallback_application_name")
+    read = {
+        "password": Secret(values["password"]) if values.get("password") else None,
+        "connect_timeout": _positive(values, "connect_timeout"),
+        **_read_tcp(values),
+        **_read_tls(values, explicit, environ, own),
+        **own,
+        "settings": _merge_settings(environ, own.get("settings", {})),
+    }
+    config = Config(
+        hosts=_read_hosts(values),
+        dbname=values.get("dbname") or user,
+        user=user,
+        application_name=application_name or "",
+        options=values["options"],
+        channel_binding=values["channel_binding"],
+        **read,
+    )
+    _check_contradictions(config)
+    return config
+
+
+def _collect(
+    explicit: Mapping[str, str], environ: Mapping[str, str], taken: Mapping[str, Any]
+) -> dict[str, str]:
+    """The checked text of every parameter that has one and is not `taken` already."""
+    values: dict[str, str] = {}
+    for name, row in PARAMETERS.items():
+        if name in taken:
+            continue
+        if name == "passfile" and ("password" in taken or values.get("password")):
+            continue  # nobody would look into it
+        source = name
+        text = explicit.get(name)
+        if text is None and row.env is not None:
+            text = environ.get(row.env)
+            source = f"{name} (from the environment's {row.env})"
+        if text is None:
+            text = row.default
+        if text is not None:
+            check_text(text, source)
+            row.check(text, source)
+            values[name] = text
+    return values
+
+
+_SETTING_VARIABLES = {"PGDATESTYLE": "datestyle", "PGTZ": "timezone", "PGGEQO": "geqo"}
+
+
+def _merge_settings(
+    environ: Mapping[str, str], settings: dict[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """What the environment sets (manual: "Environment Variables"), unless `settings` does."""
+    named = {name.lower() for name in settings}
+    merged = {}
+    for variable, name in _SETTING_VARIABLES.items():
+        text = environ.get(variable, "default")
+        if text.lower() != "default" and name not in named:
+            check_text(text, f"the environment's {variable}")
+            merged[name] = text
+    return tuple((merged | settings).items())
+
+
+def _positive(values: Mapping[str, str], name: str) -> int | None:
+    number = parse_integer(values.get(name, ""))
+    return number if number is not None and number > 0 else None
+
+
+def _check_encoding(text: str) -> None:
+    # The server compares the names of encodings by their letters and digits only.
+    plain = re.sub("[^a-z0-9]", "", text.lower())
+    if plain not in ("", "auto", "utf8", "unicode"):
+        raise NotSupportedError("client_encoding is always UTF8")
+
+
+def _read_hosts(values: Mapping[str, str]) -> tuple[HostSpec, ...]:
+    """The lists of hosts, addresses and ports, item by item."""
+    hosts, addresses, ports = (
+        values[name].split(",") if values.get(name) else [] for name in ("host", "hostaddr", "port")
+    )
+    if hosts and addresses and len(hosts) != len(addresses):
+        raise ProgrammingError(f"{len(hosts)} items in host, but {len(addresses)} in hostaddr")
+    count = len(hosts) or len(addresses) or 1
+    if len(ports) > 1 and len(ports) != count:
+        raise ProgrammingError(f"{len(ports)} items in port, but {count} hosts")
+    return tuple(
+        HostSpec(host or None, address or None, parse_integer(port) or DEFAULT_PORT)
+        for host, address, port in zip(
+            hosts or [""] * count,
+            addresses or [""] * count,
+            ports if len(ports) == count else (ports or [""]) * count,
+            strict=True,
+        )
+    )
+
+
+def _read_tcp(values: Mapping[str, str]) -> dict[str, Any]:
+    names = ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
+    return {
+        "keepalives": parse_integer(values["keepalives"]) != 0,
+        **{name: _positive(values, name) for name in names},
+    }
+
+
+def _read_tls(
+    values: Mapping[str, str],
+    explicit: Mapping[str, str],
+    environ: Mapping[str, str],
+    own: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The sslmode, which other parameters can raise where it was not chosen, and the roots."""
+    mode = values.get("sslmode")
+    root = values.get("sslrootcert") or None
+    chosen = explicit.get("sslmode")
+    if mode is None and environ.get("PGREQUIRESSL", "").startswith("1"):
+        mode = "require"
+    if own.get("ssl_context") is not None:
+        if explicit.get("sslrootcert"):
+            raise ProgrammingError("ssl_context has its own certificates: sslrootcert is too much")
+        root = None
+        if chosen is None and mode in (None, "allow", "prefer"):
+            mode = "require"
+    if own.get("secure"):
+        if chosen not in (None, "verify-full"):
+            raise ProgrammingError("secure=True is sslmode=verify-full; another one contradicts it")
+        mode = "verify-full"
+    if mode is None:
+        mode = "verify-full" if root == "system" else "prefer"
+    return {"sslmode": mode, "sslrootcert": root}
+
+
+def _check_contradictions(config: Config) -> None:
+    """Refuses what is fine alone and senseless or unsafe together."""
+    mode, context = config.sslmode, config.ssl_context
+    if config.sslrootcert == "system" and mode != "verify-full":
+        raise ProgrammingError("sslrootcert=system needs sslmode=verify-full")
+    if mode == "verify-full" and any(h.hostaddr and not h.host for h in config.hosts):
+        raise ProgrammingError("sslmode=verify-full needs a host beside each hostaddr")
+    if context is not None:
+        if mode == "disable":
+            raise ProgrammingError("ssl_context contradicts sslmode=disable")
+        if mode == "verify-full" and not context.check_hostname:
+            raise ProgrammingError("sslmode=verify-full needs ssl_context.check_hostname")
+        if mode == "verify-ca" and context.verify_mode == 0:
+            raise ProgrammingError("sslmode=verify-ca needs an ssl_context that verifies")
+    if config.secure and config.allow_cleartext:
+        raise ProgrammingError("allow_cleartext contradicts secure=True")
+    if config.secure and config.channel_binding == "disable":
+        raise ProgrammingError("channel_binding=disable contradicts secure=True")

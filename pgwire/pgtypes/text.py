@@ -1,0 +1,131 @@
+"""The types whose values are text, "char", void, and every type that pgwire does not know.
+
+Knows UTF-8 and what PostgreSQL's text cannot hold. Must not know any other type.
+
+Text and its binary format are the same bytes. PostgreSQL stores neither the character NUL
+nor lone surrogates; both are refused here, where the reason can be given, and never by
+replacing anything. Nothing but `str` counts as text: `str(value)` would turn a forgotten
+conversion into data. The manual: "Character Types".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pgwire.errors import DataError
+from pgwire.pgtypes import oids
+from pgwire.pgtypes.codec import Codec, Literal, malformed, misfit, wrong_length
+
+# "char" is one byte, without an encoding: PostgreSQL prints the upper half in octal.
+_is_octal_char = re.compile(r"\\[2-3][0-7]{2}", re.ASCII).fullmatch
+
+
+def encode_text(value: Any) -> bytes:
+    """The text in UTF-8; `DataError` where it holds what PostgreSQL's text cannot."""
+    if type(value) is not str:
+        if not isinstance(value, str):
+            is_bytes = isinstance(value, bytes | bytearray | memoryview)
+            raise misfit("str", value, "decode it first" if is_bytes else "pass str(value)")
+        value = str.__str__(value)  # a subclass may have an opinion of its own about encode()
+    if "\0" in value:
+        raise DataError(f"text cannot hold NUL, and there is one at index {value.index(chr(0))}")
+    try:
+        encoded: bytes = value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"text cannot hold a lone surrogate, and there is one at index {error.start}"
+        ) from None
+    return encoded
+
+
+def decode_utf8(buffer: bytes, start: int, end: int) -> str:
+    """The bytes as text, whatever the type."""
+    try:
+        return buffer[start:end].decode()
+    except UnicodeDecodeError:
+        raise malformed("text in UTF-8") from None
+
+
+def _same(text: str) -> str:
+    return text
+
+
+def _char_of(byte: int) -> str:
+    if byte == 0:
+        return ""
+    return chr(byte) if byte < 0x80 else f"\\{byte:03o}"
+
+
+def _decode_char(buffer: bytes, start: int, end: int) -> str:
+    if end - start != 1:
+        raise wrong_length('"char"', end - start)
+    return _char_of(buffer[start])
+
+
+def _char_byte(text: str) -> int | None:
+    """The byte that "char" prints as this text, or None."""
+    if not text:
+        return 0
+    if len(text) == 1:
+        return ord(text) if "\0" < text < "\x80" else None
+    return int(text[1:], 8) if _is_octal_char(text) else None
+
+
+def _decode_char_text(text: str) -> str:
+    if _char_byte(text) is None:
+        raise malformed('"char"')
+    return text
+
+
+def _encode_char(value: Any) -> bytes:
+    byte = _char_byte(str.__str__(value)) if isinstance(value, str) else None
+    if byte is None:
+        raise misfit(
+            'str of at most one ASCII character, or of an octal escape like "\\351"', value
+        )
+    return bytes((byte,))
+
+
+def _decode_void(_buffer: bytes, start: int, end: int) -> None:
+    if start != end:
+        raise wrong_length("void", end - start)
+
+
+def _decode_void_text(text: str) -> None:
+    if text:
+        raise malformed("void")
+
+
+def _encode_literal_only(value: Any) -> Literal:
+    raise misfit("str, PostgreSQL's literal of the type", value)
+
+
+def unknown_codec(oid: int) -> Codec:
+    """The codec of a type that pgwire does not know: PostgreSQL's literals, as `str`."""
+    return Codec(
+        f"type {oid}", oid, 0, decode_utf8, _same, _encode_literal_only, binary_results=False
+    )
+
+
+def _text(name: str, oid: int, array_oid: int) -> Codec:
+    return Codec(name, oid, array_oid, decode_utf8, _same, encode_text, takes_str=True)
+
+
+CODECS = (
+    _text("text", oids.TEXT, oids.TEXT_ARRAY),
+    _text("varchar", oids.VARCHAR, oids.VARCHAR_ARRAY),
+    _text("bpchar", oids.BPCHAR, oids.BPCHAR_ARRAY),
+    _text("name", oids.NAME, oids.NAME_ARRAY),
+    _text("unknown", oids.UNKNOWN, 0),
+    Codec(
+        "char",
+        oids.CHAR,
+        oids.CHAR_ARRAY,
+        _decode_char,
+        _decode_char_text,
+        _encode_char,
+        takes_str=True,
+    ),
+    Codec("void", oids.VOID, 0, _decode_void, _decode_void_text, _encode_literal_only),
+)

@@ -1,0 +1,44 @@
+"""Back-off: how long a pool leaves a server alone that lets nobody in.
+
+One for all openings of a pool, so that the server is spared whatever the number of requests.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BASE = 0.1  # seconds after a first failure, doubled by each next one
+CAP = 5.0
+
+
+class Backoff:
+    """No opening starts before `retry_at`; `last_error` is kept until an opening succeeds.
+
+    `jitter()` gives numbers in [0, 1); it shortens each pause by up to a half, so that the pools
+    of many processes do not come back together.
+    """
+
+    __slots__ = ("_jitter", "_pause", "last_error", "retry_at")
+
+    def __init__(self, jitter: Callable[[], float]) -> None:
+        self._jitter = jitter
+        self._pause = 0.0
+        self.retry_at = -inf
+        self.last_error: Exception | None = None
+
+    def failed(self, started_at: float, now: float) -> None:
+        """An opening that began at `started_at` has failed."""
+        # Openings that began together tell the same thing, though one after the other.
+        if started_at >= self.retry_at:
+            self._pause = min(CAP, 2 * self._pause or BASE)
+            self.retry_at = now + self._pause * (1 - 0.5 * self._jitter())
+
+    def succeeded(self) -> None:
+        """Start anew."""
+        self._pause = 0.0
+        self.retry_at = -inf
+        self.last_error = None

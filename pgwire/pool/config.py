@@ -1,0 +1,126 @@
+"""What a pool is told (`PoolConfig`) and what it tells about itself (`PoolStats`).
+
+Both are plain, immutable values. The options are judged here and nowhere else, so that a
+mistake is reported where the pool is made and not when the option first matters; the rest of
+the pool may rely on what got through. This module knows no connections and no time: every
+duration is in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgwire.errors import ProgrammingError
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """A pool's options; what each means is said beside it. All durations are in seconds.
+
+    Raises ProgrammingError for an option out of its range, naming it, what was given and what
+    is allowed.
+    """
+
+    min_size: int = 0  # connections kept open in the background, whether used or not
+    max_size: int = 10  # never more than this many at the server, closing ones included
+    max_waiting: int | None = None  # requests allowed to queue; None: no limit
+    idle_timeout: float | None = 300.0  # unused for longer and above min_size: closed; None: never
+    max_lifetime: float | None = 3600.0  # retired when returned after this; None: never
+    lifetime_spread: float = 0.1  # each lifetime is drawn from this last share of max_lifetime
+    max_uses: int | None = None  # retired after this many leases; None: never
+    max_opening: int = 3  # connections being opened at the same time
+    check_after: float | None = 30.0  # idle for longer: asked before it is used; None: never
+
+    def __post_init__(self) -> None:
+        self._require_count("min_size", 0)
+        self._require_count("max_size", 1)
+        self._require_count("max_waiting", 1, optional=True)
+        self._require_seconds("idle_timeout", positive=True)
+        self._require_seconds("max_lifetime", positive=True)
+        self._require_count("max_uses", 1, optional=True)
+        self._require_count("max_opening", 1)
+        self._require_seconds("check_after", positive=False)
+        if not (_is_number(self.lifetime_spread) and 0 <= self.lifetime_spread <= 1):
+            self._refuse("lifetime_spread", "a number from 0 to 1")
+        if self.min_size > self.max_size:
+            self._refuse("min_size", f"at most max_size, which is {self.max_size}")
+
+    def _require_count(self, name: str, least: int, *, optional: bool = False) -> None:
+        value = getattr(self, name)
+        if optional and value is None:
+            return
+        # True and False are integers to Python, but never meant as a number of things.
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            self._refuse(name, f"an integer of at least {least}" + " or None" * optional)
+
+    def _require_seconds(self, name: str, *, positive: bool) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        # Both comparisons are false for NaN.
+        if not (_is_number(value) and (value > 0 if positive else value >= 0)):
+            least = "more than 0" if positive else "0 or more"
+            self._refuse(name, f"a number of seconds, {least}, or None")
+
+    def _refuse(self, name: str, allowed: str) -> None:
+        raise ProgrammingError(f"{name} is {getattr(self, name)!r}; it must be {allowed}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+@dataclass
+class Counters:
+    """What a pool counts; the rest of PoolStats follows from these and from what is now."""
+
+    released: int = 0
+    timed_out: int = 0
+    failed: int = 0
+    abandoned: int = 0
+    rejected: int = 0
+    open_failures: int = 0
+    closed: int = 0
+    lost: int = 0
+    retired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """A pool at one instant. Gauges say what is now, counters what has been since the start.
+
+    Every request ends in one way:
+    `requests = waiting + granted + timed_out + failed + abandoned + rejected`,
+    and so do leases, `granted = leased + released`, and connections:
+    `opened = idle + checking + leased + resetting + closing + closed`, where
+    `closing + closed = lost + retired + discarded`.
+    """
+
+    # Gauges. `size` is the sum of the six below it, and the one that max_size bounds.
+    size: int
+    opening: int
+    idle: int
+    checking: int  # an idle connection that is being asked whether it still lives
+    leased: int
+    resetting: int
+    closing: int  # Terminate was sent; it counts until the server's end was read
+    waiting: int
+    min_size: int
+    max_size: int
+
+    # What became of requests.
+    requests: int
+    granted: int
+    timed_out: int
+    failed: int  # the server refused in a way that waiting cannot mend, or the pool was aborted
+    abandoned: int  # cancelled while waiting
+    rejected: int  # refused at once: the queue was full, or the pool closed
+    released: int
+
+    # What became of connections.
+    opened: int
+    open_failures: int
+    closed: int
+    lost: int  # found dead while idle
+    retired: int  # closed by the pool's own rules: lifetime, uses, idle time, size, end
+    discarded: int  # came back unfit for further use

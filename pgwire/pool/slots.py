@@ -1,0 +1,114 @@
+"""Slots: places for connections, and the table that knows what state each is in.
+
+Nothing here knows what a connection is. Only the pool's core changes slots; a shell reads them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import chain
+from math import inf
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pgwire.errors import InterfaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+C = TypeVar("C")
+
+
+class SlotState(Enum):
+    """What is being done with a connection."""
+
+    OPENING = "opening"
+    IDLE = "idle"
+    CHECKING = "checking"
+    LEASED = "leased"
+    RESETTING = "resetting"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+    __hash__ = object.__hash__  # Enum's own is written in Python, and these are keys
+
+
+class Slot(Generic[C]):
+    """A place for one connection, from the decision to open it until it is gone."""
+
+    __slots__ = ("connection", "expires_at", "idle_since", "started_at", "state", "uses")
+
+    connection: C  # set when it has been opened
+
+    def __init__(self, started_at: float) -> None:
+        self.state = SlotState.CLOSED
+        self.started_at = started_at  # when its opening began
+        self.expires_at = inf
+        self.idle_since = started_at
+        self.uses = 0  # leases so far
+
+    def __repr__(self) -> str:
+        return f"<Slot {self.state.value}, uses={self.uses}>"
+
+
+# An enumeration's attribute costs ten times as much to read as a name of the module.
+OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+
+
+class SlotTable(Generic[C]):
+    """Every slot of a pool, by state; within a state in the order in which they came to be in it.
+
+    The gauges are the sizes of these dicts: there is no second count that could go astray.
+    """
+
+    __slots__ = ("by_state", "checking", "closing", "idle", "leased", "opening", "resetting")
+
+    def __init__(self) -> None:
+        self.by_state: dict[SlotState, dict[Slot[C], None]] = {
+            state: {} for state in SlotState if state is not CLOSED
+        }
+        self.opening, self.idle = self.by_state[OPENING], self.by_state[IDLE]
+        self.checking, self.leased = self.by_state[CHECKING], self.by_state[LEASED]
+        self.resetting, self.closing = self.by_state[RESETTING], self.by_state[CLOSING]
+
+    def __iter__(self) -> Iterator[Slot[C]]:
+        return chain.from_iterable(self.by_state.values())
+
+    def move(self, slot: Slot[C], state: SlotState) -> None:
+        """Change a slot's state. Nothing else does; a new slot comes from CLOSED."""
+        if slot.state is not CLOSED:
+            del self.by_state[slot.state][slot]
+        if state is not CLOSED:
+            self.by_state[state][slot] = None
+        slot.state = state
+
+    def newest_idle(self) -> Slot[C]:
+        """The idle slot that was used last; there must be one."""
+        # reversed() would cross the holes behind the last entry every time, and a hundred leases
+        # in a row leave a hundred holes; popitem() crosses each of them once.
+        slot = self.idle.popitem()[0]
+        self.idle[slot] = None
+        return slot
+
+    @property
+    def open_count(self) -> int:
+        """Connections that are open and to stay so."""
+        return len(self.idle) + len(self.checking) + len(self.leased) + len(self.resetting)
+
+    @property
+    def live_count(self) -> int:
+        """Those, and the ones that are on their way."""
+        return self.open_count + len(self.opening)
+
+    @property
+    def size(self) -> int:
+        """All that the server may know of, closing ones included."""
+        return self.live_count + len(self.closing)
+
+
+def require(slot: Slot[C], state: SlotState) -> None:
+    """Raise InterfaceError if the slot is in another state."""
+    if slot.state is not state:
+        raise InterfaceError(
+            f"this can be said only of a connection that is {state.value};"
+            f" the connection is {slot.state.value}"
+        )

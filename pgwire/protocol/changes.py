@@ -1,0 +1,37 @@
+"""Which statements may leave something behind in their session.
+
+Decided once per statement, by its text alone. The rule is published in
+docs/pool-contract.md; it errs on the side of cleaning too often, which costs the server some
+microseconds and the client no round trip. What no text can show (a function that calls
+set_config, say) is the user's to tell: `reset="always"`.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Blanks, comments and opening parentheses before the first keyword.
+_LEADING = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
+_KEEPS_SESSION = re.compile(
+    r"(?:select|insert|update|delete|merge|values|table|with|explain|show|copy|lock"
+    r"|begin|start|commit|end|rollback|abort|savepoint|release"
+    r"|set\s+(?:transaction|local|constraints))\b",
+    re.IGNORECASE,
+)
+_SESSION_WORDS = re.compile(
+    r"set_config|advisory|setseed|dblink|\btemp\b|\btemporary\b|pg_temp", re.IGNORECASE
+)
+
+
+def changes_session(sql: str) -> bool:
+    """Whether a statement may leave something behind in its session.
+
+    False for queries, plain DML, COPY, LOCK and transaction control, unless the text names
+    set_config, advisory locks, temporary objects or their like; several statements in one
+    string are not taken apart.
+    """
+    start = _LEADING.match(sql)
+    assert start is not None  # the pattern matches the empty string
+    if _KEEPS_SESSION.match(sql, start.end()) is None:
+        return True
+    return _SESSION_WORDS.search(sql) is not None or ";" in sql.rstrip("; \t\r\n")

@@ -1,0 +1,54 @@
+"""What a session must forget between two leases, and how it is told to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgwire.errors import ConnectionLost
+from pgwire.protocol.messages import TransactionStatus
+from pgwire.protocol.simple import SimpleQuery
+
+if TYPE_CHECKING:
+    from pgwire.protocol.session import Session
+
+# Everything that DISCARD ALL does, but for the prepared statements, which stay; and in one
+# Query message, which DISCARD ALL itself may not share.
+RESET = (
+    "CLOSE ALL; UNLISTEN *; RESET SESSION AUTHORIZATION; RESET ALL; "
+    "SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
+)
+
+
+class Clean(SimpleQuery):
+    """Makes a session as good as new; written at release, its replies are read later.
+
+    It never waits, so whatever is submitted next follows in the same stream. Where cleaning
+    fails nobody may go on with this session: it fails.
+    """
+
+    def begin(self, session: Session) -> bool:
+        keeps_floor = super().begin(session)
+        # Said in advance: whoever comes next finds a session without a past.
+        session.transaction_status = TransactionStatus.IDLE
+        session.changed = False
+        return keeps_floor
+
+    def on_ready(self, buffer: bytes, start: int, end: int) -> None:
+        session = self.session
+        super().on_ready(buffer, start, end)
+        session.events.clear()  # the last lease's notices and notifications
+        idle = session.transaction_status is TransactionStatus.IDLE
+        if self.error is not None or not idle:
+            lost = ConnectionLost("the session could not be cleaned after its last lease")
+            lost.__cause__ = self.error
+            session.fail(lost)
+
+
+def cleaning(session: Session, *, reset: bool) -> Clean:
+    """What makes the session fit for another lease; `reset` asks for more than a rollback."""
+    statements = []
+    if session.transaction_status is not TransactionStatus.IDLE:
+        statements.append("ROLLBACK")
+    if reset:
+        statements.append(RESET)
+    return Clean("; ".join(statements))

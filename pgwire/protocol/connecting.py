@@ -1,0 +1,139 @@
+"""Connecting: what to try, when to give up, and what to tell (manual: "SSL Session Encryption").
+
+`EncryptionPlan` turns an sslmode into the attempts to make at one address, in order; every
+attempt is a connection of its own. `read_ssl_answer` judges the single byte that answers an
+SSLRequest. The settings decide, never the other end: nothing here falls back to less than
+the sslmode allows. `Attempts` collects what went wrong and makes the one error of it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from pgwire.errors import (
+    Attempt,
+    AuthenticationError,
+    ConnectionFailed,
+    Error,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+    ProtocolError,
+    TLSError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Encryption(Enum):
+    PLAIN = "no TLS"
+    TLS_IF_OFFERED = "TLS if the server has it"
+    TLS = "TLS or nothing"
+
+
+_PLANS = {
+    "disable": (Encryption.PLAIN,),
+    "allow": (Encryption.PLAIN, Encryption.TLS),
+    "prefer": (Encryption.TLS_IF_OFFERED, Encryption.PLAIN),
+    "require": (Encryption.TLS,),
+    "verify-ca": (Encryption.TLS,),
+    "verify-full": (Encryption.TLS,),
+}
+
+# pg_hba.conf has no line for this user, database and kind of connection.
+_NO_SUCH_LINE = "28000"
+
+
+class EncryptionPlan:
+    """The attempts at one address. Iterate; after a failure say so with `failed`."""
+
+    def __init__(self, sslmode: str, *, unix_socket: bool) -> None:
+        # There is no TLS over a Unix socket, whatever the mode: nobody is in between.
+        self._attempts = (Encryption.PLAIN,) if unix_socket else _PLANS[sslmode]
+        self._go_on = True
+
+    def __iter__(self) -> Iterator[Encryption]:
+        for attempt in self._attempts:
+            if not self._go_on:
+                return
+            self._go_on = False
+            yield attempt
+
+    def failed(self, error: Error) -> None:
+        """The attempt failed: the next one is made only if encryption may be the reason."""
+        sqlstate = getattr(error, "sqlstate", None)
+        self._go_on = isinstance(error, TLSError) or sqlstate == _NO_SUCH_LINE
+
+
+def read_ssl_answer(answer: bytes, encryption: Encryption) -> bool:
+    """The answer to SSLRequest, exactly one byte: whether TLS begins now.
+
+    Whatever else the other end says is not shown: it comes from somebody unknown.
+    """
+    if answer == b"S":
+        return True
+    if answer == b"N":
+        if encryption is Encryption.TLS:
+            raise TLSError("the server does not offer TLS, and sslmode demands it")
+        return False
+    if not answer:
+        raise TLSError("the server closed the connection instead of answering about TLS")
+    if answer == b"E":
+        raise TLSError("the server answered the request for TLS with an error")
+    raise ProtocolError("the answer to the request for TLS is not PostgreSQL's")
+
+
+# 42501: this role may not connect to this database. 3D000: there is no such database.
+_NOT_MENDED_BY_WAITING = frozenset({"42501", "3D000"})
+
+
+def waiting_may_help(error: BaseException) -> bool:
+    """Whether the same attempt may succeed later, or at another host.
+
+    A server that is down, starting, full or slow may come round. A wrong password, a missing
+    database, a certificate that does not verify, or settings that make no sense will not.
+    """
+    if isinstance(error, AuthenticationError | TLSError | ProgrammingError | NotSupportedError):
+        return False
+    if isinstance(error, InterfaceError):
+        return isinstance(error, ProtocolError)
+    return getattr(error, "sqlstate", "") not in _NOT_MENDED_BY_WAITING
+
+
+class Attempts:
+    """Every try at connecting, and why it failed."""
+
+    def __init__(self) -> None:
+        self._attempts: list[Attempt] = []
+
+    def failed(self, address: str, error: Exception) -> None:
+        self._attempts.append(Attempt(address, error))
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the last failure is one that other addresses would not mend either."""
+        return not waiting_may_help(self._attempts[-1].error)
+
+    def error(self) -> ConnectionFailed:
+        """What to raise: a single attempt its own class, several one that lists them."""
+        attempts = tuple(self._attempts)
+        if not attempts:
+            return ConnectionFailed("there is no address to connect to")
+        errors = [attempt.error for attempt in attempts]
+        if len(attempts) == 1 and isinstance(errors[0], ConnectionFailed):
+            failure = errors[0]
+        else:
+            text = "; ".join(f"{attempt.address}: {attempt.error}" for attempt in attempts)
+            failure = _common_class(errors)(text)
+            failure.__cause__ = errors[-1]
+        failure.attempts = attempts
+        return failure
+
+
+def _common_class(errors: list[Exception]) -> type[ConnectionFailed]:
+    for failure in (AuthenticationError, TLSError):
+        if all(isinstance(error, failure) for error in errors):
+            return failure
+    return ConnectionFailed

@@ -1,0 +1,142 @@
+"""Operation: one piece of conversation, from its first message up to ReadyForQuery.
+
+An operation is a table: phase → {backend message → handler}. The state of a conversation
+*is* the set of messages that may come now; whatever is not in the table of the current
+phase is a protocol violation. The same tables give the readable error, the `repr`, the
+diagrams in the documentation, and the test that tries every message in every phase.
+
+Contract of an operation, seen from the session:
+
+- `begin(session)` is called once the operation has the floor, i.e. when nobody else may
+  write. It writes its first messages and returns False if that includes its Sync. If it has
+  more to write once it has read replies, it returns True, *keeps the floor*, and calls
+  `session.pass_floor()` as soon as its Sync is written. Were others allowed to write in
+  between, the replies would come in another order than the operations stand in the queue.
+- Every operation causes exactly one ReadyForQuery, on its error paths too.
+- A handler gets the whole buffer and the bounds of one message's body, and may raise
+  `ProtocolError` for a malformed one. Anything it wants to tell the caller goes into
+  `error`; it never raises that.
+- `error` and `result` are final when `done` is true, and not before: a deferred constraint
+  fails after CommandComplete.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pgwire.errors import ProtocolError
+from pgwire.protocol.messages import (
+    LONG_MESSAGES,
+    SHORT,
+    TRANSACTION_STATUS,
+    BackendMessage,
+    message_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pgwire.errors import PostgresError
+    from pgwire.protocol.session import Session
+
+    Handler = Callable[[Any, bytes, int, int], Any]
+
+
+class Phase:
+    """A named state of an operation, and what may be received in it."""
+
+    __slots__ = ("handlers", "name")
+
+    def __init__(self, name: str, handlers: Mapping[BackendMessage, Handler]) -> None:
+        self.name = name
+        # Plain ints: the session looks up the byte that it has just read.
+        self.handlers = {int(message): handler for message, handler in handlers.items()}
+
+    def __repr__(self) -> str:
+        return f"Phase({self.name})"
+
+
+class Operation:
+    __slots__ = ("abandoned", "done", "error", "phase", "result", "session", "waiter")
+
+    PHASES: ClassVar[tuple[Phase, ...]] = ()
+    # NoticeResponse, ParameterStatus and NotificationResponse may come at any moment, but
+    # for the time before the server has let us in (see Startup).
+    takes_asynchronous_messages = True
+    # Lengths up to this one are taken as they come, others are looked at (`check_length`).
+    usual_length = SHORT
+
+    session: Session
+    phase: Phase
+    error: BaseException | None
+    result: Any
+
+    def __init__(self) -> None:
+        self.done = False
+        self.abandoned = False
+        self.error = None
+        self.result = None
+        # Whatever the shell wants to be woken by; operations with one are handed out by
+        # `Session.take_completed()`.
+        self.waiter: Any = None
+
+    def __repr__(self) -> str:
+        if self.done:
+            state = "DONE" if self.error is None else f"FAILED: {type(self.error).__name__}"
+        else:
+            state = self.phase.name if hasattr(self, "phase") else "QUEUED"
+        return f"{type(self).__name__}({state}{', abandoned' if self.abandoned else ''})"
+
+    def begin(self, session: Session) -> bool:
+        """Write the first messages; return whether to keep the floor."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Nobody waits for the outcome any more; the conversation still goes on to its end."""
+        self.abandoned = True
+
+    def check_length(self, code: int, length: int) -> None:
+        """Refuse a length that cannot be right, before memory is taken for the message."""
+        if length < 4:
+            raise ProtocolError(f"{message_name(code)} with the impossible length {length}")
+        if length > SHORT and code not in LONG_MESSAGES:
+            raise too_long(code, length)
+
+    def on_error(self, buffer: bytes, start: int, end: int) -> None:
+        """An ErrorResponse when everything up to the Sync is written already."""
+        self.note_error(self.session.read_error(buffer, start, end))
+
+    def note_error(self, error: PostgresError) -> None:
+        """Keep the first error: a later one is its consequence."""
+        if self.error is None:
+            self.error = error
+
+    def on_ready(self, buffer: bytes, start: int, end: int) -> None:
+        """ReadyForQuery: the outcome is final."""
+        self.take_status(buffer, start, end)
+        self.session.complete(self)
+
+    def take_status(self, buffer: bytes, start: int, end: int) -> None:
+        """Note the transaction status in a ReadyForQuery, which has nothing else."""
+        status = TRANSACTION_STATUS.get(buffer[start]) if end - start == 1 else None
+        if status is None:
+            raise ProtocolError("the server sent a malformed READY_FOR_QUERY")
+        self.session.transaction_status = status
+
+    def on_rows(self, buffer: bytes, position: int, size: int) -> int:
+        """A run of DataRow messages that begins at `position`; return where it ends."""
+        raise NotImplementedError
+
+
+def too_long(code: int, length: int) -> ProtocolError:
+    return ProtocolError(f"{message_name(code)} of {length:,} bytes is longer than it can be")
+
+
+def expect_empty(name: str) -> Callable[[bytes, int, int], None]:
+    """A check for messages that have no body."""
+
+    def check(_buffer: bytes, start: int, end: int) -> None:
+        if start != end:
+            raise ProtocolError(f"the server sent a malformed {name}")
+
+    return check

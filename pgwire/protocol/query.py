@@ -1,0 +1,380 @@
+"""Query and Prepare: the extended query protocol (manual: "Extended Query").
+
+A query whose statement is cached takes one flight: Bind, Execute, Sync. The first time it
+takes two, since values can be encoded only once their types are known:
+
+    Parse Describe Flush        →  ParseComplete ParameterDescription RowDescription|NoData
+    Bind Execute Sync           →  BindComplete DataRow… CommandComplete ReadyForQuery
+
+Between the two the operation keeps the floor. Statements that the cache no longer wants are
+closed in the second flight.
+
+A stale statement heals: where the server reports at Bind that the plan's result has changed
+(0A000), that it does not know the statement (26000), or at Parse that the name is taken
+(42P05), nothing has been carried out. Outside a transaction, and if nobody else has written
+since, the statement is prepared under a new name and the query sent again, once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pgwire.errors import NotSupportedError
+from pgwire.protocol import backend, frontend
+from pgwire.protocol.encoder import check_parameters
+from pgwire.protocol.messages import BackendMessage, TransactionStatus
+from pgwire.protocol.operation import Operation, Phase, expect_empty
+from pgwire.protocol.reading import Reading
+from pgwire.protocol.rows import Result
+from pgwire.protocol.statement import UNNAMED, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgwire.errors import PostgresError
+    from pgwire.protocol.session import Session
+
+_check_parse_complete = expect_empty("PARSE_COMPLETE")
+_check_bind_complete = expect_empty("BIND_COMPLETE")
+_check_close_complete = expect_empty("CLOSE_COMPLETE")
+_check_no_data = expect_empty("NO_DATA")
+_check_empty_query = expect_empty("EMPTY_QUERY_RESPONSE")
+
+_STALE_STATES = frozenset({"0A000", "26000"})
+_DUPLICATE_NAME = "42P05"
+
+
+class Preparing(Reading):
+    """Parse and Describe, and what to do with the answers; shared by Query and Prepare."""
+
+    __slots__ = ("_closing", "_name", "_parameter_oids", "sql", "statement")
+
+    def __init__(self, sql: str) -> None:
+        super().__init__()
+        self.sql = sql
+        self.statement: Statement | None = None
+        self._closing = 0
+        self._rows = []
+
+    def _write_parse(self, session: Session, name: bytes, end: bytes) -> None:
+        sql = frontend.cstring(self.sql, "the SQL")
+        closing = self._close_messages(session)
+        session.write(closing + frontend.parse(name, sql) + frontend.describe_statement(name) + end)
+        self.session = session
+        self.phase = self.PARSING
+        self._name = name
+
+    def _close_messages(self, session: Session) -> bytes:
+        """Close for every statement that nobody wants any more; their replies come first."""
+        if not session.statements.closing:
+            return b""
+        names = session.statements.take_closing()
+        self._closing += len(names)
+        return b"".join(map(frontend.close_statement, names))
+
+    def on_closed(self, buffer: bytes, start: int, end: int) -> None:
+        _check_close_complete(buffer, start, end)
+        if not self._closing:
+            raise self.session.unexpected(self, BackendMessage.CLOSE_COMPLETE)
+        self._closing -= 1
+
+    def on_parsed(self, buffer: bytes, start: int, end: int) -> None:
+        _check_parse_complete(buffer, start, end)
+        self.phase = self.DESCRIBING_PARAMETERS
+
+    def on_parameters(self, buffer: bytes, start: int, end: int) -> None:
+        self._parameter_oids = backend.parse_parameter_description(buffer, start, end)
+        self.phase = self.DESCRIBING_COLUMNS
+
+    def on_columns(self, buffer: bytes, start: int, end: int) -> None:
+        self._columns = backend.parse_row_description(buffer, start, end)
+        self._described()
+
+    def on_no_columns(self, buffer: bytes, start: int, end: int) -> None:
+        _check_no_data(buffer, start, end)
+        self._columns = ()
+        self._described()
+
+    def _described(self) -> None:
+        self.statement = Statement(
+            self._name, self.sql, self._parameter_oids, self._columns, self.session.registry
+        )
+        self.go_on(self.statement)
+
+    def go_on(self, statement: Statement) -> None:
+        """The server's answers to Parse and Describe are complete."""
+        raise NotImplementedError
+
+    def parse_failed(self, error: PostgresError) -> None:
+        """Parse or Describe failed: the server skips everything up to our Sync."""
+        raise NotImplementedError
+
+    def note_error(self, error: PostgresError) -> None:
+        error.query = self.sql
+        super().note_error(error)
+
+    def on_parse_error(self, buffer: bytes, start: int, end: int) -> None:
+        error = self.session.read_error(buffer, start, end)
+        if not self.done:  # a fatal one has ended it all
+            self.parse_failed(error)
+
+    PARSING = Phase(
+        "PARSING",
+        {
+            BackendMessage.CLOSE_COMPLETE: on_closed,
+            BackendMessage.PARSE_COMPLETE: on_parsed,
+            BackendMessage.ERROR_RESPONSE: on_parse_error,
+        },
+    )
+    DESCRIBING_PARAMETERS = Phase(
+        "DESCRIBING_PARAMETERS",
+        {
+            BackendMessage.PARAMETER_DESCRIPTION: on_parameters,
+            BackendMessage.ERROR_RESPONSE: on_parse_error,
+        },
+    )
+    DESCRIBING_COLUMNS = Phase(
+        "DESCRIBING_COLUMNS",
+        {
+            BackendMessage.ROW_DESCRIPTION: on_columns,
+            BackendMessage.NO_DATA: on_no_columns,
+            BackendMessage.ERROR_RESPONSE: on_parse_error,
+        },
+    )
+    # Everything is written; what remains is an error (a deferred constraint fails only
+    # here), or the end.
+    ENDING = Phase(
+        "ENDING",
+        {
+            BackendMessage.ERROR_RESPONSE: Operation.on_error,
+            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
+        },
+    )
+
+
+class Prepare(Preparing):
+    """`result` is a Statement with a name of its own, outside the cache. One flight."""
+
+    __slots__ = ()
+
+    def begin(self, session: Session) -> bool:
+        self._write_parse(session, session.statements.new_name(), frontend.SYNC)
+        return False
+
+    def go_on(self, statement: Statement) -> None:
+        self.result = statement
+        self.phase = self.ENDING
+
+    def parse_failed(self, error: PostgresError) -> None:
+        self.note_error(error)
+        self.phase = self.ENDING
+
+    PHASES = (
+        Preparing.PARSING,
+        Preparing.DESCRIBING_PARAMETERS,
+        Preparing.DESCRIBING_COLUMNS,
+        Preparing.ENDING,
+    )
+
+
+class Query(Preparing):
+    """One statement with parameters; `result` is a Result.
+
+    `statement` is one that `Prepare` made; without it the session's cache is asked, and a
+    cache of size 0 means the unnamed statement.
+    """
+
+    __slots__ = ("_command_tag", "_fresh", "_params", "_pinned")
+
+    def __init__(
+        self, sql: str, params: Sequence[Any] = (), statement: Statement | None = None
+    ) -> None:
+        super().__init__(sql)
+        self._params = check_parameters(params)
+        self._pinned = statement is not None
+        self._fresh = False
+        self._command_tag = ""
+        self.statement = statement
+
+    def begin(self, session: Session) -> bool:
+        statement = self.statement or session.statements.get(self.sql)
+        if statement is None:
+            self._parse(session)
+            return True
+        message = statement.bind(self._params)
+        self.session = session
+        self.statement = statement
+        self._execute(statement, message)
+        return False
+
+    # ---------------------------------------------------------------- first flight
+
+    def _parse(self, session: Session) -> None:
+        self._fresh = True
+        named = self._pinned or session.statements.size > 0
+        name = session.statements.new_name() if named else UNNAMED
+        self._write_parse(session, name, frontend.FLUSH)
+
+    def parse_failed(self, error: PostgresError) -> None:
+        if error.sqlstate == _DUPLICATE_NAME:
+            self._await_retry(error)
+        else:
+            self.note_error(error)
+            self.phase = self.ENDING
+        self.session.write(frontend.SYNC)
+        self.session.pass_floor()
+
+    def go_on(self, statement: Statement) -> None:
+        session = self.session
+        if not self._pinned and statement.name != UNNAMED:
+            session.statements.put(statement)
+        try:
+            message = None if self.abandoned else statement.bind(self._params)
+        except Exception as error:
+            self.error = error
+            message = None
+        if message is None:
+            session.write(frontend.SYNC)
+            self.phase = self.ENDING
+        else:
+            self._execute(statement, message)
+        session.pass_floor()
+
+    # ---------------------------------------------------------------- second flight
+
+    def _execute(self, statement: Statement, message: bytes) -> None:
+        session = self.session
+        if statement.changes_session:
+            session.changed = True
+        closing = self._close_messages(session)
+        session.write(closing + message + _EXECUTE_SYNC)
+        self._columns = statement.columns
+        self._decode = statement.decode_rows
+        self.phase = self.BINDING
+
+    def on_bind_error(self, buffer: bytes, start: int, end: int) -> None:
+        error = self.session.read_error(buffer, start, end)
+        if not self._fresh and error.sqlstate in _STALE_STATES and self.statement is not None:
+            self.session.statements.forget(self.statement)
+            self._await_retry(error)
+        else:
+            self.note_error(error)
+            self.phase = self.ENDING
+
+    def on_bound(self, buffer: bytes, start: int, end: int) -> None:
+        _check_bind_complete(buffer, start, end)
+        self.phase = self.EXECUTING
+
+    def on_complete(self, buffer: bytes, start: int, end: int) -> None:
+        self._command_tag = backend.parse_command_tag(buffer, start, end)
+        self.phase = self.COMPLETE
+
+    def on_empty(self, buffer: bytes, start: int, end: int) -> None:
+        _check_empty_query(buffer, start, end)
+        self.phase = self.COMPLETE
+
+    def on_execute_error(self, buffer: bytes, start: int, end: int) -> None:
+        self.note_error(self.session.read_error(buffer, start, end))
+        self.phase = self.ENDING
+
+    def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
+        tag = self._command_tag
+        if self.error is None and not self.abandoned:
+            self.result = Result(self._rows, self._columns, tag)
+        self.take_status(buffer, start, end)
+        self.session.note_command(tag)
+        self.session.complete(self)
+
+    # ---------------------------------------------------------------- once more
+
+    def _await_retry(self, error: PostgresError) -> None:
+        """Nothing was carried out; whether it can be tried again shows at ReadyForQuery."""
+        self.note_error(error)
+        self.phase = self.STALE
+
+    def on_ready_to_retry(self, buffer: bytes, start: int, end: int) -> None:
+        self.take_status(buffer, start, end)
+        session = self.session
+        if (
+            self.abandoned
+            or session.transaction_status is not TransactionStatus.IDLE
+            or not session.take_floor_again(self)
+        ):
+            session.complete(self)
+        else:
+            self.error = None
+            self._parse(session)
+
+    # ---------------------------------------------------------------- COPY has its own calls
+
+    def on_copy_in(self, buffer: bytes, start: int, end: int) -> None:
+        # In copy-in mode the server ignores the Sync that is already on its way, so ours is
+        # the one it answers. Anything else written meanwhile would be taken for data.
+        self.refuse_copy()
+        if len(self.session.pending) > 1:
+            self.session.fail(
+                NotSupportedError("COPY FROM STDIN in a pipeline; the connection was closed")
+            )
+            return
+        self.session.write(frontend.copy_fail("use copy_in()") + frontend.SYNC)
+
+    def on_copy_out(self, buffer: bytes, start: int, end: int) -> None:
+        self.refuse_copy()
+        self.phase = self.COPYING_OUT
+
+    BINDING = Phase(
+        "BINDING",
+        {
+            BackendMessage.CLOSE_COMPLETE: Preparing.on_closed,
+            BackendMessage.BIND_COMPLETE: on_bound,
+            BackendMessage.ERROR_RESPONSE: on_bind_error,
+        },
+    )
+    EXECUTING = Phase(
+        "EXECUTING",
+        {
+            BackendMessage.DATA_ROW: Reading.on_rows,
+            BackendMessage.COMMAND_COMPLETE: on_complete,
+            BackendMessage.EMPTY_QUERY_RESPONSE: on_empty,
+            BackendMessage.COPY_IN_RESPONSE: on_copy_in,
+            BackendMessage.COPY_OUT_RESPONSE: on_copy_out,
+            BackendMessage.ERROR_RESPONSE: on_execute_error,
+        },
+    )
+    COPYING_OUT = Phase(
+        "COPYING_OUT",
+        {
+            BackendMessage.COPY_DATA: Reading.on_copy_data,
+            BackendMessage.COPY_DONE: Reading.on_copy_done,
+            BackendMessage.COMMAND_COMPLETE: on_complete,
+            BackendMessage.ERROR_RESPONSE: on_execute_error,
+        },
+    )
+    COMPLETE = Phase(
+        "COMPLETE",
+        {
+            BackendMessage.ERROR_RESPONSE: on_execute_error,
+            BackendMessage.READY_FOR_QUERY: on_all_ready,
+        },
+    )
+    STALE = Phase(
+        "STALE",
+        {
+            BackendMessage.ERROR_RESPONSE: on_execute_error,
+            BackendMessage.READY_FOR_QUERY: on_ready_to_retry,
+        },
+    )
+    PHASES = (
+        Preparing.PARSING,
+        Preparing.DESCRIBING_PARAMETERS,
+        Preparing.DESCRIBING_COLUMNS,
+        BINDING,
+        EXECUTING,
+        COPYING_OUT,
+        COMPLETE,
+        STALE,
+        Preparing.ENDING,
+    )
+
+
+_EXECUTE_SYNC = frontend.EXECUTE + frontend.SYNC

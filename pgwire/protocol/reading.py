@@ -1,0 +1,60 @@
+"""Reading: what the operations that read rows have in common.
+
+It also refuses COPY where it is not expected: the server then wants, or sends, data that the
+caller of `query()` or `script()` has no means to give or take.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgwire.errors import NotSupportedError
+from pgwire.protocol.decoder import skip_rows
+from pgwire.protocol.operation import Operation, expect_empty
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pgwire.protocol.decoder import RowDecoder
+    from pgwire.protocol.messages import Column
+
+
+class Reading(Operation):
+    """What the operations that read rows have in common."""
+
+    __slots__ = ("_columns", "_decode", "_rows")
+
+    _columns: tuple[Column, ...]
+    _decode: RowDecoder
+    _rows: list[tuple[Any, ...]]
+
+    def on_rows(self, buffer: bytes, position: int, size: int) -> int:
+        if self.error is None and not self.abandoned:
+            try:
+                return self._decode(buffer, position, size, self._rows)
+            except Exception as error:
+                # Ours alone: the run is gone over again by its lengths, which are the
+                # server's business, and the conversation goes on.
+                self.error = error
+                self._rows.clear()
+        return skip_rows(len(self._columns), buffer, position, size)
+
+    def abandon(self) -> None:
+        super().abandon()
+        self._rows = []
+
+    def refuse_copy(self) -> None:
+        if self.error is None:
+            self.error = NotSupportedError(
+                "COPY from or to the client needs copy_in() or copy_out()"
+            )
+        self._rows = []
+
+    def on_copy_data(self, buffer: bytes, start: int, end: int) -> None:
+        """Nobody wants it."""
+
+    def on_copy_done(self, buffer: bytes, start: int, end: int) -> None:
+        check_copy_done(buffer, start, end)
+
+
+check_copy_done = expect_empty("COPY_DONE")

@@ -1,0 +1,335 @@
+"""Session: one connection's conversation with the server, without any I/O.
+
+Four verbs: `submit(operation)`, `receive_data(bytes)`, `receive_eof()` go in;
+`data_to_send()` (and `take_completed()`) come out. Nothing waits, nothing raises for what a
+server does: a violation *fails* the session, that is, `failure` is set once, every pending
+operation completes with an error, and the shell closes the socket.
+
+Two queues. `pending` is the order of reading: replies belong to its head, and a
+ReadyForQuery moves on to the next. `_unsent` is the order of writing: operations that wait
+for the floor, because the one before them has not written its Sync yet.
+
+The caller's duties: after `submit` and `receive_data`, write `data_to_send()`; when
+`events` is not empty, deliver what it holds, after the batch and outside of any lock.
+
+The loop over messages in `receive_data` is the only one. A run of DataRow messages is handed
+to the operation in one call, so that rows never become objects of their own. A message that
+has arrived in part waits in `_chunks`; they are joined once, when the rest is there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, ProtocolError
+from pgwire.protocol import backend
+from pgwire.protocol.messages import (
+    BackendKeyData,
+    BackendMessage,
+    Notification,
+    TransactionStatus,
+    message_name,
+)
+from pgwire.protocol.operation import Operation, Phase
+from pgwire.protocol.statement import StatementCache
+from pgwire.sqlstate import mixed_in, postgres_error
+
+if TYPE_CHECKING:
+    from pgwire.pgtypes import TypeRegistry
+
+_unpack_header = Struct("!Bi").unpack_from
+_HEADER = 5
+_DATA_ROW = int(BackendMessage.DATA_ROW)
+
+# Notices and notifications that nobody fetches must not fill the memory: beyond so many the
+# oldest are dropped.
+MAX_EVENTS = 10_000
+
+
+class ParameterChange(NamedTuple):
+    """A setting that the server reports has (perhaps) changed."""
+
+    name: str
+    value: str
+
+
+Event = Notification | ParameterChange | PostgresError
+
+
+class Idle(Operation):
+    """Stands at the head while nothing is pending: only the server may speak then."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.phase = self.IDLE
+
+    def on_error(self, buffer: bytes, start: int, end: int) -> None:
+        # An error that answers nothing is the server's farewell, whatever its severity says.
+        error = self.session.read_error(buffer, start, end)
+        self.session.fail(mixed_in(ConnectionLost, error))
+
+    IDLE = Phase("IDLE", {BackendMessage.ERROR_RESPONSE: on_error})
+    PHASES = (IDLE,)
+
+
+class Session:
+    """See the module. All attributes are for reading, but for those of its operations."""
+
+    def __init__(
+        self,
+        registry: TypeRegistry,
+        *,
+        statement_cache_size: int = 256,
+        prepare: bool = True,
+    ) -> None:
+        self.registry = registry
+        self.statements = StatementCache(statement_cache_size if prepare else 0)
+        self.transaction_status = TransactionStatus.IDLE
+        self.parameters: dict[str, str] = {}
+        self.backend_key: BackendKeyData | None = None
+        self.failure: Error | None = None
+        # True once a statement may have changed the session's settings or objects.
+        self.changed = False
+        self.pending: deque[Operation] = deque()
+        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._unsent: deque[Operation] = deque()
+        self._floor: Operation | None = None
+        self._out: list[bytes] = []
+        self._completed: list[Operation] = []
+        self._idle = Idle(self)
+        self._chunks: list[bytes] = []
+        self._have = 0
+        self._need = 0
+
+    def __repr__(self) -> str:
+        state = f"failed: {self.failure!r}" if self.failure else self.transaction_status.name
+        return (
+            f"<Session {state} pending={list(self.pending)!r} unsent={len(self._unsent)} "
+            f"buffered={self._have}>"
+        )
+
+    # ---------------------------------------------------------------- what goes in
+
+    def submit(self, operation: Operation) -> None:
+        """Queue an operation; its first messages are written as soon as it has the floor."""
+        self.pending.append(operation)
+        if self.failure is not None:
+            self._lose(operation, self.failure)
+            self.pending.clear()
+        elif self._floor is None:
+            self._give_floor(operation)
+        else:
+            self._unsent.append(operation)
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what the server sent, cut anywhere."""
+        if self.failure is not None:
+            return
+        if self._chunks:
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        try:
+            position = self._receive_messages(data)
+        except ProtocolError as error:
+            self.fail(error)
+        else:
+            self._have = len(data) - position
+            if self._have:
+                self._chunks.append(data[position:])
+
+    def _receive_messages(self, data: bytes) -> int:
+        """Handle every complete message; return where the incomplete rest begins."""
+        pending = self.pending
+        operation = pending[0] if pending else self._idle
+        position, size = 0, len(data)
+        while size - position >= _HEADER:
+            code, length = _unpack_header(data, position)
+            handler = operation.phase.handlers.get(code)
+            if handler is None and not self._is_asynchronous(operation, code):
+                raise self.unexpected(operation, code)
+            if not 4 <= length <= operation.usual_length:
+                operation.check_length(code, length)
+            end = position + 1 + length
+            if end > size:
+                self._need = 1 + length
+                return position
+            if code == _DATA_ROW:
+                position = operation.on_rows(data, position, size)
+                continue
+            if handler is not None:
+                handler(operation, data, position + _HEADER, end)
+            else:
+                self.receive_asynchronous(code, data, position + _HEADER, end)
+            if self.failure is not None:
+                return size  # whatever follows a farewell is of no interest
+            if operation.done:
+                operation = pending[0] if pending else self._idle
+            position = end
+        self._need = _HEADER
+        return position
+
+    def receive_eof(self) -> None:
+        """The server has closed its side. May be called more than once."""
+        if self._chunks:
+            text = "the server closed the connection in the middle of a message"
+        else:
+            text = "the server closed the connection unexpectedly"
+        self.fail(ConnectionLost(text))
+
+    def fail(self, error: Error) -> None:
+        """Nothing more can be said on this connection; `error` is why. Only the first counts."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        self._chunks.clear()
+        self._out.clear()
+        self._unsent.clear()
+        self._floor = None
+        for operation in self.pending:
+            self._lose(operation, error)
+        self.pending.clear()
+
+    def _lose(self, operation: Operation, error: Error) -> None:
+        """Complete an operation that will never be answered."""
+        if not operation.done:
+            if operation.error is None:
+                operation.error = error if self.pending[0] is operation else self._lost(error)
+            self._finish(operation)
+
+    @staticmethod
+    def _lost(error: Error) -> Error:
+        lost = ConnectionLost("the connection was lost before this was answered")
+        lost.__cause__ = error
+        return lost
+
+    # ---------------------------------------------------------------- what comes out
+
+    def data_to_send(self) -> bytes:
+        """What is to be written now; empty when nothing is."""
+        out = self._out
+        if len(out) == 1:
+            return out.pop()
+        data = b"".join(out)
+        out.clear()
+        return data
+
+    def take_completed(self) -> list[Operation]:
+        """The operations with a waiter that have been completed since the last call."""
+        completed, self._completed = self._completed, []
+        return completed
+
+    @property
+    def in_step(self) -> bool:
+        """Whether nothing is under way: no reply outstanding, no message cut in half."""
+        return not (self.failure or self.pending or self._chunks or self._out)
+
+    # ---------------------------------------------------------------- for operations
+
+    def write(self, data: bytes) -> None:
+        self._out.append(data)
+
+    def pass_floor(self) -> None:
+        """The operation that kept the floor has written its Sync: let the next ones begin."""
+        self._floor = None
+        while self._unsent and self._floor is None:
+            self._give_floor(self._unsent.popleft())
+
+    def take_floor_again(self, operation: Operation) -> bool:
+        """Let the operation at the head speak once more, unless another has spoken since.
+
+        Its ReadyForQuery has been read. Whatever began after it was written behind it, and
+        would now be answered before it.
+        """
+        if len(self.pending) > 1:
+            return False
+        self._floor = operation
+        return True
+
+    def _give_floor(self, operation: Operation) -> None:
+        self._floor = operation
+        if operation.abandoned:
+            self._withdraw(operation)
+            return
+        try:
+            keeps_floor = operation.begin(self)
+        except Exception as error:
+            # A misfit, found before anything was written: there will be no reply.
+            operation.error = error
+            self._withdraw(operation)
+        else:
+            if not keeps_floor:
+                self._floor = None
+
+    def _withdraw(self, operation: Operation) -> None:
+        """Complete an operation that has written nothing."""
+        self._floor = None
+        self.pending.remove(operation)
+        self._finish(operation)
+
+    def complete(self, operation: Operation) -> None:
+        """The head of `pending` has had its ReadyForQuery."""
+        self.pending.popleft()
+        self._finish(operation)
+
+    def _finish(self, operation: Operation) -> None:
+        operation.done = True
+        if operation.waiter is not None:
+            self._completed.append(operation)
+
+    def read_error(self, buffer: bytes, start: int, end: int) -> PostgresError:
+        """An ErrorResponse as an exception. A fatal one fails the session as well."""
+        error = postgres_error(backend.parse_fields(buffer, start, end))
+        if error.severity in ("FATAL", "PANIC"):
+            self.fail(mixed_in(ConnectionLost, error))
+        return error
+
+    def note_command(self, tag: str) -> None:
+        """A command has completed; some of them have an effect on what we remember."""
+        if tag in ("DEALLOCATE ALL", "DISCARD ALL"):
+            self.statements.forget_all()
+
+    @staticmethod
+    def unexpected(operation: Operation, code: int) -> ProtocolError:
+        return ProtocolError(
+            f"{message_name(code)} not expected by {type(operation).__name__} "
+            f"in phase {operation.phase.name}"
+        )
+
+    # ---------------------------------------------------------------- messages of any moment
+
+    @staticmethod
+    def _is_asynchronous(operation: Operation, code: int) -> bool:
+        return operation.takes_asynchronous_messages and code in _ASYNCHRONOUS
+
+    def receive_asynchronous(self, code: int, data: bytes, start: int, end: int) -> None:
+        if code == BackendMessage.NOTICE_RESPONSE:
+            self.events.append(postgres_error(backend.parse_fields(data, start, end)))
+        elif code == BackendMessage.NOTIFICATION_RESPONSE:
+            self.events.append(backend.parse_notification(data, start, end))
+        else:
+            name, value = backend.parse_parameter_status(data, start, end)
+            self.parameters[name] = value
+            self.events.append(ParameterChange(name, value))
+            if name == "client_encoding" and value != "UTF8":
+                self.fail(
+                    InterfaceError(
+                        f"client_encoding was set to {value!r}, but pgwire speaks UTF8 only: "
+                        "the connection has been closed"
+                    )
+                )
+
+
+_ASYNCHRONOUS = frozenset(
+    {
+        int(BackendMessage.NOTICE_RESPONSE),
+        int(BackendMessage.NOTIFICATION_RESPONSE),
+        int(BackendMessage.PARAMETER_STATUS),
+    }
+)

@@ -1,0 +1,148 @@
+"""SimpleQuery and Ping: operations of one flight without a prepared statement.
+
+Manual: "Simple Query". One Query message may hold several statements; each gives a result,
+the first error ends them all, and one ReadyForQuery follows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgwire.errors import ProtocolError
+from pgwire.protocol import backend, frontend
+from pgwire.protocol.changes import changes_session
+from pgwire.protocol.decoder import row_decoder
+from pgwire.protocol.messages import BackendMessage
+from pgwire.protocol.operation import Operation, Phase, expect_empty
+from pgwire.protocol.reading import Reading
+from pgwire.protocol.rows import Result, Row
+
+if TYPE_CHECKING:
+    from pgwire.protocol.session import Session
+
+
+_check_empty_query = expect_empty("EMPTY_QUERY_RESPONSE")
+
+
+class SimpleQuery(Reading):
+    """`result` is a list with a Result per statement; it is filled on errors as well."""
+
+    __slots__ = ("_query",)
+
+    def __init__(self, sql: str) -> None:
+        super().__init__()
+        self._query = sql
+        self._rows = []
+        self._columns = ()
+        self.result: list[Result[Row]] = []
+
+    def begin(self, session: Session) -> bool:
+        session.write(frontend.query(frontend.cstring(self._query, "the SQL")))
+        self.session = session
+        self.phase = self.RUNNING
+        if changes_session(self._query):
+            session.changed = True
+        return False
+
+    def on_columns(self, buffer: bytes, start: int, end: int) -> None:
+        self._columns = backend.parse_row_description(buffer, start, end)
+        formats = [column.format for column in self._columns]
+        self._decode = row_decoder(self._columns, formats, self.session.registry)
+        self._rows = []
+        self.phase = self.FETCHING
+
+    def on_complete(self, buffer: bytes, start: int, end: int) -> None:
+        tag = backend.parse_command_tag(buffer, start, end)
+        self.session.note_command(tag)
+        if self.error is None:
+            self.result.append(Result(self._rows, self._columns, tag))
+        self._rows = []
+        self._columns = ()
+        self.phase = self.RUNNING
+
+    def on_empty(self, buffer: bytes, start: int, end: int) -> None:
+        _check_empty_query(buffer, start, end)
+
+    def on_error(self, buffer: bytes, start: int, end: int) -> None:
+        super().on_error(buffer, start, end)
+        self.phase = self.FAILED
+
+    def on_copy_in(self, buffer: bytes, start: int, end: int) -> None:
+        self.refuse_copy()
+        self.session.write(frontend.copy_fail("COPY FROM STDIN in a script"))
+
+    def on_copy_out(self, buffer: bytes, start: int, end: int) -> None:
+        self.refuse_copy()
+        self.phase = self.COPYING_OUT
+
+    def on_copy_done(self, buffer: bytes, start: int, end: int) -> None:
+        super().on_copy_done(buffer, start, end)
+        self.phase = self.RUNNING
+
+    RUNNING = Phase(
+        "RUNNING",
+        {
+            BackendMessage.ROW_DESCRIPTION: on_columns,
+            BackendMessage.COMMAND_COMPLETE: on_complete,
+            BackendMessage.EMPTY_QUERY_RESPONSE: on_empty,
+            BackendMessage.COPY_IN_RESPONSE: on_copy_in,
+            BackendMessage.COPY_OUT_RESPONSE: on_copy_out,
+            BackendMessage.ERROR_RESPONSE: on_error,
+            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
+        },
+    )
+    FETCHING = Phase(
+        "FETCHING",
+        {
+            BackendMessage.DATA_ROW: Reading.on_rows,
+            BackendMessage.COMMAND_COMPLETE: on_complete,
+            BackendMessage.ERROR_RESPONSE: on_error,
+        },
+    )
+    COPYING_OUT = Phase(
+        "COPYING_OUT",
+        {
+            BackendMessage.COPY_DATA: Reading.on_copy_data,
+            BackendMessage.COPY_DONE: on_copy_done,
+            BackendMessage.ERROR_RESPONSE: on_error,
+        },
+    )
+    FAILED = Phase(
+        "FAILED",
+        {
+            BackendMessage.ERROR_RESPONSE: on_error,
+            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
+        },
+    )
+    PHASES = (RUNNING, FETCHING, COPYING_OUT, FAILED)
+
+
+class Ping(Operation):
+    """One empty round trip: a Sync and its ReadyForQuery.
+
+    It is also what makes a connection fit for use after a cancel request: a request that
+    arrives late hits the Ping, or nothing.
+    """
+
+    def begin(self, session: Session) -> bool:
+        session.write(frontend.SYNC)
+        self.session = session
+        self.phase = self.WAITING
+        return False
+
+    def on_error(self, buffer: bytes, start: int, end: int) -> None:
+        error = self.session.read_error(buffer, start, end)
+        if error.sqlstate != QUERY_CANCELED and not self.done:
+            raise ProtocolError(f"an error in answer to a Sync alone: {error}")
+
+    WAITING = Phase(
+        "WAITING",
+        {
+            BackendMessage.ERROR_RESPONSE: on_error,
+            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
+        },
+    )
+    PHASES = (WAITING,)
+
+
+QUERY_CANCELED = "57014"

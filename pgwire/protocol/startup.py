@@ -1,0 +1,252 @@
+"""Startup: from the StartupMessage to the first ReadyForQuery (manual: "Start-up").
+
+Authentication is a strict machine: one request, answered as it deserves, and then only what
+belongs to it. Once SCRAM has begun nothing but its verified end leads on, so that a server
+that does not know the password can neither let us in nor talk us into sending it in clear.
+What may be sent is decided by the settings before anything is:
+
+- a cleartext or MD5 password goes over an unencrypted network connection only where
+  `allow_cleartext` says so (`exposed` is true for TCP without TLS to another machine);
+- with `scram_only` the server may not ask for anything less, nor for nothing.
+
+Before AuthenticationOk the server may send little, and nothing on its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pgwire.errors import AuthenticationError, ConnectionFailed, ProtocolError
+from pgwire.protocol import backend, frontend
+from pgwire.protocol.messages import SHORT, SHORT_BEFORE_LETTING_IN, BackendMessage
+from pgwire.protocol.operation import Operation, Phase, too_long
+from pgwire.protocol.scram import ScramExchange, md5_password
+from pgwire.sqlstate import mixed_in, postgres_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from pgwire.config import Secret
+    from pgwire.errors import PostgresError
+    from pgwire.protocol.session import Session
+
+OK, CLEARTEXT, MD5, SASL, SASL_CONTINUE, SASL_FINAL = 0, 3, 5, 10, 11, 12
+_OTHER_METHODS = {2: "Kerberos V5", 6: "SCM", 7: "GSSAPI", 8: "GSSAPI", 9: "SSPI"}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What Startup needs to know beyond the startup parameters."""
+
+    user: str
+    password: Secret | None = field(repr=False)
+    nonce: str = field(repr=False)  # fresh randomness for SCRAM, from the shell
+    tls: bool = False
+    exposed: bool = True
+    allow_cleartext: bool = False
+    scram_only: bool = False
+    max_iterations: int = 100_000
+    scram_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+class Startup(Operation):
+    """The session is open once this operation is done without an error."""
+
+    __slots__ = ("_credentials", "_parameters", "_scram")
+
+    takes_asynchronous_messages = False
+    usual_length = SHORT_BEFORE_LETTING_IN
+
+    def __init__(self, parameters: Mapping[str, str], credentials: Credentials) -> None:
+        super().__init__()
+        self._parameters = parameters
+        self._credentials = credentials
+        self._scram: ScramExchange | None = None
+
+    def begin(self, session: Session) -> bool:
+        session.write(frontend.startup_message(self._parameters))
+        self.session = session
+        self.phase = self.AUTHENTICATING
+        return True
+
+    def check_length(self, code: int, length: int) -> None:
+        # Whoever has not let us in yet gets no more memory than it needs.
+        super().check_length(code, length)
+        if self.phase is not self.STARTING:
+            limit = SHORT if code == BackendMessage.ERROR_RESPONSE else SHORT_BEFORE_LETTING_IN
+            if length > limit:
+                raise too_long(code, length)
+
+    # ---------------------------------------------------------------- authentication
+
+    def on_request(self, buffer: bytes, start: int, end: int) -> None:
+        """The first request: it decides how we authenticate, if we are willing to."""
+        code, data = backend.parse_authentication(buffer, start, end)
+        if code == SASL:
+            self._begin_scram(backend.parse_sasl_mechanisms(data))
+        elif code == OK:
+            if self._credentials.scram_only:
+                self._refuse("the server let us in without SCRAM, which secure=True demands")
+            else:
+                self._let_in(data)
+        elif code == CLEARTEXT and not data:
+            self._send_password("a cleartext password")
+        elif code == MD5 and len(data) == 4:
+            self._send_password("an MD5 password", salt=data)
+        elif code in _OTHER_METHODS:
+            self._refuse(f"the server asks for {_OTHER_METHODS[code]}, which is not supported")
+        else:
+            raise ProtocolError(f"the server asks for an unknown authentication method ({code})")
+
+    def _password(self) -> Secret | None:
+        """The password, or None once it is clear that there is none to give."""
+        password = self._credentials.password
+        if password is None:
+            self._refuse("the server asks for a password, and none was given")
+        return password
+
+    def _send_password(self, what: str, salt: bytes | None = None) -> None:
+        credentials = self._credentials
+        if credentials.scram_only:
+            self._refuse(f"the server asks for {what}; secure=True allows SCRAM only")
+        elif credentials.exposed and not credentials.allow_cleartext:
+            self._refuse(
+                f"the server asks for {what} over an unencrypted connection; use TLS "
+                "(sslmode=require or better), or pass allow_cleartext=True if the network "
+                "is trusted"
+            )
+        elif (password := self._password()) is not None:
+            self.session.write(
+                frontend.password_message(
+                    frontend.cstring(password.reveal(), "the password")[:-1]
+                    if salt is None
+                    else md5_password(credentials.user, password.reveal(), salt)
+                )
+            )
+            self.phase = self.PASSWORD_SENT
+
+    def _begin_scram(self, mechanisms: list[str]) -> None:
+        credentials = self._credentials
+        password = self._password()
+        if password is None:
+            return
+        try:
+            self._scram = ScramExchange(
+                mechanisms,
+                password=password.reveal(),
+                nonce=credentials.nonce,
+                max_iterations=credentials.max_iterations,
+                tls=credentials.tls,
+                **credentials.scram_options,
+            )
+            first = self._scram.client_first()
+        except AuthenticationError as error:
+            self.session.fail(error)
+        else:
+            self.session.write(frontend.sasl_initial_response(self._scram.mechanism, first))
+            self.phase = self.SCRAM_BEGUN
+
+    def on_scram_challenge(self, buffer: bytes, start: int, end: int) -> None:
+        data = self._expect(SASL_CONTINUE, buffer, start, end)
+        if data is not None:
+            assert self._scram is not None
+            try:
+                final = self._scram.client_final(data)
+            except AuthenticationError as error:
+                self.session.fail(error)
+            else:
+                self.session.write(frontend.sasl_response(final))
+                self.phase = self.SCRAM_ANSWERED
+
+    def on_scram_outcome(self, buffer: bytes, start: int, end: int) -> None:
+        data = self._expect(SASL_FINAL, buffer, start, end)
+        if data is not None:
+            assert self._scram is not None
+            try:
+                self._scram.verify(data)
+            except AuthenticationError as error:
+                self.session.fail(error)
+            else:
+                self.phase = self.PASSWORD_SENT
+
+    def on_outcome(self, buffer: bytes, start: int, end: int) -> None:
+        data = self._expect(OK, buffer, start, end)
+        if data is not None:
+            self._let_in(data)
+
+    def _expect(self, expected: int, buffer: bytes, start: int, end: int) -> bytes | None:
+        """The body of the one request that may come now; anything else ends it here."""
+        code, data = backend.parse_authentication(buffer, start, end)
+        if code == expected:
+            return data
+        # Not a slip but the way to steal a password: begin with the strong method, then ask
+        # for a weaker one, or let the client in without having proved anything.
+        self._refuse("the server left the authentication that it had begun; nothing was sent")
+        return None
+
+    def _refuse(self, reason: str) -> None:
+        self.session.fail(AuthenticationError(reason))
+
+    # ---------------------------------------------------------------- after AuthenticationOk
+
+    def _let_in(self, data: bytes) -> None:
+        if data:
+            raise ProtocolError("the server sent a malformed AUTHENTICATION")
+        self.phase = self.STARTING
+
+    def on_key(self, buffer: bytes, start: int, end: int) -> None:
+        if self.session.backend_key is not None:
+            raise self.session.unexpected(self, BackendMessage.BACKEND_KEY_DATA)
+        self.session.backend_key = backend.parse_backend_key_data(buffer, start, end)
+
+    def on_asynchronous(self, buffer: bytes, start: int, end: int) -> None:
+        self.session.receive_asynchronous(buffer[start - 5], buffer, start, end)
+
+    def on_ready(self, buffer: bytes, start: int, end: int) -> None:
+        self._scram = None
+        super().on_ready(buffer, start, end)
+        self.session.pass_floor()
+
+    def on_error(self, buffer: bytes, start: int, end: int) -> None:
+        error = postgres_error(backend.parse_fields(buffer, start, end))
+        self.session.fail(mixed_in(failure_class(error), error))
+
+    AUTHENTICATING = Phase(
+        "AUTHENTICATING",
+        {BackendMessage.AUTHENTICATION: on_request, BackendMessage.ERROR_RESPONSE: on_error},
+    )
+    SCRAM_BEGUN = Phase(
+        "SCRAM_BEGUN",
+        {
+            BackendMessage.AUTHENTICATION: on_scram_challenge,
+            BackendMessage.ERROR_RESPONSE: on_error,
+        },
+    )
+    SCRAM_ANSWERED = Phase(
+        "SCRAM_ANSWERED",
+        {BackendMessage.AUTHENTICATION: on_scram_outcome, BackendMessage.ERROR_RESPONSE: on_error},
+    )
+    # The password is sent, or SCRAM's end is verified: Ok is all that is missing.
+    PASSWORD_SENT = Phase(
+        "PASSWORD_SENT",
+        {BackendMessage.AUTHENTICATION: on_outcome, BackendMessage.ERROR_RESPONSE: on_error},
+    )
+    STARTING = Phase(
+        "STARTING",
+        {
+            BackendMessage.BACKEND_KEY_DATA: on_key,
+            BackendMessage.PARAMETER_STATUS: on_asynchronous,
+            BackendMessage.NOTICE_RESPONSE: on_asynchronous,
+            BackendMessage.NOTIFICATION_RESPONSE: on_asynchronous,
+            BackendMessage.ERROR_RESPONSE: on_error,
+            BackendMessage.READY_FOR_QUERY: on_ready,
+        },
+    )
+    PHASES = (AUTHENTICATING, SCRAM_BEGUN, SCRAM_ANSWERED, PASSWORD_SENT, STARTING)
+
+
+def failure_class(error: PostgresError) -> type[ConnectionFailed]:
+    """What a server's refusal means to whoever wanted to connect."""
+    return AuthenticationError if error.sqlstate.startswith("28") else ConnectionFailed

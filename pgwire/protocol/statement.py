@@ -1,0 +1,133 @@
+"""Statement: a prepared statement as the server knows it, and the cache of them.
+
+A statement belongs to one session. What is decided once per statement is kept here: how its
+parameters are encoded, which formats its results are asked for in, how they are decoded, and
+whether it may change the session.
+
+The cache maps SQL text to statements; the least recently used goes first. What falls out, or
+is closed by its user, is closed on the server with the next flight that anybody sends: the
+names to close wait in `closing`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from pgwire.protocol import frontend
+from pgwire.protocol.changes import changes_session
+from pgwire.protocol.decoder import result_formats, row_decoder
+from pgwire.protocol.encoder import encode_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgwire.pgtypes import TypeRegistry
+    from pgwire.protocol.messages import Column
+
+UNNAMED = b"\0"
+
+
+class Statement:
+    """One prepared statement; `name` ends with NUL, as messages want it."""
+
+    __slots__ = (
+        "_bind_head",
+        "_bind_tail",
+        "_codecs",
+        "changes_session",
+        "columns",
+        "decode_rows",
+        "name",
+        "parameter_oids",
+        "sql",
+    )
+
+    def __init__(
+        self,
+        name: bytes,
+        sql: str,
+        parameter_oids: tuple[int, ...],
+        columns: tuple[Column, ...],
+        registry: TypeRegistry,
+    ) -> None:
+        self.name = name
+        self.sql = sql
+        self.parameter_oids = parameter_oids
+        self.changes_session = changes_session(sql)
+        formats = result_formats(columns, registry)
+        # Described before it was bound, so the server could not say which formats will come.
+        self.columns = tuple(
+            column._replace(format=fmt) for column, fmt in zip(columns, formats, strict=True)
+        )
+        self.decode_rows = row_decoder(columns, formats, registry)
+        self._codecs = [registry.codec(oid) for oid in parameter_oids]
+        self._bind_head = b"\0" + name  # the unnamed portal
+        pack = frontend.pack_uint16
+        self._bind_tail = pack(len(formats)) + b"".join(map(pack, formats))
+
+    def __repr__(self) -> str:
+        return f"<Statement {self.name[:-1].decode() or 'unnamed'}: {self.sql!r}>"
+
+    @property
+    def parameter_types(self) -> tuple[str, ...]:
+        """The names of the parameters' types."""
+        return tuple([codec.name for codec in self._codecs])
+
+    def bind(self, params: Sequence[Any]) -> bytes:
+        """The Bind message. Raises before anything is written: see `encoder`."""
+        return frontend.bind(
+            self._bind_head + encode_parameters(self._codecs, params) + self._bind_tail
+        )
+
+
+class StatementCache:
+    """The statements prepared by themselves, at most `size` of them; 0 means none are kept."""
+
+    __slots__ = ("_statements", "closing", "next_number", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.closing: list[bytes] = []
+        self.next_number = 1
+        self._statements: OrderedDict[str, Statement] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._statements)
+
+    def get(self, sql: str) -> Statement | None:
+        statement = self._statements.get(sql)
+        if statement is not None:
+            self._statements.move_to_end(sql)
+        return statement
+
+    def new_name(self) -> bytes:
+        """A name that this session has not used yet."""
+        name = b"_pgwire_%d\0" % self.next_number
+        self.next_number += 1
+        return name
+
+    def put(self, statement: Statement) -> None:
+        """Keep a statement; whatever falls out is closed with the next flight."""
+        replaced = self._statements.pop(statement.sql, None)
+        if replaced is not None:  # prepared twice, by operations submitted together
+            self.closing.append(replaced.name)
+        self._statements[statement.sql] = statement
+        if len(self._statements) > self.size:
+            self.closing.append(self._statements.popitem(last=False)[1].name)
+
+    def forget(self, statement: Statement) -> None:
+        """The server says that the statement is stale or unknown."""
+        if self._statements.get(statement.sql) is statement:
+            del self._statements[statement.sql]
+        self.closing.append(statement.name)
+
+    def forget_all(self) -> None:
+        """The server has dropped every statement (DEALLOCATE ALL, DISCARD ALL)."""
+        self._statements.clear()
+        self.closing.clear()
+
+    def take_closing(self) -> list[bytes]:
+        """The names that are to be closed now; the caller writes the Close messages."""
+        closing, self.closing = self.closing, []
+        return closing

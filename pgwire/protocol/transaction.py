@@ -1,0 +1,118 @@
+"""Transactions: the SQL that begins, nests and ends them, and the rules of nesting.
+
+`TransactionBlock` is the core of `conn.transaction()`: it says what to send and judges what
+came back; the shells send it. Blocks nest as savepoints, and a transaction that was begun by
+hand counts as the outermost one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgwire.errors import InterfaceError, ProgrammingError
+from pgwire.protocol.messages import TransactionStatus
+from pgwire.sqlstate import InFailedSqlTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Literal
+
+    from pgwire.protocol.rows import Result
+
+    IsolationLevel = Literal[
+        "read uncommitted", "read committed", "repeatable read", "serializable"
+    ]
+
+ISOLATION_LEVELS = ("read uncommitted", "read committed", "repeatable read", "serializable")
+
+
+def begin_statement(
+    isolation: str | None = None,
+    read_only: bool | None = None,
+    deferrable: bool | None = None,
+) -> str:
+    """BEGIN with its modes; None leaves a mode to the server's settings."""
+    modes = []
+    if isolation is not None:
+        if isolation not in ISOLATION_LEVELS:
+            raise ProgrammingError(
+                f"isolation must be one of {', '.join(map(repr, ISOLATION_LEVELS))}, "
+                f"not {isolation!r}"
+            )
+        modes.append(f"ISOLATION LEVEL {isolation.upper()}")
+    if read_only is not None:
+        modes.append("READ ONLY" if read_only else "READ WRITE")
+    if deferrable is not None:
+        modes.append("DEFERRABLE" if deferrable else "NOT DEFERRABLE")
+    return " ".join(["BEGIN", *([", ".join(modes)] if modes else [])])
+
+
+class TransactionBlock:
+    """One `with conn.transaction()` block.
+
+    `stack` is the connection's list of open blocks; a block is on it from its beginning to
+    its end. Commit and rollback are possible once, and only for the innermost block.
+    """
+
+    __slots__ = ("_begin", "_savepoint", "_stack", "ended")
+
+    def __init__(
+        self,
+        stack: list[TransactionBlock],
+        isolation: str | None,
+        read_only: bool | None,
+        deferrable: bool | None,
+    ) -> None:
+        self._stack = stack
+        self._begin = begin_statement(isolation, read_only, deferrable)
+        self._savepoint: str | None = None
+        self.ended = False
+
+    def begin(self, status: TransactionStatus) -> str:
+        """What to send; `status` is the session's. The block is open once that succeeded."""
+        if status is TransactionStatus.IDLE:
+            return self._begin
+        if self._begin != "BEGIN":
+            raise InterfaceError(
+                "isolation, read_only and deferrable belong to the outermost transaction"
+            )
+        self._savepoint = f"_pgwire_{len(self._stack) + 1}"
+        return f"SAVEPOINT {self._savepoint}"
+
+    def begun(self) -> None:
+        self._stack.append(self)
+
+    def commit(self) -> str:
+        self._end("commit")
+        return "COMMIT" if self._savepoint is None else f"RELEASE SAVEPOINT {self._savepoint}"
+
+    def rollback(self) -> str:
+        self._end("rollback")
+        name = self._savepoint
+        return "ROLLBACK" if name is None else f"ROLLBACK TO SAVEPOINT {name}; RELEASE {name}"
+
+    def _end(self, verb: str) -> None:
+        if self.ended:
+            raise InterfaceError(f"{verb}: this transaction has ended already")
+        if not self._stack or self._stack[-1] is not self:
+            raise InterfaceError(f"{verb}: a transaction begun inside this one has not ended")
+        self._stack.pop()
+        self.ended = True
+
+    def forget(self) -> None:
+        """The connection is gone, and with it this block and all inside it."""
+        self.ended = True
+        if self in self._stack:
+            del self._stack[self._stack.index(self) :]
+
+    @staticmethod
+    def check_committed(results: Sequence[Result[Any]]) -> None:
+        """A COMMIT that the server answers with ROLLBACK has committed nothing."""
+        if results[-1].command_tag == "ROLLBACK":
+            error = InFailedSqlTransaction(
+                "COMMIT was answered with ROLLBACK: an error inside the transaction was "
+                "caught, and nothing has been committed"
+            )
+            error.message = str(error.args[0])
+            error.hint = "Let the error leave the block, or put what may fail into a nested one."
+            raise error

