@@ -35,8 +35,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pgwire.sqlstate import *  # noqa: F403
-
 
 class Warning(Exception):
     """PEP 249's Warning; pgwire itself raises no warnings of this class."""
@@ -222,7 +220,9 @@ def _caret(query: str, position: int) -> list[str]:
     return [prefix + shown, " " * len(prefix) + blanks + "^"]
 
 
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    from pgwire.sqlstate import *  # noqa: F403
+else:
 
     def __getattr__(name: str) -> type[PostgresError]:
         """Finds the classes per SQLSTATE, which cost more to make than most programs need."""

@@ -67,7 +67,7 @@ def _own_value(name: str, value: Any) -> Any:
         case "ssl_context":
             is_context = hasattr(value, "check_hostname") and hasattr(value, "verify_mode")
             _require(is_context, name, "an ssl.SSLContext")
-        case "settings":
+        case _:  # settings
             _require(isinstance(value, Mapping), name, "a mapping of names to values")
             return dict(_setting(*item) for item in value.items() if item[1] is not None)
     return value

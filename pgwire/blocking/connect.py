@@ -25,4 +25,8 @@ def connect(conninfo: str = "", **parameters: Unpack[ConnectionParameters]) -> C
     that this version cannot carry out, and `ConnectionFailed` (`AuthenticationError`,
     `TLSError`) with every attempt in `.attempts`.
     """
-    return Connection(Opener(settings(conninfo, parameters)).open())
+    try:
+        config = settings(conninfo, parameters)
+    finally:
+        del conninfo, parameters  # a traceback may show what this frame holds
+    return Connection(Opener(config).open())

@@ -163,8 +163,8 @@ class Connection:
         """
         if event not in _EVENTS:
             raise ProgrammingError(f"no event {event!r}; there are: {', '.join(_EVENTS)}")
-        self._callbacks.setdefault(event, []).append(callback)
         self._driver.listener = self._deliver
+        self._callbacks.setdefault(event, []).append(callback)
 
     def off(self, event: EventName, callback: Callable[[Any], object]) -> None:
         """Undo `on`; nothing happens if the callback is not there."""

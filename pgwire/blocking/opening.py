@@ -24,6 +24,7 @@ from pgwire.protocol.connecting import (
     EncryptionPlan,
     read_ssl_answer,
 )
+from pgwire.protocol.scram import KeyCache
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Credentials, Startup
 from pgwire.tls import TLSLayer, ssl_context
@@ -40,7 +41,10 @@ if TYPE_CHECKING:
 
 def settings(conninfo: str, parameters: Mapping[str, Any]) -> Config:
     """The Config for a connection string and keyword arguments, in this environment."""
-    return resolve(conninfo, parameters, environ=os.environ, default_user=_os_user())
+    try:
+        return resolve(conninfo, parameters, environ=os.environ, default_user=_os_user())
+    finally:
+        del conninfo, parameters  # a traceback may show what this frame holds
 
 
 def _os_user() -> str | None:
@@ -58,13 +62,14 @@ def _os_user() -> str | None:
 
 def _called(password: Callable[[], str | Awaitable[str]]) -> Secret:
     """The password that a callable gives for this connection."""
-    text = password()
-    if not isinstance(text, str):
+    secret = Secret(password())  # type: ignore[arg-type]
+    kind = type(secret.reveal()).__name__
+    if kind != "str":
         raise InterfaceError(
-            f"password() gave {type(text).__name__}, not str; coroutine functions are for "
+            f"password() gave {kind}, not str; coroutine functions are for "
             "connect_async() and AsyncPool"
         )
-    return Secret(text)
+    return secret
 
 
 class Opener:
@@ -76,6 +81,7 @@ class Opener:
             json_loads=config.json_loads or json.loads, json_dumps=config.json_dumps or json.dumps
         )
         self._ssl_context: ssl.SSLContext | None = None
+        self._keys = KeyCache()
 
     def open(self, timeout: float | None = None) -> Driver:
         """One ready connection; ConnectionFailed says what was tried.
@@ -146,10 +152,12 @@ class Opener:
                 user=config.user,
                 password=password,
                 nonce=secrets.token_urlsafe(24),
+                tls=channel.tls is not None,
                 exposed=channel.tls is None and not address.is_loopback,
                 allow_cleartext=config.allow_cleartext,
                 scram_only=config.secure,
                 max_iterations=config.scram_max_iterations,
+                keys=self._keys,
             ),
         )
 

@@ -15,8 +15,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         with server(tls=options.tls) as running:
-            print(running.tls_url if options.tls else running.url, flush=True)
             print(f"{running.installation}; ^C ends it", file=sys.stderr, flush=True)
+            print(running.tls_url if options.tls else running.url, flush=True)
             while True:
                 signal.pause()
     except KeyboardInterrupt:

@@ -115,7 +115,7 @@ class Cluster:
             self._run |= {"user": uid, "group": gid, "extra_groups": []}
             if not everyone_reaches(self._programs):
                 self._programs = copy_programs(self._programs, directory / "programs")
-            self._give(directory, *directory.rglob("*"))
+            self._give_away()
 
     def initialize(self, user: str, hba: Iterable[str]) -> None:
         """Make the data directory (manual: "initdb") with these lines in pg_hba.conf."""
@@ -152,7 +152,7 @@ class Cluster:
                 raise Unavailable(f"openssl {step.split()[0]} failed: {complaint(done.stderr)}")
         key = self.directory / "server.key"
         key.chmod(0o600)
-        self._give(key)
+        self._give_away()
         return {
             "ssl": "on",
             "ssl_ca_file": str(self.directory / "ca.crt"),
@@ -179,10 +179,11 @@ class Cluster:
             return self.pid_file.read_text().splitlines()[7].strip() == "ready"
         return False
 
-    def _give(self, *paths: Path) -> None:
+    def _give_away(self) -> None:
+        """Make the server's user the owner of all that is in the folder."""
         if self._account is not None:
-            for path in paths:
-                os.chown(path, *self._account, follow_symlinks=False)
+            owner = "{}:{}".format(*self._account)
+            subprocess.run(["chown", "-hR", owner, self.directory], check=True)
 
     def _call(self, program: str, *arguments: str, stdin: str = "") -> None:
         done = subprocess.run(

@@ -139,15 +139,16 @@ def everyone_reaches(folder: Path) -> bool:
 
 
 def copy_programs(programs: Path, target: Path) -> Path:
-    """Copy the installation around `programs` below `target`; returns the new `programs`.
+    """Copy the installation around `programs` into `target`; returns the new `programs`.
 
     A wheel's programs find their libraries by a relative path, from PACKAGE/pginstall/bin to
-    PACKAGE.libs: the copy keeps it.
+    PACKAGE.libs: the copy keeps it. It leaves out what only a compiler reads, which is half.
     """
     prefix = programs.resolve().parent
     package = prefix.parent
     libraries = package.with_name(f"{package.name}.libs")
-    shutil.copytree(prefix, target / package.name / prefix.name, symlinks=True)
+    unused = shutil.ignore_patterns("include", "pgxs", "*.a")
+    shutil.copytree(prefix, target / package.name / prefix.name, symlinks=True, ignore=unused)
     if libraries.is_dir():
         shutil.copytree(libraries, target / libraries.name, symlinks=True)
     return target / package.name / prefix.name / programs.name

@@ -79,7 +79,7 @@ def server(
     Raises:
         Unavailable: there are no programs, or the server did not start.
     """
-    installation = find_installation(f"{need} openssl" if tls else need)
+    installation = find_installation(f"openssl {need}".strip() if tls else need)
     password = password or secrets.token_urlsafe(12)
     logins = logins or {}
     by_login = [f"host all {identifier(name)} all {method}" for name, method in logins.items()]

@@ -23,7 +23,7 @@ from pgwire.blocking.connection import Connection
 from pgwire.blocking.driver import Driver
 from pgwire.blocking.opening import Opener, settings
 from pgwire.errors import Error, InterfaceError, PoolTimeout, ProgrammingError
-from pgwire.pool.config import PoolConfig
+from pgwire.pool.config import PoolConfig, check_seconds
 from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import CheckConnection, CloseConnection, OpenConnection, WakeWaiter
 from pgwire.pool.lease import Lease
@@ -99,6 +99,10 @@ class Pool:
         clock: Callable[[], float] = monotonic,
         **connection_parameters: Unpack[ConnectionParameters],
     ) -> None:
+        try:
+            self._opener = Opener(settings(conninfo, connection_parameters))
+        finally:
+            del conninfo, connection_parameters  # a traceback may show what this frame holds
         config = PoolConfig(
             min_size=min_size,
             max_size=max_size,
@@ -113,11 +117,10 @@ class Pool:
         if reset not in ("auto", "always", "never"):
             raise ProgrammingError(f"reset is {reset!r}; it must be 'auto', 'always' or 'never'")
         self.name = name or f"pool-{next(_numbers)}"
-        self._checkout_timeout = checkout_timeout
-        self._query_timeout = query_timeout
+        self._checkout_timeout = check_seconds("checkout_timeout", checkout_timeout)
+        self._query_timeout = check_seconds("query_timeout", query_timeout)
         self._reset = {"auto": None, "always": True, "never": False}[reset]
         self._clock = clock
-        self._opener = Opener(settings(conninfo, connection_parameters))
         self._lock = threading.Lock()
         self._core: PoolCore[Driver] = PoolCore(
             config, jitter=random.random, is_alive=Driver.catch_up
@@ -127,7 +130,8 @@ class Pool:
         self._callbacks: dict[str, list[Callable[..., object]]] = {}
         self._ended = threading.Event()
         self._aborting = False
-        self._keeper: threading.Thread | None = None
+        self._threads: set[threading.Thread] = set()
+        self._has_keeper = False
         self._keeper_due = 0.0
         self._alarm = threading.Event()
         self._report(self._core.start)
@@ -268,7 +272,9 @@ class Pool:
         raise waiter.error
 
     def _seconds_until(self, deadline: float | None) -> float:
-        return -1 if deadline is None else max(0.0, deadline - self._clock())
+        if deadline is None:
+            return -1
+        return min(max(0.0, deadline - self._clock()), threading.TIMEOUT_MAX)
 
     def _timed_out(self, waiter: Waiter[Driver], waited: float) -> PoolTimeout:
         stats = self.stats()
@@ -308,7 +314,8 @@ class Pool:
         core = self._core
         if core.ended:
             self._ended.set()
-        if self._keeper is None:
+            self._alarm.set()
+        if not self._has_keeper:
             self._plan()
         return core.take_effects()
 
@@ -317,9 +324,10 @@ class Pool:
         due = self._core.next_deadline()
         if due is None:
             return
-        if self._keeper is None:
+        if not self._has_keeper:
             self._keeper_due = due
-            self._keeper = self._thread(self._keep)
+            self._has_keeper = True
+            self._thread(self._keep)
         elif due < self._keeper_due:
             self._alarm.set()
 
@@ -330,12 +338,31 @@ class Pool:
                 if sleeper is not None:
                     sleeper.release()
             else:
-                self._thread(_HELPERS[type(effect)], self, effect.slot)
+                self._help(_HELPERS[type(effect)], effect.slot)
 
-    def _thread(self, target: Callable[..., None], *args: Any) -> threading.Thread:
-        thread = threading.Thread(target=target, args=args, name=self.name, daemon=True)
-        thread.start()
-        return thread
+    def _thread(self, target: Callable[..., None], *args: Any) -> None:
+        thread = threading.Thread(
+            target=self._run_thread, args=(target, *args), name=self.name, daemon=True
+        )
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.discard(thread)
+            raise
+
+    def _run_thread(self, target: Callable[..., None], *args: Any) -> None:
+        try:
+            target(*args)
+        finally:
+            self._threads.discard(threading.current_thread())
+
+    def _help(self, helper: Callable[[Pool, Slot[Driver]], None], slot: Slot[Driver]) -> None:
+        """Have it done in a thread of its own; in this one if there is none to be had."""
+        try:
+            self._thread(helper, self, slot)
+        except RuntimeError:  # too many threads, or the interpreter is on its way out
+            helper(self, slot)
 
     def _report(self, report: Callable[..., None], *args: Any, **facts: Any) -> None:
         """Tell the core, and do what it wants done."""
@@ -386,7 +413,7 @@ class Pool:
             with self._lock:
                 due = self._core.next_deadline()
                 if due is None:
-                    self._keeper = None
+                    self._has_keeper = False
                     return
                 seconds = min(_KEEPER_INTERVAL, due - self._clock())
                 self._keeper_due = self._clock() + seconds
@@ -415,12 +442,14 @@ class Pool:
                 )
         self._report(self._core.close)
         if self._ended.wait(timeout):
+            self._join_threads()
             return
         leases = tuple(self._leases.values())
         stats = self.stats()
         self._aborting = True
         self._report(self._core.abort)
         self._ended.wait(ABORT_TIMEOUT)
+        self._join_threads()
         error = PoolTimeout(
             f"end({timeout:g}): {len(leases)} leases were still out and have been closed"
             + "".join(f"; taken at {lease.place}" for lease in leases)
@@ -429,6 +458,12 @@ class Pool:
         raise error
 
     close = end
+
+    def _join_threads(self) -> None:
+        """Everything is closed; what is left of the helpers has a few steps to go."""
+        for thread in tuple(self._threads):
+            if thread is not threading.current_thread():  # end() in a callback
+                thread.join(ABORT_TIMEOUT)
 
     def __enter__(self) -> Self:
         return self

@@ -66,6 +66,13 @@ class PoolConfig:
         raise ProgrammingError(f"{name} is {getattr(self, name)!r}; it must be {allowed}")
 
 
+def check_seconds(name: str, value: float | None) -> float | None:
+    """A time limit of a shell, if it is one: 0 or more seconds, or None for no limit."""
+    if value is not None and not (_is_number(value) and value >= 0):  # NaN is not >= 0 either
+        raise ProgrammingError(f"{name} is {value!r}; it must be 0 or more seconds, or None")
+    return value
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

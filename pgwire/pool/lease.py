@@ -25,6 +25,9 @@ class _Released:
     def __getattr__(self, name: str) -> Any:
         raise InterfaceError("this lease has been released; its connection may be in other hands")
 
+    def __setattr__(self, name: str, value: object) -> None:
+        self.__getattr__(name)
+
 
 _RELEASED: Any = _Released()
 
@@ -90,10 +93,14 @@ class Lease(Connection):
             self.release()
 
 
+def _is_plumbing(module: str) -> bool:
+    return module.startswith("pgwire.") or module == "contextlib"
+
+
 def _caller() -> str:
     """The line outside of pgwire that asked, as "file:line in function"."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("pgwire."):
+    while frame is not None and _is_plumbing(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     if frame is None:
         return "unknown"

@@ -24,7 +24,6 @@ from stringprep import (
     in_table_b1,
     in_table_c3,
     in_table_c4,
-    in_table_c5,
     in_table_c6,
     in_table_c7,
     in_table_c8,
@@ -66,12 +65,11 @@ def encode_password(password: str) -> bytes:
 
 
 def _is_prohibited(character: str) -> bool:
-    """RFC 4013, 2.3 and 2.5. The spaces of C.1.2 are mapped by now and need no check."""
+    """RFC 4013, 2.3 and 2.5; C.1.2 is mapped by now, and C.5 (surrogates) is not in UTF-8."""
     return (
         in_table_c21_c22(character)
         or in_table_c3(character)
         or in_table_c4(character)
-        or in_table_c5(character)
         or in_table_c6(character)
         or in_table_c7(character)
         or in_table_c8(character)

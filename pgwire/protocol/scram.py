@@ -198,11 +198,10 @@ class ScramExchange(_Sealed):
         nonce: fresh randomness, printable ASCII without commas.
         max_iterations: refuse to hash more often than this; 0: PostgreSQL's own maximum.
         channel_binding: ("tls-server-end-point", hash of the server's certificate) if this
-            connection can be bound, which implies TLS. The mechanism is then the -PLUS one
-            where it is offered, and the server is told that we could have (gs2 flag "y") where
-            it is not. None: no TLS, or binding is disabled, or the certificate has no such
-            hash; plain SCRAM-SHA-256 with the flag "n" then. Whoever requires binding checks
-            `mechanism`.
+            connection can be bound, which implies TLS: -PLUS is used where it is offered, and
+            the server is told that we could have (gs2 flag "y") where it is not. None: no TLS,
+            or binding is disabled, or the certificate has no such hash: never -PLUS, and the
+            flag "n". Whoever requires binding checks `mechanism`.
         tls: the connection is encrypted, with or without a binding.
         keys: ready keys, in place of the password (""); or a cache to find them in.
 

@@ -26,10 +26,10 @@ from pgwire.sqlstate import mixed_in, postgres_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from pgwire.config import Secret
     from pgwire.errors import PostgresError
+    from pgwire.protocol.scram import KeyCache
     from pgwire.protocol.session import Session
 
 OK, CLEARTEXT, MD5, SASL, SASL_CONTINUE, SASL_FINAL = 0, 3, 5, 10, 11, 12
@@ -48,7 +48,7 @@ class Credentials:
     allow_cleartext: bool = False
     scram_only: bool = False
     max_iterations: int = 100_000
-    scram_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    keys: KeyCache | None = field(default=None, repr=False)  # what a pool has hashed before
 
 
 class Startup(Operation):
@@ -139,7 +139,7 @@ class Startup(Operation):
                 nonce=credentials.nonce,
                 max_iterations=credentials.max_iterations,
                 tls=credentials.tls,
-                **credentials.scram_options,
+                keys=credentials.keys,
             )
             first = self._scram.client_first()
         except AuthenticationError as error:
@@ -211,6 +211,8 @@ class Startup(Operation):
 
     def on_error(self, buffer: bytes, start: int, end: int) -> None:
         error = postgres_error(backend.parse_fields(buffer, start, end))
+        if self._scram is not None:
+            self._scram.forget()  # keys that were refused are not to be tried again
         self.session.fail(mixed_in(failure_class(error), error))
 
     AUTHENTICATING = Phase(
