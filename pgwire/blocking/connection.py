@@ -7,6 +7,7 @@ a lease of the pool cheap (another handle on the same driver) and dead after its
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from pgwire.blocking.statement import Statement
@@ -198,10 +199,8 @@ class Connection:
     def server_version(self) -> int:
         """The server's version as a number: 180006 for 18.6. 0 if the server did not say."""
         text = self._driver.session.parameters.get("server_version", "")
-        numbers = [int(part) for part in text.split(" ")[0].split(".") if part.isdecimal()]
-        if not numbers:
-            return 0
-        return numbers[0] * 10_000 + (numbers[1] if len(numbers) > 1 else 0)
+        numbers = re.match(r"(\d+)(?:\.(\d+))?", text)  # "19beta1" is 190000
+        return int(numbers[1]) * 10_000 + int(numbers[2] or 0) if numbers else 0
 
     @property
     def backend_pid(self) -> int:

@@ -254,6 +254,16 @@ class Driver:
             session.fail(_lost(error))
         return False
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the connection was opened by the process that this one was forked from."""
+        return self._forks != _forks
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the connection is good and nothing is under way on it."""
+        return not self.closed and self.session.in_step
+
     def clean(self, reset: bool | None = None) -> bool:
         """Write what makes the session fit for its next user, without waiting.
 
@@ -309,9 +319,17 @@ class Driver:
         except (Deadline, OSError, Error):
             return  # gone already, or too slow: the socket is closed all the same
 
-    def interrupt(self) -> None:
-        """End what another thread is doing here: on the server, then by cutting the line."""
-        if self._turn.locked():
+    def drop(self) -> None:
+        """Close the socket of a connection that belongs to the parent process: only here."""
+        self.closed = True
+        self.channel.close()
+
+    def interrupt(self, *, always: bool = False) -> None:
+        """End what another thread is doing here: on the server, then by cutting the line.
+
+        `always` cuts the line even if nothing is being done.
+        """
+        if self._turn.locked() or always:
             with suppress(Deadline, OSError, Error):
                 self._cancel_request(self, monotonic() + PATIENCE)
             self.channel.shut_down()

@@ -8,6 +8,7 @@ waits with `wait_readable` first.
 from __future__ import annotations
 
 import math
+import re
 import select
 import socket
 import sys
@@ -29,7 +30,7 @@ _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 
 # Where servers put their sockets: Debian's place, then upstream's.
 _SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
-_LOOPBACK = ("127.", "::1", "::ffff:127.")
+_LOOPBACK = re.compile(r"(::ffff:)?127\..*|::1")
 
 
 class Address(NamedTuple):
@@ -45,7 +46,7 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        return self.is_unix or str(self.sockaddr[0]).startswith(_LOOPBACK)
+        return self.is_unix or _LOOPBACK.fullmatch(str(self.sockaddr[0])) is not None
 
     def __str__(self) -> str:
         if isinstance(self.sockaddr, str):

@@ -9,13 +9,15 @@ import getpass
 import json
 import os
 import secrets
+from datetime import UTC
 from time import monotonic
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from pgwire.blocking.driver import Driver
 from pgwire.blocking.net import Channel, Deadline, TLSChannel, look_up, open_socket
 from pgwire.config import Secret, resolve
-from pgwire.errors import ConnectionFailed, Error, InterfaceError, ProtocolError
+from pgwire.errors import ConnectionFailed, ConnectionLost, InterfaceError, ProtocolError
 from pgwire.pgtypes import TypeRegistry
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import (
@@ -77,11 +79,23 @@ class Opener:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.registry = TypeRegistry(
-            json_loads=config.json_loads or json.loads, json_dumps=config.json_dumps or json.dumps
-        )
+        self._registry_for_zone = None if config.timezone == "UTC" else self._registry_in
+        self.registry = self._registry_in("UTC")
         self._ssl_context: ssl.SSLContext | None = None
         self._keys = KeyCache()
+
+    def _registry_in(self, zone: str) -> TypeRegistry:
+        """The types, with datetimes in this zone; in UTC if Python does not know the zone."""
+        try:
+            timezone = UTC if zone == "UTC" else ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            timezone = UTC
+        json_loads, json_dumps = self.config.json_loads, self.config.json_dumps
+        return TypeRegistry(
+            timezone=timezone,
+            json_loads=json_loads or json.loads,
+            json_dumps=json_dumps or json.dumps,
+        )
 
     def open(self, timeout: float | None = None) -> Driver:
         """One ready connection; ConnectionFailed says what was tried.
@@ -112,12 +126,12 @@ class Opener:
             try:
                 return self._attempt(address, encryption, deadline)
             except Deadline:
-                error: Error = ConnectionFailed(
+                error = ConnectionFailed(
                     f"{address}: no connection within {limit:g} s (connect_timeout)"
                 )
             except ConnectionFailed as failure:
                 error = failure
-            except (Error, OSError) as failure:
+            except (ConnectionLost, ProtocolError, OSError) as failure:
                 what = "is there a PostgreSQL server? " * isinstance(failure, ProtocolError)
                 error = ConnectionFailed(f"{address}: {what}{failure}")
                 error.__cause__ = failure
@@ -133,6 +147,7 @@ class Opener:
                 self.registry,
                 statement_cache_size=self.config.statement_cache_size,
                 prepare=self.config.prepare,
+                registry_for_zone=self._registry_for_zone,
             )
             driver = Driver(session, channel, self._cancel(address))
             driver.start(self._startup(address, channel), deadline)

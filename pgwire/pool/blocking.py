@@ -1,72 +1,51 @@
-"""Pool: the blocking shell around PoolCore.
+"""Pool: the blocking pool's public face. What runs it is in `engine`.
 
-One lock guards the core; nothing waits, and no user code runs, while it is held. What the
-core wants done (its effects) is carried out after the lock is released: waking a waiter is
-releasing the lock that it sleeps on; opening, checking and closing connections take short-
-lived daemon threads of their own, so that no caller waits for a connection but its own.
-
-The keeper is a daemon thread that gives the core the time. It exists only while something
-may fall due, and looks at least once a second.
+Every method that takes a connection for a while is the same three steps: take a slot, work on
+its driver, give it back.
 """
 
 from __future__ import annotations
 
-import logging
 import random
-import threading
+import time
 from contextlib import contextmanager
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from pgwire.blocking.connection import Connection
-from pgwire.blocking.driver import Driver
 from pgwire.blocking.opening import Opener, settings
-from pgwire.errors import Error, InterfaceError, PoolTimeout, ProgrammingError
+from pgwire.errors import Error, NotSupportedError, PostgresError, ProgrammingError
 from pgwire.pool.config import PoolConfig, check_seconds
-from pgwire.pool.core import PoolCore
-from pgwire.pool.effects import CheckConnection, CloseConnection, OpenConnection, WakeWaiter
+from pgwire.pool.engine import Engine, Options
 from pgwire.pool.lease import Lease
-from pgwire.pool.slots import Slot
-from pgwire.pool.waiters import Waiter, WaiterState
-from pgwire.protocol.connecting import waiting_may_help
+from pgwire.pool.submitting import Submitter
 from pgwire.protocol.query import Query
-from pgwire.protocol.simple import Ping
+from pgwire.protocol.transaction import can_be_repeated, repeat_delay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
     from types import TracebackType
     from typing import Self, Unpack
 
+    from pgwire.blocking.connection import Connection
+    from pgwire.blocking.driver import Driver
     from pgwire.parameters import ConnectionParameters
     from pgwire.pool.config import PoolStats
-    from pgwire.pool.effects import Effect
+    from pgwire.pool.slots import Slot
     from pgwire.protocol.rows import Result, Row
     from pgwire.protocol.transaction import IsolationLevel
 
-    PoolEvent = Literal["connect", "acquire", "release", "remove", "error"]
+    PoolEvent = Literal["connect", "acquire", "release", "remove", "error", "leak"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger("pgwire.pool")
+_EVENTS = ("connect", "acquire", "release", "remove", "error", "leak")
 
-_EVENTS = ("connect", "acquire", "release", "remove", "error")
-
-# An opening without `connect_timeout` must not hold its slot for ever.
-OPEN_TIMEOUT = 30.0
-# How long an idle connection may take to answer a ping before it is given up.
-CHECK_TIMEOUT = 5.0
 # Leaving the pool's `with` block.
 END_TIMEOUT = 30.0
-# How long connections may take to close once they have been cut.
-ABORT_TIMEOUT = 5.0
 
-_KEEPER_INTERVAL = 1.0
 _numbers = count(1)
-_get_ident = threading.get_ident
-_WAITING = WaiterState.WAITING
-_GRANTED = WaiterState.GRANTED
-_TIMED_OUT = WaiterState.TIMED_OUT
 
 
 class Pool:
@@ -93,14 +72,17 @@ class Pool:
         lifetime_spread: float = 0.1,
         max_uses: int | None = None,
         max_opening: int = 3,
-        reset: Literal["auto", "always", "never"] = "auto",
+        reset: Literal["auto", "always", "never"] | Callable[[Connection], object] = "auto",
         check_after: float | None = 30.0,
+        on_connect: Callable[[Connection], object] | None = None,
+        max_pipeline: int = 1,
+        leak_after: float | None = None,
         name: str | None = None,
         clock: Callable[[], float] = monotonic,
         **connection_parameters: Unpack[ConnectionParameters],
     ) -> None:
         try:
-            self._opener = Opener(settings(conninfo, connection_parameters))
+            opener = Opener(settings(conninfo, connection_parameters))
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
         config = PoolConfig(
@@ -114,31 +96,26 @@ class Pool:
             max_opening=max_opening,
             check_after=check_after,
         )
-        if reset not in ("auto", "always", "never"):
-            raise ProgrammingError(f"reset is {reset!r}; it must be 'auto', 'always' or 'never'")
+        if max_pipeline != 1:
+            raise NotSupportedError("max_pipeline above 1 is not supported yet")
         self.name = name or f"pool-{next(_numbers)}"
         self._checkout_timeout = check_seconds("checkout_timeout", checkout_timeout)
         self._query_timeout = check_seconds("query_timeout", query_timeout)
-        self._reset = {"auto": None, "always": True, "never": False}[reset]
         self._clock = clock
-        self._lock = threading.Lock()
-        self._core: PoolCore[Driver] = PoolCore(
-            config, jitter=random.random, is_alive=Driver.catch_up
+        options = Options(
+            name=self.name,
+            clock=clock,
+            always_reset=_reset_mode(reset),
+            reset=reset if callable(reset) else None,
+            on_connect=on_connect,
+            leak_after=check_seconds("leak_after", leak_after),
         )
-        self._sleepers: dict[Waiter[Driver], threading.Lock] = {}
-        self._leases: dict[Slot[Driver], Lease] = {}
-        self._callbacks: dict[str, list[Callable[..., object]]] = {}
-        self._ended = threading.Event()
-        self._aborting = False
-        self._threads: set[threading.Thread] = set()
-        self._has_keeper = False
-        self._keeper_due = 0.0
-        self._alarm = threading.Event()
-        self._report(self._core.start)
+        self._engine = Engine(config, opener, options)
+        self._submitter = Submitter(self._engine)
+        self._engine.report(self._engine.core.start)
 
     def __repr__(self) -> str:
-        with self._lock:
-            stats = self._core.stats()
+        stats = self.stats()
         return (
             f"<Pool {self.name}: {stats.leased} leased, {stats.idle} idle, "
             f"{stats.waiting} waiting, at most {stats.max_size}>"
@@ -182,13 +159,13 @@ class Pool:
         if timeout is None:
             timeout = self._query_timeout
         deadline = None if timeout is None else self._clock() + timeout
-        slot = self._acquire(self._checkout_timeout, deadline)
+        slot = self._engine.acquire(self._checkout_timeout, deadline)
         try:
             if deadline is not None:
                 timeout = max(0.0, deadline - self._clock())
             result: Result[Any] = slot.connection.run(operation, timeout)
         finally:
-            self._release(slot)
+            self._engine.release(slot)
         return result if row is None else result.mapped(row)
 
     # ---------------------------------------------------------------- leases
@@ -200,12 +177,8 @@ class Pool:
         Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what keeps the pool from
         connecting where waiting cannot mend it.
         """
-        slot = self._acquire(self._checkout_timeout if timeout is None else timeout, None)
-        lease = Lease(self, slot, self._query_timeout)
-        self._leases[slot] = lease
-        if self._callbacks:
-            self._emit("acquire", lease)
-        return lease
+        limit = self._checkout_timeout if timeout is None else timeout
+        return Lease(self._engine, self._engine.acquire(limit, None), self._query_timeout)
 
     @contextmanager
     def transaction(
@@ -221,6 +194,44 @@ class Pool:
             with lease.transaction(isolation=isolation, read_only=read_only, deferrable=deferrable):
                 yield lease
 
+    def run_transaction(
+        self,
+        function: Callable[[Lease], T],
+        *,
+        retries: int = 3,
+        isolation: IsolationLevel | None = None,
+    ) -> T:
+        """Call `function(conn)` inside a transaction and commit; what it returned.
+
+        Where the server reports a serialization failure or a deadlock (40001, 40P01), inside
+        or at COMMIT, everything is rolled back and done again, at most `retries` times, after
+        a short random pause. `function` must bear to be called more than once. Manual:
+        "Serialization Failure Handling".
+        """
+        attempt = 0
+        while True:
+            try:
+                with self.transaction(isolation=isolation) as lease:
+                    return function(lease)
+            except PostgresError as error:
+                if attempt >= retries or not can_be_repeated(error):
+                    raise
+            time.sleep(repeat_delay(attempt, random.random()))
+            attempt += 1
+
+    def submit(
+        self, sql: str, params: Sequence[Any] = (), *, timeout: float | None = None
+    ) -> Future[Result[Row]]:
+        """Queue a query and return at once; the `Future` gives its result or its error.
+
+        It takes its place in the queue now. While it waits it can be cancelled; errors of
+        the pool (`PoolTimeout`, `PoolClosed`, …) come out of the future too. Threads are
+        taken as connections are free, not one for each call, and never keep the process alive.
+        """
+        if timeout is None:
+            timeout = self._query_timeout
+        return self._submitter.submit(sql, params, self._checkout_timeout, timeout)
+
     def wait(self, timeout: float | None = 30.0) -> None:
         """Return once `min_size` (at least one) connections are open.
 
@@ -230,199 +241,22 @@ class Pool:
         deadline = None if timeout is None else self._clock() + timeout
         slots: list[Slot[Driver]] = []
         try:
-            while len(slots) < max(1, self._core.config.min_size):
-                slots.append(self._acquire(None, deadline))
+            while len(slots) < max(1, self._engine.core.config.min_size):
+                slots.append(self._engine.acquire(None, deadline))
         finally:
             for slot in slots:
-                self._release(slot)
+                self._engine.release(slot)
 
-    def _acquire(self, timeout: float | None, deadline: float | None) -> Slot[Driver]:
-        """A leased slot, in turn; both bounds hold (`timeout` from now, `deadline` absolute)."""
-        with self._lock:
-            now = self._clock()
-            if timeout is not None and (deadline is None or now + timeout < deadline):
-                deadline = now + timeout
-            answer = self._core.acquire(now, deadline)
-            if answer.__class__ is Slot:
-                return answer
-            waiter: Waiter[Driver] = answer  # type: ignore[assignment]
-            sleeper = threading.Lock()
-            if waiter.state is _WAITING:
-                sleeper.acquire()
-                self._sleepers[waiter] = sleeper
-            self._plan()
-            effects = self._take_effects()
-        try:
-            self._carry_out(effects)
-            while not sleeper.acquire(timeout=self._seconds_until(deadline)):
-                self._tick()
-        except BaseException:
-            with self._lock:
-                self._sleepers.pop(waiter, None)
-                self._core.abandon(waiter, self._clock())
-                effects = self._take_effects()
-            self._carry_out(effects)
-            raise
-        if waiter.state is _GRANTED:
-            assert waiter.slot is not None
-            return waiter.slot
-        if waiter.state is _TIMED_OUT:
-            raise self._timed_out(waiter, self._clock() - now)
-        assert waiter.error is not None
-        raise waiter.error
+    # ---------------------------------------------------------------- sizes and the end
 
-    def _seconds_until(self, deadline: float | None) -> float:
-        if deadline is None:
-            return -1
-        return min(max(0.0, deadline - self._clock()), threading.TIMEOUT_MAX)
+    def resize(self, min_size: int, max_size: int) -> None:
+        """Set the sizes anew. Leases that are now too many go on, and close when they end."""
+        engine = self._engine
+        engine.report(lambda now: engine.core.resize(min_size, max_size, now))
 
-    def _timed_out(self, waiter: Waiter[Driver], waited: float) -> PoolTimeout:
-        stats = self.stats()
-        text = (
-            f"no connection within {waited:.3g} s: {stats.leased} of {stats.max_size} leased, "
-            f"{stats.idle} idle, {stats.opening} opening, {stats.closing} closing, "
-            f"{stats.waiting} more waiting"
-        )
-        if waiter.error is not None:
-            text += f"; the last attempt to connect failed: {waiter.error}"
-        error = PoolTimeout(text)
-        error.stats = stats
-        error.__cause__ = waiter.error
-        return error
-
-    def _release(
-        self, slot: Slot[Driver], lease: Lease | None = None, *, discard: bool = False
-    ) -> None:
-        driver = slot.connection
-        reusable = not discard and driver.clean(self._reset)
-        if not reusable:
-            driver.given_up = True
-        if lease is not None:
-            del self._leases[slot]
-            if self._callbacks:
-                self._emit("release", Connection(driver))
-        with self._lock:
-            self._core.release(slot, self._clock(), reusable=reusable)
-            effects = self._take_effects()
-        if effects:
-            self._carry_out(effects)
-
-    # ---------------------------------------------------------------- carrying out
-
-    def _take_effects(self) -> list[Effect[Driver]]:
-        """What is to be done now; under the lock, at the end of every input."""
-        core = self._core
-        if core.ended:
-            self._ended.set()
-            self._alarm.set()
-        if not self._has_keeper:
-            self._plan()
-        return core.take_effects()
-
-    def _plan(self) -> None:
-        """See to it that the keeper is there in time; under the lock."""
-        due = self._core.next_deadline()
-        if due is None:
-            return
-        if not self._has_keeper:
-            self._keeper_due = due
-            self._has_keeper = True
-            self._thread(self._keep)
-        elif due < self._keeper_due:
-            self._alarm.set()
-
-    def _carry_out(self, effects: list[Effect[Driver]]) -> None:
-        for effect in effects:
-            if isinstance(effect, WakeWaiter):
-                sleeper = self._sleepers.pop(effect.waiter, None)
-                if sleeper is not None:
-                    sleeper.release()
-            else:
-                self._help(_HELPERS[type(effect)], effect.slot)
-
-    def _thread(self, target: Callable[..., None], *args: Any) -> None:
-        thread = threading.Thread(
-            target=self._run_thread, args=(target, *args), name=self.name, daemon=True
-        )
-        self._threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:
-            self._threads.discard(thread)
-            raise
-
-    def _run_thread(self, target: Callable[..., None], *args: Any) -> None:
-        try:
-            target(*args)
-        finally:
-            self._threads.discard(threading.current_thread())
-
-    def _help(self, helper: Callable[[Pool, Slot[Driver]], None], slot: Slot[Driver]) -> None:
-        """Have it done in a thread of its own; in this one if there is none to be had."""
-        try:
-            self._thread(helper, self, slot)
-        except RuntimeError:  # too many threads, or the interpreter is on its way out
-            helper(self, slot)
-
-    def _report(self, report: Callable[..., None], *args: Any, **facts: Any) -> None:
-        """Tell the core, and do what it wants done."""
-        with self._lock:
-            report(*args, self._clock(), **facts)
-            self._plan()
-            effects = self._take_effects()
-        self._carry_out(effects)
-
-    def _open(self, slot: Slot[Driver]) -> None:
-        try:
-            driver = self._opener.open(OPEN_TIMEOUT)
-        except Exception as error:
-            mendable = isinstance(error, Error) and waiting_may_help(error)
-            self._report(self._core.open_failed, slot, error, mendable=mendable)
-        else:
-            self._emit("connect", Connection(driver))
-            self._report(self._core.opened, slot, driver)
-
-    def _check(self, slot: Slot[Driver]) -> None:
-        try:
-            slot.connection.run(Ping(), CHECK_TIMEOUT)
-        except Error:
-            self._report(self._core.checked, slot, ok=False)
-        else:
-            self._report(self._core.checked, slot, ok=True)
-
-    def _close(self, slot: Slot[Driver]) -> None:
-        driver = slot.connection
-        failure = driver.session.failure
-        if self._aborting:
-            driver.interrupt()
-        driver.close()
-        connection = Connection(driver)
-        if failure is not None and not driver.given_up:
-            logger.info("%s: an idle connection was lost: %s", self.name, failure)
-            self._emit("error", failure, connection)
-        self._emit("remove", connection)
-        self._report(self._core.closed, slot)
-
-    # ---------------------------------------------------------------- time
-
-    def _tick(self) -> None:
-        self._report(self._core.tick)
-
-    def _keep(self) -> None:
-        while True:
-            with self._lock:
-                due = self._core.next_deadline()
-                if due is None:
-                    self._has_keeper = False
-                    return
-                seconds = min(_KEEPER_INTERVAL, due - self._clock())
-                self._keeper_due = self._clock() + seconds
-                self._alarm.clear()
-            if seconds > 0:
-                self._alarm.wait(seconds)
-            self._tick()
-
-    # ---------------------------------------------------------------- the end
+    def expire(self) -> None:
+        """Retire every connection opened before now: idle ones at once, others when free."""
+        self._engine.report(self._engine.core.expire)
 
     def end(self, timeout: float | None = None) -> None:
         """Close the pool: new requests raise `PoolClosed`, earlier ones are still served.
@@ -432,38 +266,9 @@ class Pool:
         is closed, and `PoolTimeout` lists the leases that were still out. Without one, from
         a thread that holds a lease itself, `InterfaceError`: it would wait for itself.
         """
-        if timeout is None:
-            mine = [lease for lease in tuple(self._leases.values()) if lease.owner == _get_ident()]
-            if mine:
-                raise InterfaceError(
-                    "end() would wait for a lease of the thread that calls it, taken at "
-                    + ", ".join(lease.place for lease in mine)
-                    + "; release it first, or give end() a timeout"
-                )
-        self._report(self._core.close)
-        if self._ended.wait(timeout):
-            self._join_threads()
-            return
-        leases = tuple(self._leases.values())
-        stats = self.stats()
-        self._aborting = True
-        self._report(self._core.abort)
-        self._ended.wait(ABORT_TIMEOUT)
-        self._join_threads()
-        error = PoolTimeout(
-            f"end({timeout:g}): {len(leases)} leases were still out and have been closed"
-            + "".join(f"; taken at {lease.place}" for lease in leases)
-        )
-        error.stats = stats
-        raise error
+        self._engine.end(timeout)
 
     close = end
-
-    def _join_threads(self) -> None:
-        """Everything is closed; what is left of the helpers has a few steps to go."""
-        for thread in tuple(self._threads):
-            if thread is not threading.current_thread():  # end() in a callback
-                thread.join(ABORT_TIMEOUT)
 
     def __enter__(self) -> Self:
         return self
@@ -486,53 +291,48 @@ class Pool:
     @property
     def total_count(self) -> int:
         """Connections at the server, or on their way there or back."""
-        with self._lock:
-            return self._core.total_count
+        return self.stats().size
 
     @property
     def idle_count(self) -> int:
-        with self._lock:
-            return self._core.idle_count
+        """Connections that nobody uses."""
+        return self.stats().idle
 
     @property
     def waiting_count(self) -> int:
         """Requests in the queue."""
-        with self._lock:
-            return self._core.waiting_count
+        return self.stats().waiting
 
     def stats(self) -> PoolStats:
         """All figures of one instant."""
-        with self._lock:
-            return self._core.stats()
+        with self._engine.lock:
+            return self._engine.core.stats()
 
     def on(self, event: PoolEvent, callback: Callable[..., object]) -> None:
         """Call `callback` with the connection at every such event.
 
         "connect": a new physical connection, before its first lease; "acquire", "release":
         a lease begins or ends; "remove": a connection has been closed; "error": an idle
-        connection was lost (the callback gets the exception, then the connection). Callbacks
-        run outside of the pool's lock; what they raise is logged and goes no further.
+        connection was lost (the callback gets the exception, then the connection); "leak": a
+        lease has been held for longer than `leak_after`. Callbacks run outside of the pool's
+        lock; what they raise is logged and goes no further.
         """
         if event not in _EVENTS:
             raise ProgrammingError(f"no event {event!r}; there are: {', '.join(_EVENTS)}")
-        self._callbacks.setdefault(event, []).append(callback)
+        self._engine.on(event, callback)
 
     def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:
         """Undo `on`; nothing happens if the callback is not there."""
-        callbacks = self._callbacks.get(event, [])
-        if callback in callbacks:
-            callbacks.remove(callback)
-
-    def _emit(self, event: str, *args: object) -> None:
-        for callback in tuple(self._callbacks.get(event, ())):
-            try:
-                callback(*args)
-            except Exception:
-                logger.exception("%s: a callback for %r raised", self.name, event)
+        self._engine.off(event, callback)
 
 
-_HELPERS: dict[type[Any], Callable[[Pool, Slot[Driver]], None]] = {
-    OpenConnection: Pool._open,
-    CheckConnection: Pool._check,
-    CloseConnection: Pool._close,
-}
+def _reset_mode(reset: object) -> bool | None:
+    """None: where a statement may have changed the session; True: always; False: never."""
+    if callable(reset):
+        return None
+    modes = {"auto": None, "always": True, "never": False}
+    if reset not in modes:
+        raise ProgrammingError(
+            f"reset is {reset!r}; it must be 'auto', 'always', 'never' or a callable"
+        )
+    return modes[str(reset)]

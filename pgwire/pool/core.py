@@ -49,7 +49,8 @@ class PoolCore(Generic[C]):
     free and immediate look at an idle connection. Neither may raise, or call the core.
 
     Every report must fit the slot's state: one that does not is the shell's mistake, raises
-    InterfaceError and changes nothing. (After `abort`, what was under way may still report.)
+    InterfaceError and changes nothing. After `abort`, what was under way may still report, and
+    leases may be released: nobody listens any more.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class PoolCore(Generic[C]):
         self._effects: list[effects.Effect[C]] = []
 
         self.aborted = False  # closing need not be polite any more
-        self._ending = False
+        self.ending = False
         self._restless = False  # a release may be more than a change of state
         self._next_look = -inf
         self._backoff = Backoff(jitter)
@@ -212,10 +213,7 @@ class PoolCore(Generic[C]):
         self._serve(now)
 
     def resize(self, min_size: int, max_size: int, now: float) -> None:
-        """Set the sizes anew. Leases that are now too many go on, and close when they end.
-
-        Raises ProgrammingError for sizes that PoolConfig does not take.
-        """
+        """Set the sizes anew, as PoolConfig allows; what is leased and too many closes later."""
         self.config = replace(self.config, min_size=min_size, max_size=max_size)
         self._restless = True
         self._serve(now)
@@ -230,16 +228,13 @@ class PoolCore(Generic[C]):
 
     def close(self, now: float) -> None:
         """Take no new requests, serve those that wait, close the rest; then `ended` is true."""
-        self._ending = self._restless = True
+        self.ending = self._restless = True
         self._serve(now)
 
     def abort(self, now: float) -> None:
-        """End at once: waiters fail with PoolClosed, connections close, leased ones as well.
-
-        Releasing those later is accepted and does nothing.
-        """
+        """End at once: waiters fail with PoolClosed, connections close, leased ones as well."""
         self._expire_waiters(now)
-        self._ending = self.aborted = self._restless = True
+        self.ending = self.aborted = self._restless = True
         while self._waiting:
             self._fail_head(PoolClosed("the pool was closed before a connection was free"))
         self._count.released += len(self._slots.leased)
@@ -279,10 +274,14 @@ class PoolCore(Generic[C]):
         """Requests in the queue."""
         return len(self._waiting)
 
+    def connections(self) -> list[C]:
+        """Every connection that has been opened and not been closed."""
+        return [slot.connection for slot in self._slots if slot.state is not OPENING]
+
     @property
     def ended(self) -> bool:
         """Whether `close` or `abort` was called, and nothing is left of the pool."""
-        return self._ending and not self._waiting and self.total_count == 0
+        return self.ending and not self._waiting and self.total_count == 0
 
     def stats(self) -> PoolStats:
         """All gauges and counters, as of this instant."""
@@ -306,7 +305,7 @@ class PoolCore(Generic[C]):
     # The queue
 
     def _request(self, now: float, deadline: float | None) -> Waiter[C]:
-        if self._ending:
+        if self.ending:
             self._count.rejected += 1
             raise PoolClosed("the pool is closed and takes no new requests")
         self._expire_waiters(now)
@@ -359,7 +358,7 @@ class PoolCore(Generic[C]):
                 break
         if self._restless:
             self._shed()  # again: serving the last waiter may have been all that a close waited for
-            self._restless = self._ending or self._has_surplus()
+            self._restless = self.ending or self._has_surplus()
         self._grow(demand, now)
 
     def _newest_fit(self, now: float) -> Slot[C] | None:
@@ -379,7 +378,7 @@ class PoolCore(Generic[C]):
         slots, config = self._slots, self.config
         # What is being checked or reset will be free sooner than a new one could be open.
         demand -= len(slots.checking) + len(slots.resetting)
-        floor = 0 if self._ending else config.min_size
+        floor = 0 if self.ending else config.min_size
         self._retry_wanted = False
         while len(slots.opening) < demand or slots.live_count < floor:
             if len(slots.opening) >= config.max_opening or slots.size >= config.max_size:
@@ -393,7 +392,7 @@ class PoolCore(Generic[C]):
 
     def _has_surplus(self) -> bool:
         """Whether a connection is to be closed as soon as nobody uses it."""
-        if self._ending and not self._waiting:
+        if self.ending and not self._waiting:
             return True
         return self._slots.live_count > self.config.max_size
 

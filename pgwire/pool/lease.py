@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
+import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 from pgwire.blocking.connection import Connection
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from pgwire.blocking.driver import Driver
-    from pgwire.pool.blocking import Pool
+    from pgwire.pool.engine import Engine
     from pgwire.pool.slots import Slot
 
 
@@ -39,13 +39,15 @@ class Lease(Connection):
     touches nothing. Leaving a block whose lease was released already does nothing.
     """
 
-    def __init__(self, pool: Pool, slot: Slot[Driver], timeout: float | None) -> None:
+    _driver: Driver = _RELEASED  # as long as there is no other
+
+    def __init__(self, engine: Engine, slot: Slot[Driver], timeout: float | None) -> None:
         super().__init__(slot.connection)
-        self._pool = pool
+        self._engine = engine
         self._slot = slot
         self._default_timeout = timeout
-        self.owner = threading.get_ident()
-        self.place = _caller()
+        self._place = _caller()
+        engine.note_lease(slot, self._place)
 
     def __repr__(self) -> str:
         if self._driver is _RELEASED:
@@ -64,7 +66,7 @@ class Lease(Connection):
         before the connection is used again.
         """
         self._take_driver()
-        self._pool._release(self._slot, self, discard=discard)
+        self._engine.release(self._slot, discard=discard)
 
     def close(self) -> None:
         """The same as `release(discard=True)`."""
@@ -77,6 +79,17 @@ class Lease(Connection):
             raise InterfaceError("this lease has been released already")
         if self._callbacks:
             driver.listener = None
+
+    def __del__(self) -> None:
+        if self._driver is not _RELEASED:
+            self._driver = _RELEASED
+            self._engine.orphan(self._slot)
+            warnings.warn(
+                f"a lease taken at {self._place} was never released; its connection is closed",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
 
     def __enter__(self) -> Self:
         if self._driver is _RELEASED:

@@ -31,14 +31,16 @@ def _string(buffer: bytes, start: int, end: int, what: str) -> tuple[str, int]:
     return buffer[start:stop].decode(errors="backslashreplace"), stop + 1
 
 
-def parse_fields(buffer: bytes, start: int, end: int) -> dict[str, str]:
+def parse_fields(
+    buffer: bytes, start: int, end: int, what: str = "ERROR_RESPONSE"
+) -> dict[str, str]:
     """ErrorResponse and NoticeResponse: field letters to texts, unknown letters included."""
     fields: dict[str, str] = {}
     while start < end and buffer[start] != 0:
         letter = chr(buffer[start])
-        fields[letter], start = _string(buffer, start + 1, end, "ERROR_RESPONSE")
+        fields[letter], start = _string(buffer, start + 1, end, what)
     if start != end - 1 or not fields:
-        raise _malformed("ERROR_RESPONSE")
+        raise _malformed(what)
     return fields
 
 
@@ -98,6 +100,12 @@ def parse_row_description(buffer: bytes, start: int, end: int) -> tuple[Column, 
     return tuple(columns)
 
 
+def check_copy_response(buffer: bytes, start: int, end: int, what: str) -> None:
+    """CopyInResponse and CopyOutResponse: the overall format, and one for each column."""
+    if end - start < 3 or end - start != 3 + 2 * _uint16.unpack_from(buffer, start + 1)[0]:
+        raise _malformed(what)
+
+
 def parse_command_tag(buffer: bytes, start: int, end: int) -> str:
     tag, stop = _string(buffer, start, end, "COMMAND_COMPLETE")
     if stop != end:
@@ -114,6 +122,7 @@ def parse_authentication(buffer: bytes, start: int, end: int) -> tuple[int, byte
 
 def parse_sasl_mechanisms(data: bytes) -> list[str]:
     """AuthenticationSASL: names that end with NUL each, and an empty one behind them."""
-    if not data.endswith(b"\0\0") or b"\0\0" in data[:-2]:
+    *names, end, rest = data.split(b"\0") if data.count(0) > 1 else (b"", b"", b"")
+    if not all(names) or end or rest:
         raise _malformed("AUTHENTICATION")
-    return [name.decode(errors="backslashreplace") for name in data[:-2].split(b"\0")]
+    return [name.decode(errors="backslashreplace") for name in names]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 
-# Blanks, comments and opening parentheses before the first keyword.
-_LEADING = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
+# Blanks, comments and opening parentheses before the first keyword. A comment inside a
+# comment is not looked through: where it ends is more than a pattern can tell.
+_LEADING = re.compile(r"(?:\s|\(|--[^\r\n]*(?:[\r\n]|$)|/\*(?:(?!/\*|\*/).)*\*/)*", re.DOTALL)
 _KEEPS_SESSION = re.compile(
     r"(?:select|insert|update|delete|merge|values|table|with|explain|show|copy|lock"
     r"|begin|start|commit|end|rollback|abort|savepoint|release"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgwire.errors import ConnectionLost
-from pgwire.protocol.messages import TransactionStatus
+from pgwire.protocol.messages import BackendMessage, TransactionStatus
+from pgwire.protocol.operation import Phase
 from pgwire.protocol.simple import SimpleQuery
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ class Clean(SimpleQuery):
             lost = ConnectionLost("the session could not be cleaned after its last lease")
             lost.__cause__ = self.error
             session.fail(lost)
+
+    RUNNING = Phase(
+        "RUNNING", {**SimpleQuery.RUNNING.handlers, BackendMessage.READY_FOR_QUERY: on_ready}
+    )
+    FAILED = Phase(
+        "FAILED", {**SimpleQuery.FAILED.handlers, BackendMessage.READY_FOR_QUERY: on_ready}
+    )
+    PHASES = (RUNNING, SimpleQuery.FETCHING, SimpleQuery.COPYING_OUT, FAILED)
 
 
 def cleaning(session: Session, *, reset: bool) -> Clean:

@@ -14,6 +14,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import ProtocolError
+from pgwire.pgtypes.text import decode_utf8
 from pgwire.protocol.messages import TEXT, BackendMessage
 
 if TYPE_CHECKING:
@@ -121,6 +122,6 @@ def from_text(decode_text: Callable[[str], Any]) -> ValueDecoder:
     """A decoder of values in text format."""
 
     def decode(buffer: bytes, start: int, end: int) -> Any:
-        return decode_text(buffer[start:end].decode())
+        return decode_text(decode_utf8(buffer, start, end))
 
     return decode

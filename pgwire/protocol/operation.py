@@ -13,9 +13,9 @@ Contract of an operation, seen from the session:
   `session.pass_floor()` as soon as its Sync is written. Were others allowed to write in
   between, the replies would come in another order than the operations stand in the queue.
 - Every operation causes exactly one ReadyForQuery, on its error paths too.
-- A handler gets the whole buffer and the bounds of one message's body, and may raise
-  `ProtocolError` for a malformed one. Anything it wants to tell the caller goes into
-  `error`; it never raises that.
+- A handler gets the whole buffer and the bounds of one message's body. What it raises must
+  be an `Error` and ends the session: `ProtocolError` for a malformed message, or a start-up
+  that cannot go on. What spoils nothing but the operation goes into `error`.
 - `error` and `result` are final when `done` is true, and not before: a deferred constraint
   fails after CommandComplete.
 """
@@ -29,7 +29,6 @@ from pgwire.protocol.messages import (
     LONG_MESSAGES,
     SHORT,
     TRANSACTION_STATUS,
-    BackendMessage,
     message_name,
 )
 
@@ -47,7 +46,7 @@ class Phase:
 
     __slots__ = ("handlers", "name")
 
-    def __init__(self, name: str, handlers: Mapping[BackendMessage, Handler]) -> None:
+    def __init__(self, name: str, handlers: Mapping[int, Handler]) -> None:
         self.name = name
         # Plain ints: the session looks up the byte that it has just read.
         self.handlers = {int(message): handler for message, handler in handlers.items()}

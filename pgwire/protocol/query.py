@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pgwire.errors import NotSupportedError
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.messages import BackendMessage, TransactionStatus
@@ -58,8 +57,9 @@ class Preparing(Reading):
 
     def _write_parse(self, session: Session, name: bytes, end: bytes) -> None:
         sql = frontend.cstring(self.sql, "the SQL")
+        parse = frontend.parse(name, sql)  # may raise: then nothing is taken from `closing`
         closing = self._close_messages(session)
-        session.write(closing + frontend.parse(name, sql) + frontend.describe_statement(name) + end)
+        session.write(closing + parse + frontend.describe_statement(name) + end)
         self.session = session
         self.phase = self.PARSING
         self._name = name
@@ -141,15 +141,6 @@ class Preparing(Reading):
             BackendMessage.ERROR_RESPONSE: on_parse_error,
         },
     )
-    # Everything is written; what remains is an error (a deferred constraint fails only
-    # here), or the end.
-    ENDING = Phase(
-        "ENDING",
-        {
-            BackendMessage.ERROR_RESPONSE: Operation.on_error,
-            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
-        },
-    )
 
 
 class Prepare(Preparing):
@@ -162,18 +153,32 @@ class Prepare(Preparing):
         return False
 
     def go_on(self, statement: Statement) -> None:
-        self.result = statement
         self.phase = self.ENDING
 
     def parse_failed(self, error: PostgresError) -> None:
         self.note_error(error)
         self.phase = self.ENDING
 
+    def on_prepared(self, buffer: bytes, start: int, end: int) -> None:
+        self.take_status(buffer, start, end)
+        if self.error is None and not self.abandoned:
+            self.result = self.statement
+        elif self.statement is not None:  # nobody will ever know its name
+            self.session.statements.closing.append(self.statement.name)
+        self.session.complete(self)
+
+    ENDING = Phase(
+        "ENDING",
+        {
+            BackendMessage.ERROR_RESPONSE: Operation.on_error,
+            BackendMessage.READY_FOR_QUERY: on_prepared,
+        },
+    )
     PHASES = (
         Preparing.PARSING,
         Preparing.DESCRIBING_PARAMETERS,
         Preparing.DESCRIBING_COLUMNS,
-        Preparing.ENDING,
+        ENDING,
     )
 
 
@@ -184,7 +189,7 @@ class Query(Preparing):
     cache of size 0 means the unnamed statement.
     """
 
-    __slots__ = ("_command_tag", "_fresh", "_params", "_pinned")
+    __slots__ = ("_command_tag", "_fresh", "_params", "_pinned", "_retried")
 
     def __init__(
         self, sql: str, params: Sequence[Any] = (), statement: Statement | None = None
@@ -193,6 +198,7 @@ class Query(Preparing):
         self._params = check_parameters(params)
         self._pinned = statement is not None
         self._fresh = False
+        self._retried = False
         self._command_tag = ""
         self.statement = statement
 
@@ -201,6 +207,8 @@ class Query(Preparing):
         if statement is None:
             self._parse(session)
             return True
+        if statement.registry is not session.registry:
+            statement.use(session.registry)
         message = statement.bind(self._params)
         self.session = session
         self.statement = statement
@@ -216,7 +224,7 @@ class Query(Preparing):
         self._write_parse(session, name, frontend.FLUSH)
 
     def parse_failed(self, error: PostgresError) -> None:
-        if error.sqlstate == _DUPLICATE_NAME:
+        if error.sqlstate == _DUPLICATE_NAME and not self._retried:
             self._await_retry(error)
         else:
             self.note_error(error)
@@ -278,10 +286,10 @@ class Query(Preparing):
         self.phase = self.ENDING
 
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
+        self.take_status(buffer, start, end)
         tag = self._command_tag
         if self.error is None and not self.abandoned:
             self.result = Result(self._rows, self._columns, tag)
-        self.take_status(buffer, start, end)
         self.session.note_command(tag)
         self.session.complete(self)
 
@@ -303,22 +311,20 @@ class Query(Preparing):
             session.complete(self)
         else:
             self.error = None
+            self._retried = True
             self._parse(session)
 
     # ---------------------------------------------------------------- COPY has its own calls
 
     def on_copy_in(self, buffer: bytes, start: int, end: int) -> None:
-        # In copy-in mode the server ignores the Sync that is already on its way, so ours is
-        # the one it answers. Anything else written meanwhile would be taken for data.
-        self.refuse_copy()
-        if len(self.session.pending) > 1:
-            self.session.fail(
-                NotSupportedError("COPY FROM STDIN in a pipeline; the connection was closed")
-            )
-            return
-        self.session.write(frontend.copy_fail("use copy_in()") + frontend.SYNC)
+        backend.check_copy_response(buffer, start, end, "COPY_IN_RESPONSE")
+        # In copy-in mode the server ignores the Sync that is already on its way, so that this
+        # one is the one it answers.
+        self.refuse_copy_in(frontend.copy_fail("use copy_in()") + frontend.SYNC)
+        self.phase = self.ENDING
 
     def on_copy_out(self, buffer: bytes, start: int, end: int) -> None:
+        backend.check_copy_response(buffer, start, end, "COPY_OUT_RESPONSE")
         self.refuse_copy()
         self.phase = self.COPYING_OUT
 
@@ -364,6 +370,14 @@ class Query(Preparing):
             BackendMessage.READY_FOR_QUERY: on_ready_to_retry,
         },
     )
+    # Something has failed and the Sync is written: what remains is the end.
+    ENDING = Phase(
+        "ENDING",
+        {
+            BackendMessage.ERROR_RESPONSE: Operation.on_error,
+            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
+        },
+    )
     PHASES = (
         Preparing.PARSING,
         Preparing.DESCRIBING_PARAMETERS,
@@ -373,7 +387,7 @@ class Query(Preparing):
         COPYING_OUT,
         COMPLETE,
         STALE,
-        Preparing.ENDING,
+        ENDING,
     )
 
 

@@ -33,10 +33,12 @@ class Reading(Operation):
             try:
                 return self._decode(buffer, position, size, self._rows)
             except Exception as error:
-                # Ours alone: the run is gone over again by its lengths, which are the
-                # server's business, and the conversation goes on.
+                # The run is gone over again by its lengths. Where they are right the error
+                # is ours alone, and the conversation goes on.
+                position = skip_rows(len(self._columns), buffer, position, size)
                 self.error = error
                 self._rows.clear()
+                return position
         return skip_rows(len(self._columns), buffer, position, size)
 
     def abandon(self) -> None:
@@ -49,6 +51,20 @@ class Reading(Operation):
                 "COPY from or to the client needs copy_in() or copy_out()"
             )
         self._rows = []
+
+    def refuse_copy_in(self, answer: bytes) -> None:
+        """Tell the server that no data will come, if that is still possible.
+
+        In copy-in mode it skips a Sync, and takes anything else for a broken client. So what
+        others have written behind us cannot be answered any more.
+        """
+        self.refuse_copy()
+        if len(self.session.pending) > 1:
+            self.session.fail(
+                NotSupportedError("COPY FROM STDIN in a pipeline; the connection was closed")
+            )
+        else:
+            self.session.write(answer)
 
     def on_copy_data(self, buffer: bytes, start: int, end: int) -> None:
         """Nobody wants it."""

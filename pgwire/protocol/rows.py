@@ -130,7 +130,8 @@ class Result(Generic[R]):
     def row_count(self) -> int | None:
         """The rows selected or changed, as the tag says; None for commands without a count."""
         last = self.command_tag.rpartition(" ")[2]
-        return int(last) if last.isdecimal() else None
+        # No count is longer, and int() refuses what a server that lies might send.
+        return int(last) if last.isdecimal() and len(last) <= 20 else None
 
     def __len__(self) -> int:
         return len(self._tuples)

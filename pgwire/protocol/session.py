@@ -37,11 +37,14 @@ from pgwire.protocol.statement import StatementCache
 from pgwire.sqlstate import mixed_in, postgres_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgwire.pgtypes import TypeRegistry
 
 _unpack_header = Struct("!Bi").unpack_from
 _HEADER = 5
 _DATA_ROW = int(BackendMessage.DATA_ROW)
+_SHORTEST_ROW = 6  # the length word and the number of columns
 
 # Notices and notifications that nobody fetches must not fill the memory: beyond so many the
 # oldest are dropped.
@@ -84,8 +87,11 @@ class Session:
         *,
         statement_cache_size: int = 256,
         prepare: bool = True,
+        registry_for_zone: Callable[[str], TypeRegistry] | None = None,
     ) -> None:
         self.registry = registry
+        # Where datetimes are to come in the session's own time zone: see `_set_parameter`.
+        self._registry_for_zone = registry_for_zone
         self.statements = StatementCache(statement_cache_size if prepare else 0)
         self.transaction_status = TransactionStatus.IDLE
         self.parameters: dict[str, str] = {}
@@ -137,7 +143,7 @@ class Session:
             self._chunks.clear()
         try:
             position = self._receive_messages(data)
-        except ProtocolError as error:
+        except Error as error:
             self.fail(error)
         else:
             self._have = len(data) - position
@@ -161,6 +167,8 @@ class Session:
                 self._need = 1 + length
                 return position
             if code == _DATA_ROW:
+                if length < _SHORTEST_ROW:  # a decoder could not even read its head
+                    raise ProtocolError("the server sent a malformed DATA_ROW")
                 position = operation.on_rows(data, position, size)
                 continue
             if handler is not None:
@@ -310,20 +318,25 @@ class Session:
 
     def receive_asynchronous(self, code: int, data: bytes, start: int, end: int) -> None:
         if code == BackendMessage.NOTICE_RESPONSE:
-            self.events.append(postgres_error(backend.parse_fields(data, start, end)))
+            fields = backend.parse_fields(data, start, end, "NOTICE_RESPONSE")
+            self.events.append(postgres_error(fields))
         elif code == BackendMessage.NOTIFICATION_RESPONSE:
             self.events.append(backend.parse_notification(data, start, end))
         else:
-            name, value = backend.parse_parameter_status(data, start, end)
-            self.parameters[name] = value
-            self.events.append(ParameterChange(name, value))
-            if name == "client_encoding" and value != "UTF8":
-                self.fail(
-                    InterfaceError(
-                        f"client_encoding was set to {value!r}, but pgwire speaks UTF8 only: "
-                        "the connection has been closed"
-                    )
+            self._set_parameter(*backend.parse_parameter_status(data, start, end))
+
+    def _set_parameter(self, name: str, value: str) -> None:
+        self.parameters[name] = value
+        self.events.append(ParameterChange(name, value))
+        if name == "client_encoding" and value != "UTF8":
+            self.fail(
+                InterfaceError(
+                    f"client_encoding was set to {value!r}, but pgwire speaks UTF8 only: "
+                    "the connection has been closed"
                 )
+            )
+        elif name == "TimeZone" and self._registry_for_zone is not None:
+            self.registry = self._registry_for_zone(value)
 
 
 _ASYNCHRONOUS = frozenset(

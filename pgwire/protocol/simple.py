@@ -68,10 +68,12 @@ class SimpleQuery(Reading):
         self.phase = self.FAILED
 
     def on_copy_in(self, buffer: bytes, start: int, end: int) -> None:
-        self.refuse_copy()
-        self.session.write(frontend.copy_fail("COPY FROM STDIN in a script"))
+        backend.check_copy_response(buffer, start, end, "COPY_IN_RESPONSE")
+        self.refuse_copy_in(frontend.copy_fail("COPY FROM STDIN in a script"))
+        self.phase = self.FAILED
 
     def on_copy_out(self, buffer: bytes, start: int, end: int) -> None:
+        backend.check_copy_response(buffer, start, end, "COPY_OUT_RESPONSE")
         self.refuse_copy()
         self.phase = self.COPYING_OUT
 

@@ -17,10 +17,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pgwire.errors import AuthenticationError, ConnectionFailed, ProtocolError
+from pgwire.errors import (
+    AuthenticationError,
+    ConnectionFailed,
+    ProgrammingError,
+    ProtocolError,
+)
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.messages import SHORT, SHORT_BEFORE_LETTING_IN, BackendMessage
 from pgwire.protocol.operation import Operation, Phase, too_long
+from pgwire.protocol.saslprep import encode_password
 from pgwire.protocol.scram import ScramExchange, md5_password
 from pgwire.sqlstate import mixed_in, postgres_error
 
@@ -34,6 +40,9 @@ if TYPE_CHECKING:
 
 OK, CLEARTEXT, MD5, SASL, SASL_CONTINUE, SASL_FINAL = 0, 3, 5, 10, 11, 12
 _OTHER_METHODS = {2: "Kerberos V5", 6: "SCM", 7: "GSSAPI", 8: "GSSAPI", 9: "SSPI"}
+
+# Characters, four bytes each at most: below the server's bound, the message around it included.
+_LONGEST_PASSWORD = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,106 +97,93 @@ class Startup(Operation):
             self._begin_scram(backend.parse_sasl_mechanisms(data))
         elif code == OK:
             if self._credentials.scram_only:
-                self._refuse("the server let us in without SCRAM, which secure=True demands")
-            else:
-                self._let_in(data)
+                raise AuthenticationError(
+                    "the server let us in without SCRAM, which secure=True demands"
+                )
+            self._let_in(data)
         elif code == CLEARTEXT and not data:
             self._send_password("a cleartext password")
         elif code == MD5 and len(data) == 4:
             self._send_password("an MD5 password", salt=data)
         elif code in _OTHER_METHODS:
-            self._refuse(f"the server asks for {_OTHER_METHODS[code]}, which is not supported")
+            raise AuthenticationError(
+                f"the server asks for {_OTHER_METHODS[code]}, which is not supported"
+            )
+        elif code in (CLEARTEXT, MD5):
+            raise ProtocolError("the server sent a malformed AUTHENTICATION")
         else:
             raise ProtocolError(f"the server asks for an unknown authentication method ({code})")
 
-    def _password(self) -> Secret | None:
-        """The password, or None once it is clear that there is none to give."""
+    def _password(self) -> Secret:
         password = self._credentials.password
         if password is None:
-            self._refuse("the server asks for a password, and none was given")
+            raise AuthenticationError("the server asks for a password, and none was given")
+        # Found here and not where it is encoded, whose frames would show it in a traceback.
+        if "\0" in password.reveal() or len(password.reveal()) > _LONGEST_PASSWORD:
+            raise ProgrammingError(
+                "the password holds a NUL character, or is longer than PostgreSQL can take"
+            )
         return password
 
     def _send_password(self, what: str, salt: bytes | None = None) -> None:
         credentials = self._credentials
         if credentials.scram_only:
-            self._refuse(f"the server asks for {what}; secure=True allows SCRAM only")
-        elif credentials.exposed and not credentials.allow_cleartext:
-            self._refuse(
+            raise AuthenticationError(f"the server asks for {what}; secure=True allows SCRAM only")
+        if credentials.exposed and not credentials.allow_cleartext:
+            raise AuthenticationError(
                 f"the server asks for {what} over an unencrypted connection; use TLS "
                 "(sslmode=require or better), or pass allow_cleartext=True if the network "
                 "is trusted"
             )
-        elif (password := self._password()) is not None:
-            self.session.write(
-                frontend.password_message(
-                    frontend.cstring(password.reveal(), "the password")[:-1]
-                    if salt is None
-                    else md5_password(credentials.user, password.reveal(), salt)
-                )
+        password = self._password()
+        self.session.write(
+            frontend.password_message(
+                encode_password(password.reveal())
+                if salt is None
+                else md5_password(credentials.user, password.reveal(), salt)
             )
-            self.phase = self.PASSWORD_SENT
+        )
+        self.phase = self.PASSWORD_SENT
 
     def _begin_scram(self, mechanisms: list[str]) -> None:
         credentials = self._credentials
-        password = self._password()
-        if password is None:
-            return
-        try:
-            self._scram = ScramExchange(
-                mechanisms,
-                password=password.reveal(),
-                nonce=credentials.nonce,
-                max_iterations=credentials.max_iterations,
-                tls=credentials.tls,
-                keys=credentials.keys,
-            )
-            first = self._scram.client_first()
-        except AuthenticationError as error:
-            self.session.fail(error)
-        else:
-            self.session.write(frontend.sasl_initial_response(self._scram.mechanism, first))
-            self.phase = self.SCRAM_BEGUN
+        self._scram = ScramExchange(
+            mechanisms,
+            password=self._password().reveal(),
+            nonce=credentials.nonce,
+            max_iterations=credentials.max_iterations,
+            tls=credentials.tls,
+            keys=credentials.keys,
+        )
+        first = self._scram.client_first()
+        self.session.write(frontend.sasl_initial_response(self._scram.mechanism, first))
+        self.phase = self.SCRAM_BEGUN
 
     def on_scram_challenge(self, buffer: bytes, start: int, end: int) -> None:
-        data = self._expect(SASL_CONTINUE, buffer, start, end)
-        if data is not None:
-            assert self._scram is not None
-            try:
-                final = self._scram.client_final(data)
-            except AuthenticationError as error:
-                self.session.fail(error)
-            else:
-                self.session.write(frontend.sasl_response(final))
-                self.phase = self.SCRAM_ANSWERED
+        assert self._scram is not None
+        final = self._scram.client_final(self._expect(SASL_CONTINUE, buffer, start, end))
+        self.session.write(frontend.sasl_response(final))
+        self.phase = self.SCRAM_ANSWERED
 
     def on_scram_outcome(self, buffer: bytes, start: int, end: int) -> None:
-        data = self._expect(SASL_FINAL, buffer, start, end)
-        if data is not None:
-            assert self._scram is not None
-            try:
-                self._scram.verify(data)
-            except AuthenticationError as error:
-                self.session.fail(error)
-            else:
-                self.phase = self.PASSWORD_SENT
+        assert self._scram is not None
+        self._scram.verify(self._expect(SASL_FINAL, buffer, start, end))
+        self.phase = self.PASSWORD_SENT
 
     def on_outcome(self, buffer: bytes, start: int, end: int) -> None:
-        data = self._expect(OK, buffer, start, end)
-        if data is not None:
-            self._let_in(data)
+        self._let_in(self._expect(OK, buffer, start, end))
 
-    def _expect(self, expected: int, buffer: bytes, start: int, end: int) -> bytes | None:
+    @staticmethod
+    def _expect(expected: int, buffer: bytes, start: int, end: int) -> bytes:
         """The body of the one request that may come now; anything else ends it here."""
         code, data = backend.parse_authentication(buffer, start, end)
-        if code == expected:
-            return data
-        # Not a slip but the way to steal a password: begin with the strong method, then ask
-        # for a weaker one, or let the client in without having proved anything.
-        self._refuse("the server left the authentication that it had begun; nothing was sent")
-        return None
-
-    def _refuse(self, reason: str) -> None:
-        self.session.fail(AuthenticationError(reason))
+        if code != expected:
+            # Not a slip but the way to steal a password: begin with the strong method, then
+            # ask for a weaker one, or let the client in without having proved anything.
+            raise AuthenticationError(
+                "the server left the authentication that it had begun; nothing more was sent"
+            )
+        return data
 
     # ---------------------------------------------------------------- after AuthenticationOk
 

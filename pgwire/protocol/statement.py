@@ -40,6 +40,7 @@ class Statement:
         "decode_rows",
         "name",
         "parameter_oids",
+        "registry",
         "sql",
     )
 
@@ -55,14 +56,20 @@ class Statement:
         self.sql = sql
         self.parameter_oids = parameter_oids
         self.changes_session = changes_session(sql)
-        formats = result_formats(columns, registry)
+        self.columns = columns
+        self._bind_head = b"\0" + name  # the unnamed portal
+        self.use(registry)
+
+    def use(self, registry: TypeRegistry) -> None:
+        """Encode and decode with this registry from now on (the time zone has changed, say)."""
+        self.registry = registry
+        formats = result_formats(self.columns, registry)
         # Described before it was bound, so the server could not say which formats will come.
         self.columns = tuple(
-            column._replace(format=fmt) for column, fmt in zip(columns, formats, strict=True)
+            column._replace(format=fmt) for column, fmt in zip(self.columns, formats, strict=True)
         )
-        self.decode_rows = row_decoder(columns, formats, registry)
-        self._codecs = [registry.codec(oid) for oid in parameter_oids]
-        self._bind_head = b"\0" + name  # the unnamed portal
+        self.decode_rows = row_decoder(self.columns, formats, registry)
+        self._codecs = [registry.codec(oid) for oid in self.parameter_oids]
         pack = frontend.pack_uint16
         self._bind_tail = pack(len(formats)) + b"".join(map(pack, formats))
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Literal
 
+    from pgwire.errors import PostgresError
     from pgwire.protocol.rows import Result
 
     IsolationLevel = Literal[
@@ -45,6 +46,19 @@ def begin_statement(
     if deferrable is not None:
         modes.append("DEFERRABLE" if deferrable else "NOT DEFERRABLE")
     return " ".join(["BEGIN", *([", ".join(modes)] if modes else [])])
+
+
+def can_be_repeated(error: PostgresError) -> bool:
+    """Whether the same transaction may succeed when it is run again."""
+    return error.sqlstate in ("40001", "40P01")
+
+
+def repeat_delay(attempt: int, jitter: float) -> float:
+    """Seconds to wait before the next attempt; `jitter` is random in [0, 1).
+
+    Whoever collided must not come back at the same moment.
+    """
+    return 0.01 * float(min(2**attempt, 64)) * (0.5 + jitter)
 
 
 class TransactionBlock:

@@ -516,7 +516,7 @@ def test_end_serves_what_was_asked_before_it(dsn: str) -> None:
     before = [Thread(lambda n=n: p.query("select $1::int", [n]).scalar()) for n in range(3)]  # type: ignore[misc]
     until(lambda: p.waiting_count == 3)
     ending = Thread(p.end)
-    until(lambda: p._core._ending)
+    until(lambda: p._engine.core.ending)
     with pytest.raises(pgwire.PoolClosed):
         p.query("select 1")
     lease.release()

@@ -1,0 +1,59 @@
+# Everything runs in .venv, which comes about by itself. Choose its Python with
+# PYTHON=python3.12; hand options to pytest or the benchmark with ARGS="-k pool".
+
+BIN := .venv/bin
+
+# The tests of the pure cores: no server, no socket, no clock; seconds altogether.
+PURE_TESTS := tests/protocol tests/pgtypes \
+	$(filter-out %/test_blocking.py %/test_lease.py,$(wildcard tests/pool/test_*.py)) \
+	$(wildcard $(patsubst %,tests/test_%.py,config conninfo errors keywords parameters sqlstate))
+HEARTS := pgwire/protocol/*,$\
+	pgwire/pool/core.py,pgwire/pool/effects.py,pgwire/pool/slots.py,pgwire/pool/waiters.py
+PURE_CODE := $(HEARTS),pgwire/pgtypes/*,pgwire/pool/config.py,pgwire/config.py,$\
+	pgwire/conninfo.py,pgwire/errors.py,pgwire/keywords.py,pgwire/parameters.py,pgwire/sqlstate.py
+
+TYPED := pgwire tests $(wildcard benchmarks/*.py examples/*.py tools/*.py)
+GENERATORS := $(wildcard tools/generate_*.py)
+
+.PHONY: help demo test check cover bench format clean
+
+help:  ## say what there is to make
+	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile
+
+demo: .venv/.installed-embedded  ## start a PostgreSQL and show the pool at work
+	@$(BIN)/python -m pgwire demo
+
+test: .venv/.installed-dev  ## run all tests (PGWIRE_TEST_REQUIRE=1: without skipping)
+	@tools/install_test_servers.sh
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.installed-dev  ## format, lint, types, layers, generated files, the pure cores' tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports --no-logo
+	@set -e; for generator in $(GENERATORS); do \
+		echo "$(BIN)/python $$generator --check"; $(BIN)/python $$generator --check; done
+	$(BIN)/python -m pytest -q -m "not server" $(PURE_TESTS)
+
+cover: .venv/.installed-dev  ## what the pure cores' tests alone cover: all of the two hearts
+	$(BIN)/coverage run -m pytest -q -m "not server" $(PURE_TESTS)
+	$(BIN)/coverage report --include='$(PURE_CODE)'
+	@$(BIN)/coverage report --include='$(HEARTS)' --fail-under=100 --format=total >/dev/null \
+		|| { echo 'not every branch of $(HEARTS) is covered'; exit 1; }
+
+bench: .venv/.installed-dev  ## what a handshake costs against a pooled checkout
+	@tools/install_test_servers.sh
+	$(BIN)/python benchmarks/handshake_vs_pool.py $(ARGS)
+
+format: .venv/.installed-dev  ## put the code into shape
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:  ## remove .venv and all that tools have left
+	rm -rf .venv build dist .coverage .coverage.* htmlcov benchmarks/out
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.installed-%: pyproject.toml tools/make_venv.sh
+	@tools/make_venv.sh $*

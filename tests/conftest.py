@@ -1,0 +1,111 @@
+"""Fixtures for the servers that tests talk to, and the settings of Hypothesis.
+
+A server starts when the first test asks for it. Tests that do are marked `server` by
+themselves: `pytest -m "not server"` runs what needs none. The tests of the pure cores may
+not ask at all. A machine without a PostgreSQL skips, with the reason; PGWIRE_TEST_REQUIRE=1
+(set in CI) makes that an error, so that a green run never means that nothing was run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import pytest
+from hypothesis import settings
+
+from pgwire import embedded
+from tests.support import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+
+SERVER_FIXTURES = {"server", "dsn", "embedded_server", "tls_server", "fresh_server"}
+PURE = ("protocol", "pgtypes", "pool/test_core")
+
+settings.register_profile("quick", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=300, derandomize=True, database=None)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "quick")
+)
+
+_in_use: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[servers.TestServer]:
+    """A PostgreSQL of any origin, for the whole run: do not stop it, or change its settings."""
+    with _started("server", servers.any_server()) as found:
+        _in_use["server"] = found.origin
+        yield found
+
+
+@pytest.fixture(scope="session")
+def dsn(server: servers.TestServer) -> str:
+    """The connection string of `server`: a superuser, over TCP."""
+    return server.dsn
+
+
+@pytest.fixture(scope="session")
+def embedded_server(server: servers.TestServer) -> Iterator[embedded.Server]:
+    """An embedded PostgreSQL for the whole run, with `servers.LOGINS` and a Unix socket."""
+    if server.embedded is not None:
+        yield server.embedded
+        return
+    with _started("embedded_server", servers.embedded_server()) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def tls_server() -> Iterator[embedded.Server]:
+    """An embedded PostgreSQL that speaks TLS, for the whole run; `tls_server.tls_url`."""
+    with _started("tls_server", servers.embedded_server(tls=True)) as own:
+        yield own
+
+
+@pytest.fixture
+def fresh_server() -> Iterator[embedded.Server]:
+    """An embedded PostgreSQL for one test, which may stop, kill and start it."""
+    with _started("fresh_server", servers.embedded_server()) as own:
+        yield own
+
+
+@contextlib.contextmanager
+def _started(name: str, starting: contextlib.AbstractContextManager[T]) -> Iterator[T]:
+    """Enter it; where no server can be had, skip, or fail where one is required."""
+    with contextlib.ExitStack() as stack:
+        try:
+            value = stack.enter_context(starting)
+        except embedded.Unavailable as error:
+            _give_up(str(error))
+        if isinstance(value, embedded.Server):
+            _in_use[name] = str(value.installation)
+        yield value
+
+
+def _give_up(reason: str) -> NoReturn:
+    if os.environ.get("PGWIRE_TEST_REQUIRE") == "1":
+        pytest.fail(f"PGWIRE_TEST_REQUIRE=1, but {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        wanted = SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if not wanted:
+            continue
+        item.add_marker(pytest.mark.server)
+        if item.path.relative_to(here).as_posix().startswith(PURE):
+            raise pytest.UsageError(
+                f"{item.nodeid} is a pure core's test, and asks for {sorted(wanted)}"
+            )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, origin in _in_use.items():
+        terminalreporter.write_line(f"{name}: {origin}")

@@ -1,0 +1,289 @@
+"""The pool as one would write it who need not be quick: the oracle for outcomes.
+
+Lists, scanned anew each time; states are words; connections and requests are numbers. It has no
+effects, no counters and no fast paths, and shares no code with the core. After every input the
+two must agree on the state of every connection, on who holds it, on the queue, and on how each
+request has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgwire.pool.config import PoolConfig
+
+FREE_SOON = ("checking", "resetting")
+OPEN = ("idle", "checking", "leased", "resetting")
+
+
+@dataclass
+class Connection:
+    number: int
+    started: float
+    state: str = "opening"
+    expires: float = inf
+    idle_since: float = 0.0
+    uses: int = 0
+    holder: int | None = None
+
+
+@dataclass
+class Request:
+    number: int
+    deadline: float | None
+
+
+class Model:
+    """What ought to be. `now`, and the set of `dead` connections, are set from outside."""
+
+    def __init__(self, config: PoolConfig, now: float) -> None:
+        self.config = config
+        self.now = now
+        self.dead: set[int] = set()
+        self.connections: list[Connection] = []
+        self.opened_so_far = 0
+        self.idle: list[Connection] = []  # the one used last comes last
+        self.queue: list[Request] = []
+        self.outcomes: dict[int, str] = {}  # of the last input
+        self.ending = False
+        self.pause = 0.0
+        self.retry_at = -inf
+        self.next_look = -inf
+        self.looked = False  # at the idle ones, by the last tick
+
+    # Inputs
+
+    def start(self) -> None:
+        self.next_look = self.now + 1
+        self.settle()
+
+    def acquire(self, number: int, deadline: float | None) -> None:
+        if self.ending:
+            self.outcomes[number] = "closed"
+            return
+        self.time_out()
+        limit = self.config.max_waiting
+        passing = deadline is not None and deadline <= self.now
+        closing = self.in_state("closing")
+        fit = None if self.queue else self.newest_fit()
+        if fit is not None and self.is_fresh(fit):
+            self.hand_over(fit, number)
+            if self.in_state("closing") > closing:
+                self.settle()
+            return
+        if passing:
+            self.outcomes[number] = "timed out"
+        elif limit is not None and len(self.queue) == limit:
+            self.outcomes[number] = "full"
+            return
+        else:
+            self.queue.append(Request(number, deadline))
+        self.settle(passing=passing)
+
+    def abandon(self, number: int) -> None:
+        for request in self.queue:
+            if request.number == number:
+                self.queue.remove(request)
+                return self.settle()
+        for connection in self.connections:
+            if connection.holder == number:
+                connection.uses -= 1
+                return self.give_back(connection)
+        return None
+
+    def release(self, number: int, *, reusable: bool, reset: bool) -> None:
+        if not any(c.number == number and c.state == "leased" for c in self.connections):
+            return  # abort() was quicker
+        connection = self.find(number)
+        if not reusable:
+            self.close_connection(connection)
+            self.settle()
+        elif reset and not self.is_over(connection) and not self.has_surplus():
+            connection.state, connection.holder = "resetting", None
+            if self.queue or self.ending or self.has_surplus():
+                self.settle()
+        else:
+            self.give_back(connection)
+
+    def give_back(self, connection: Connection) -> None:
+        """What is returned in good order, with nobody waiting for it, changes nothing else."""
+        self.free(connection)
+        if self.queue or self.ending or self.has_surplus() or connection.state == "closing":
+            self.settle()
+
+    def opened(self, number: int, jitter: float) -> None:
+        connection = self.find(number)
+        self.pause, self.retry_at = 0.0, -inf
+        if self.config.max_lifetime is not None and connection.expires == inf:
+            share = 1 - self.config.lifetime_spread * jitter
+            connection.expires = self.now + self.config.max_lifetime * share
+        self.free(connection)
+        self.settle()
+
+    def open_failed(self, number: int, jitter: float, *, mendable: bool) -> None:
+        connection = self.find(number)
+        self.connections.remove(connection)
+        self.time_out()
+        some_are_open = any(c.state in OPEN for c in self.connections)
+        if self.queue and not mendable and not some_are_open:
+            self.outcomes[self.queue.pop(0).number] = "failed"
+        elif connection.started >= self.retry_at:
+            self.pause = 0.1 if self.pause == 0 else min(self.pause * 2, 5.0)
+            self.retry_at = self.now + self.pause * (1 - jitter / 2)
+        self.settle()
+
+    def report(self, number: int, *, ok: bool) -> None:
+        """A check or a reset has ended."""
+        connection = self.find(number)
+        if connection.state == "closing":
+            return  # abort() was quicker
+        if ok:
+            self.free(connection)
+        else:
+            self.close_connection(connection)
+        self.settle()
+
+    def closed(self, number: int) -> None:
+        self.connections.remove(self.find(number))
+        self.settle()
+
+    def lost(self, number: int) -> None:
+        if self.find(number).state == "idle":
+            self.close_connection(self.find(number))
+            self.settle()
+
+    def tick(self) -> None:
+        self.looked = bool(self.idle) and self.now >= self.next_look
+        if self.looked:
+            self.next_look = self.now + 1
+            for connection in list(self.idle):
+                if self.is_over(connection) or connection.number in self.dead:
+                    self.close_connection(connection)
+            limit = self.config.idle_timeout
+            while (
+                limit is not None
+                and self.idle
+                and self.now - self.idle[0].idle_since > limit
+                and self.live() > self.config.min_size
+            ):
+                self.close_connection(self.idle[0])
+        self.settle()
+
+    def resized(self, config: PoolConfig) -> None:
+        self.config = config
+        self.settle()
+
+    def expire(self) -> None:
+        for connection in list(self.connections):
+            if connection.started < self.now:
+                connection.expires = -inf
+                if connection.state == "idle":
+                    self.close_connection(connection)
+        self.settle()
+
+    def close(self) -> None:
+        self.ending = True
+        self.settle()
+
+    def abort(self) -> None:
+        self.time_out()
+        self.ending = True
+        while self.queue:
+            self.outcomes[self.queue.pop(0).number] = "failed"
+        for connection in self.connections:
+            if connection.state in OPEN:
+                self.close_connection(connection)
+        self.settle()
+
+    # Consequences
+
+    def settle(self, *, passing: bool = False) -> None:
+        self.time_out()
+        self.shed()
+        while self.queue or passing:
+            connection = self.newest_fit()
+            if connection is None:
+                break
+            if self.is_fresh(connection):
+                self.hand_over(connection, self.queue.pop(0).number)
+            elif self.in_state("checking") < len(self.queue) + passing:
+                self.idle.remove(connection)
+                connection.state = "checking"
+            else:
+                break
+        self.shed()
+        while self.is_short(passing) and self.now >= self.retry_at:
+            self.connections.append(Connection(self.opened_so_far, self.now))
+            self.opened_so_far += 1
+
+    def time_out(self) -> None:
+        for request in list(self.queue):
+            if request.deadline is not None and request.deadline <= self.now:
+                self.queue.remove(request)
+                self.outcomes[request.number] = "timed out"
+
+    def free(self, connection: Connection) -> None:
+        connection.holder = None
+        if self.is_over(connection):
+            self.close_connection(connection)
+        else:
+            connection.state = "idle"
+            connection.idle_since = self.now
+            self.idle.append(connection)
+
+    def hand_over(self, connection: Connection, number: int) -> None:
+        self.idle.remove(connection)
+        connection.state = "leased"
+        connection.uses += 1
+        connection.holder = number
+        self.outcomes[number] = "granted"
+
+    def newest_fit(self) -> Connection | None:
+        while self.idle:
+            connection = self.idle[-1]
+            if not self.is_over(connection) and connection.number not in self.dead:
+                return connection
+            self.close_connection(connection)
+        return None
+
+    def close_connection(self, connection: Connection) -> None:
+        if connection in self.idle:
+            self.idle.remove(connection)
+        connection.state = "closing"
+        connection.holder = None
+
+    def shed(self) -> None:
+        while self.idle and self.has_surplus():
+            self.close_connection(self.idle[0])
+
+    # Questions
+
+    def find(self, number: int) -> Connection:
+        return next(c for c in self.connections if c.number == number)
+
+    def in_state(self, *states: str) -> int:
+        return sum(c.state in states for c in self.connections)
+
+    def live(self) -> int:
+        return self.in_state("opening", *OPEN)
+
+    def is_over(self, connection: Connection) -> bool:
+        worn = self.config.max_uses is not None and connection.uses >= self.config.max_uses
+        return worn or connection.expires <= self.now
+
+    def is_fresh(self, connection: Connection) -> bool:
+        limit = self.config.check_after
+        return limit is None or self.now - connection.idle_since <= limit
+
+    def has_surplus(self) -> bool:
+        return (self.ending and not self.queue) or self.live() > self.config.max_size
+
+    def is_short(self, passing: bool = False) -> bool:
+        """Whether another connection ought to be opened, if there is no pause."""
+        wanted = len(self.queue) + passing > self.in_state("opening", *FREE_SOON)
+        below = not self.ending and self.live() < self.config.min_size
+        room = len(self.connections) < self.config.max_size
+        return (wanted or below) and room and self.in_state("opening") < self.config.max_opening

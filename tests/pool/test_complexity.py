@@ -1,0 +1,130 @@
+"""What an input costs does not depend on how many wait, nor on how much has been before.
+
+Counted in function calls, which are the same on every machine and every day.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgwire.pool.config import PoolConfig
+from pgwire.pool.core import PoolCore
+from pgwire.pool.effects import OpenConnection
+from pgwire.pool.slots import Slot
+from pgwire.pool.waiters import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Core = PoolCore[int]
+
+
+def calls(work: Callable[[], Any]) -> int:
+    """How many functions are called, those written in C included, while this is done."""
+    number = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal number
+        number += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return number
+
+
+def busy_pool(
+    size: int, waiting: int, timeout: float | None = 60.0
+) -> tuple[Core, list[Slot[int]]]:
+    """A pool with all its connections leased and so many waiters."""
+    core = Core(PoolConfig(max_size=size, max_opening=size), jitter=lambda: 0.0)
+    core.start(0.0)
+    waiters = [core.acquire(0.0, None) for _ in range(size)]
+    for number, effect in enumerate(core.take_effects()):
+        assert isinstance(effect, OpenConnection)
+        core.opened(effect.slot, number, 0.0)
+    core.take_effects()
+    for _ in range(waiting):
+        core.acquire(0.0, timeout)
+    slots = [waiter.slot for waiter in waiters if isinstance(waiter, Waiter)]
+    return core, [slot for slot in slots if slot is not None]
+
+
+def grant_one(core: Core, slot: Slot[int]) -> None:
+    core.release(slot, 1.0)
+    core.next_deadline()
+    core.take_effects()
+
+
+@pytest.mark.parametrize("timeout", [None, 60.0])
+def test_a_grant_costs_the_same_with_ten_waiters_and_with_ten_thousand(
+    timeout: float | None,
+) -> None:
+    costs = []
+    for waiting in (10, 10_000):
+        core, slots = busy_pool(2, waiting, timeout)
+        costs.append([calls(lambda: grant_one(core, slots[0])) for _ in range(5)])  # noqa: B023
+    assert costs[0] == costs[1]
+
+
+def test_joining_and_leaving_cost_the_same_however_long_the_queue_is() -> None:
+    costs = []
+    for waiting in (10, 10_000):
+        core, _ = busy_pool(2, waiting)
+        waiter = core.acquire(1.0, 61.0)
+        assert isinstance(waiter, Waiter)
+        join = calls(lambda: core.acquire(1.0, 62.0))  # noqa: B023
+        costs.append((join, calls(lambda: core.abandon(waiter, 1.0))))  # noqa: B023
+    assert costs[0] == costs[1]
+
+
+def test_a_checkout_costs_the_same_in_a_small_pool_and_in_a_large_one() -> None:
+    costs = []
+    for size in (2, 1000):
+        core, slots = busy_pool(size, 0)
+        for slot in slots:
+            core.release(slot, 1.0)
+        used: list[Slot[int]] = []
+
+        def check_out(core: Core = core, used: list[Slot[int]] = used) -> None:
+            slot = core.acquire(1.0, 2.0)
+            assert isinstance(slot, Slot)
+            used.append(slot)
+
+        out = [calls(check_out), calls(check_out)]
+        costs.append((out, calls(lambda: core.release(used[0], 1.0))))  # noqa: B023
+    assert costs[0] == costs[1]
+
+
+def test_what_has_left_the_queue_is_not_kept() -> None:
+    """The heap of deadlines follows the number of waiters, in whatever way they leave."""
+    core, slots = busy_pool(1, 0)
+    held = core.acquire(0.0, 1000.0)  # one early deadline that hides all later ones
+    assert isinstance(held, Waiter)
+    for _ in range(1000):
+        waiter = core.acquire(0.0, 2000.0)
+        assert isinstance(waiter, Waiter)
+        core.abandon(waiter, 0.0)
+    assert len(core._waiting._deadlines) < 50
+    for _ in range(1000):
+        core.acquire(0.0, 2000.0)
+    for _ in range(1000):
+        core.release(slots[0], 0.0)
+    assert core.waiting_count == 1
+    assert len(core._waiting._deadlines) < 50
+
+
+def test_ten_thousand_deadlines_pass_in_proportion() -> None:
+    """Nothing is quadratic when all time out at once."""
+    costs = []
+    for waiting in (100, 10_000):
+        core, _ = busy_pool(1, waiting)
+        costs.append(calls(lambda: core.tick(60.0)) / waiting)  # noqa: B023
+        assert core.waiting_count == 0
+    assert costs[1] <= costs[0]

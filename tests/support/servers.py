@@ -1,0 +1,101 @@
+"""Where the tests' PostgreSQL comes from; `tests/conftest.py` makes fixtures of it.
+
+1. PGWIRE_TEST_DSN: what a person or CI names wins always.
+2. testcontainers, where a Docker engine answers (PGWIRE_TEST_IMAGE chooses the image, "none"
+   forgoes it).
+3. pgwire.embedded.
+
+Knows no pytest. Nothing is started before it is asked for, and the two packages that talk to
+Docker are imported only then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pgwire import embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# One role for each method that a server may ask for; `server.url` is scram-sha-256.
+LOGINS = {"trusted": "trust", "cleartext": "password", "md5": "md5"}
+
+_IMAGE = "postgres:18-alpine"
+
+
+@dataclass(frozen=True)
+class TestServer:
+    """A PostgreSQL to test against: a superuser's connection string, and what it is."""
+
+    __test__ = False  # it only sounds like a test
+
+    dsn: str
+    origin: str
+    embedded: embedded.Server | None = None
+
+
+def embedded_server(*, tls: bool = False) -> contextlib.AbstractContextManager[embedded.Server]:
+    """A PostgreSQL of our own, with the roles of LOGINS; with `tls`, a build with OpenSSL."""
+    return embedded.server(tls=tls, logins=LOGINS)
+
+
+@contextlib.contextmanager
+def any_server() -> Iterator[TestServer]:
+    """The server for tests that need nothing but PostgreSQL."""
+    dsn = os.environ.get("PGWIRE_TEST_DSN")
+    if dsn:
+        yield TestServer(dsn, "PGWIRE_TEST_DSN")
+        return
+    with contextlib.ExitStack() as stack:
+        found, reason = _from_docker(stack)
+        if found is None:
+            own = stack.enter_context(embedded_server())
+            found = TestServer(own.url, f"{own.installation}{reason}", own)
+        yield found
+
+
+def _from_docker(stack: contextlib.ExitStack) -> tuple[TestServer | None, str]:
+    """A container for the time of the stack; else a word on why an engine gave none."""
+    image = os.environ.get("PGWIRE_TEST_IMAGE", _IMAGE)
+    if image == "none":
+        return None, ""
+    with warnings.catch_warnings(action="ignore"):  # theirs, not ours to mend
+        if _docker_answers():
+            try:
+                container = stack.enter_context(_container(image))
+                return TestServer(container.get_connection_url(), f"container {image}"), ""
+            except Exception as error:  # whatever: no image and no way to pull one, say
+                reason = f"; Docker answers, but gave no {image}: {error}"
+        else:
+            reason = ""
+        gc.collect()  # they leave sockets open, and would be warned of later
+    return None, reason
+
+
+def _docker_answers() -> bool:
+    try:
+        import docker
+
+        with contextlib.closing(docker.from_env(timeout=3)) as client:
+            return bool(client.ping())
+    except Exception:  # not installed, no engine, no permission
+        return False
+
+
+def _container(image: str) -> Any:
+    try:
+        from testcontainers.community.postgres import PostgresContainer
+    except ImportError:  # before 4.15
+        from testcontainers.postgres import PostgresContainer
+    # driver=None, else the URL is SQLAlchemy's.
+    container = PostgresContainer(image, driver=None)
+    return container.with_command(
+        "postgres -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+        " -c max_prepared_transactions=10 -c wal_level=logical -c timezone=UTC"
+    )
