@@ -55,7 +55,9 @@ is not given comes from the environment (PGHOST, PGUSER, PGPASSWORD, ...).
 def main(arguments: Sequence[str]) -> int:
     """Run what the command line asks for; returns the exit status, or raises `pgwire.Error`."""
     parser = _parser()
-    options = parser.parse_intermixed_args(arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_intermixed_args(arguments[:end])
+    options.words += arguments[end + 1 :]  # argparse loses track of "--" among mixed words
     if options.version:
         print(f"pgwire {pgwire.__version__}")
         return 0

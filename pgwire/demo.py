@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from statistics import median
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
@@ -18,8 +18,10 @@ from pgwire import embedded
 from pgwire.errors import PoolClosed, PoolTimeout, ProgrammingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
+
+    from pgwire.pool.lease import Lease
 
 _THREADS = 12
 _CONNECTIONS = 2
@@ -136,15 +138,22 @@ def _serve_queue(pool: pgwire.Pool) -> list[tuple[int, int]]:
             with noted:
                 noted.wait_for(lambda: len(served) > min(mine, _THREADS - 1), _PATIENCE)
 
-    leases = [pool.connect() for _ in range(_CONNECTIONS)]
-    visitors = [_start(visit, number + 1, queued=(pool, number + 1)) for number in range(_THREADS)]
-    for number, lease in enumerate(leases):
-        lease.release()
-        with noted:
-            noted.wait_for(lambda: len(served) > number, _PATIENCE)  # noqa: B023
+    with _all_taken(pool) as leases:
+        visitors = [_start(visit, n + 1, queued=(pool, n + 1)) for n in range(_THREADS)]
+        for count, lease in enumerate(leases, 1):
+            lease.release()
+            with noted:
+                noted.wait_for(lambda: len(served) >= count, _PATIENCE)  # noqa: B023
     for visitor in visitors:
         visitor.join()
     return served
+
+
+@contextmanager
+def _all_taken(pool: pgwire.Pool) -> Iterator[list[Lease]]:
+    """All connections, leased until the end of the block; so whoever comes has to queue."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(pool.connect()) for _ in range(_CONNECTIONS)]
 
 
 def _start(
@@ -201,13 +210,11 @@ def _show_end(pool: pgwire.Pool) -> None:
     def ask(number: int) -> None:
         answers.append(pool.query("select $1::int", [number]).scalar())
 
-    leases = [pool.connect() for _ in range(_CONNECTIONS)]
-    askers = [_start(ask, number, queued=(pool, number + 1)) for number in range(6)]
-    ending = _start(pool.end)
-    _say(f"  {len(askers)} queries wait for a connection; now somebody calls pool.end()")
-    _say(f"  one more query   {_refusal(pool)}")
-    for lease in leases:
-        lease.release()
+    with _all_taken(pool):
+        askers = [_start(ask, n, queued=(pool, n + 1)) for n in range(6)]
+        ending = _start(pool.end)
+        _say(f"  {len(askers)} queries wait for a connection; now somebody calls pool.end()")
+        _say(f"  one more query   {_refusal(pool)}")
     for thread in (*askers, ending):
         thread.join()
     _say(

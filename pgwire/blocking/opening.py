@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from pgwire.blocking.driver import Driver
 from pgwire.blocking.net import Channel, Deadline, TLSChannel, look_up, open_socket
 from pgwire.config import Secret, resolve
-from pgwire.errors import ConnectionFailed, ConnectionLost, InterfaceError, ProtocolError
+from pgwire.errors import ConnectionFailed, ConnectionLost, InterfaceError, ProtocolError, TLSError
 from pgwire.pgtypes import TypeRegistry
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import (
@@ -191,6 +191,9 @@ class Opener:
         # One byte and not one more: what follows it belongs to TLS.
         if not read_ssl_answer(sock.recv(1), encryption):
             return plain
+        if plain.is_readable():
+            # Nobody knows who sent it, and nobody may take it for the server's (CVE-2021-23222).
+            raise TLSError("the server, or somebody in between, spoke before TLS had begun")
         if self._ssl_context is None:
             self._ssl_context = ssl_context(self.config)
         layer = TLSLayer(self._ssl_context, address.host)

@@ -125,6 +125,27 @@ def test_abort_ends_everything_at_once() -> None:
     assert sim.core.aborted
 
 
+def test_who_is_due_when_the_pool_is_aborted_has_timed_out() -> None:
+    """I-14: the deadline came first."""
+    sim = pool()
+    due, patient = wait(sim, 1.0), wait(sim)
+    sim.advance(1.0)
+    sim.abort()
+    assert due.state is TIMED_OUT
+    assert patient.state is FAILED
+
+
+def test_no_timer_outlives_abort() -> None:
+    """I-29: nobody waits for the next attempt any more."""
+    sim = pool()
+    wait(sim)
+    sim.open_failed(in_state(sim, OPENING)[0])
+    assert sim.core.next_deadline() is not None
+    sim.abort()
+    assert has_ended(sim)
+    assert sim.core.next_deadline() is None
+
+
 def test_after_abort_late_reports_are_accepted_and_do_nothing() -> None:
     sim = pool(max_size=3, check_after=0.0)
     leased, resetting, checking = leases(sim, 3)
@@ -142,6 +163,15 @@ def test_after_abort_late_reports_are_accepted_and_do_nothing() -> None:
     assert has_ended(sim)
     sim.core.release(leased, sim.now)
     assert sim.core.stats().released == sim.core.stats().granted
+
+
+def test_after_abort_a_report_must_still_make_sense() -> None:
+    sim = pool()
+    wait(sim)
+    sim.abort()
+    [opening] = sim.slots
+    with pytest.raises(InterfaceError, match="the connection is opening"):
+        sim.core.checked(opening, sim.now, ok=True)
 
 
 def test_an_opening_that_arrives_after_abort_is_closed() -> None:

@@ -169,6 +169,16 @@ def test_a_lifetime_that_ends_during_the_check_ends_with_it() -> None:
     assert waiter.state is WAITING
 
 
+def test_a_lifetime_that_ends_during_the_check_needs_no_waiter_to_be_noticed() -> None:
+    sim = pool(max_lifetime=40.0, check_after=30.0)
+    [slot] = idle(sim)
+    sim.advance(35.0)
+    assert wait(sim, 0.0).state is TIMED_OUT
+    sim.advance(5.0)
+    sim.checked(slot, ok=True)
+    assert slot.state is CLOSING
+
+
 def test_without_a_lifetime_connections_stay() -> None:
     sim = pool(max_lifetime=None, idle_timeout=None)
     [slot] = idle(sim)

@@ -45,6 +45,7 @@ class BackendDouble:
         self.status = "I"
         self.syncs = 0
         self.copying_in = False
+        self.closed = False
         self._portal: tuple[list[str], bytes] | None = None
         self._fails_at_sync = False
         self._skipping = False
@@ -56,7 +57,7 @@ class BackendDouble:
         """Whatever the server would have sent once it has read this."""
         self._pending += data
         answer = b""
-        while len(self._pending) >= 5:
+        while len(self._pending) >= 5 and not self.closed:
             length = int.from_bytes(self._pending[1:5])
             if 1 + length > len(self._pending):
                 break
@@ -106,7 +107,10 @@ class BackendDouble:
         """Copy-in mode: Sync and Flush mean nothing, everything but data ends it."""
         if code in "dHS":
             return False
-        assert code == "f", "nothing but CopyFail ends a COPY here"
+        if code != "f":
+            self._out += backend.error("08P01") + backend.fatal("08P01")
+            self.closed = True
+            return True
         self.copying_in = False
         self._fail("57014")
         if self._simple:

@@ -1,0 +1,216 @@
+"""QueryMany: one statement over many records, in one flight (manual: "Pipelining").
+
+    Parse Describe Flush     →  …                          (if the statement is not cached)
+    Bind Execute Bind Execute … Sync   →  BindComplete CommandComplete … ReadyForQuery
+
+There is one Sync, at the end, so that outside a transaction the records are one of their
+own: whichever fails, the server undoes them all and skips the rest. If it is not the server
+that fails, but the source of the records or a value in one of them, the server must be made
+to fail: a Bind of a statement that cannot exist (`_POISON`) stands before the Sync then.
+
+Records are taken and encoded a chunk at a time, when the shell has room to write
+(`write_more`), so that an endless source needs no endless memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pgwire.errors import NotSupportedError
+from pgwire.protocol import backend, frontend
+from pgwire.protocol.encoder import check_parameters
+from pgwire.protocol.messages import BackendMessage
+from pgwire.protocol.operation import Phase, expect_empty
+from pgwire.protocol.query import Preparing
+from pgwire.protocol.reading import Reading
+from pgwire.protocol.rows import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pgwire.errors import PostgresError
+    from pgwire.protocol.session import Session
+    from pgwire.protocol.statement import Statement
+
+# Above what the blocking shell sends without reading, so that it pumps.
+CHUNK = 65_536
+
+_check_bind_complete = expect_empty("BIND_COMPLETE")
+_check_empty_query = expect_empty("EMPTY_QUERY_RESPONSE")
+
+# Numbers of statements begin at 1.
+_POISON = frontend.bind(b"\0_pgwire_0\0" + b"\0\0" * 3)
+
+
+class QueryMany(Preparing):
+    """`result` has all rows, and the sum of the row counts in its tag.
+
+    Errors carry the number of their record, from 0, as `record_index`.
+    """
+
+    __slots__ = ("_answered", "_records", "_row_count", "_tag", "_taken", "_written")
+
+    def __init__(
+        self, sql: str, records: Iterable[Sequence[Any]], statement: Statement | None = None
+    ) -> None:
+        super().__init__(sql)
+        self.statement = statement
+        self._records = iter(records)
+        self._taken = self._answered = self._row_count = 0
+        self._tag = ""
+        self._written = False  # the Sync is written
+
+    def begin(self, session: Session) -> bool:
+        statement = self.statement or session.statements.get(self.sql)
+        if statement is None:
+            self._write_parse(session, session.statements.new_name(), frontend.FLUSH)
+        else:
+            self.session = session
+            self._begin_records(statement)
+        return True
+
+    def go_on(self, statement: Statement) -> None:
+        self.session.statements.put(statement)
+        self._begin_records(statement)
+
+    def parse_failed(self, error: PostgresError) -> None:
+        self.note_error(error)
+        self._write_end(b"")
+        self.phase = self.ENDING
+
+    def _begin_records(self, statement: Statement) -> None:
+        session = self.session
+        if statement.registry is not session.registry:
+            statement.use(session.registry)
+        if statement.changes_session:
+            session.changed = True
+        self.statement = statement
+        self._columns = statement.columns
+        self._decode = statement.decode_rows
+        self.phase = self.BINDING
+        if closing := self._close_messages(session):
+            session.write(closing)
+
+    # ---------------------------------------------------------------- writing
+
+    def write_more(self) -> None:
+        if self._written or self.statement is None:
+            return  # the rest, or the answer to Parse, is the server's to say
+        messages: list[bytes] = []
+        size = 0
+        end = b""
+        try:
+            while size < CHUNK and not self.abandoned:
+                record = next(self._records, _END)
+                if record is _END:
+                    break
+                message = self.statement.bind(check_parameters(record)) + frontend.EXECUTE
+                messages.append(message)
+                size += len(message)
+                self._taken += 1
+            else:
+                end = _POISON if self.abandoned else b""
+        except BaseException as error:
+            # The source's own exception, or a value that does not fit: the caller's, both.
+            self._blame(error, self._taken)
+            end = _POISON
+        self.session.write(b"".join(messages))
+        if size < CHUNK or end:
+            self._write_end(end)
+
+    def _write_end(self, poison: bytes) -> None:
+        self._written = True
+        self._records = iter(())
+        self.session.write(poison + frontend.SYNC)
+        self.session.pass_floor()
+
+    def _blame(self, error: BaseException, index: int) -> None:
+        if self.error is None:
+            error.__dict__["record_index"] = index
+            error.add_note(f"in record {index}")
+            self.error = error
+
+    def note_error(self, error: PostgresError) -> None:
+        error.query = self.sql
+        if self.phase in (self.BINDING, self.EXECUTING):
+            self._blame(error, self._answered)
+        super().note_error(error)
+
+    # ---------------------------------------------------------------- reading
+
+    def on_bound(self, buffer: bytes, start: int, end: int) -> None:
+        _check_bind_complete(buffer, start, end)
+        if self._answered == self._taken:
+            raise self.session.unexpected(self, BackendMessage.BIND_COMPLETE)
+        self.phase = self.EXECUTING
+
+    def on_complete(self, buffer: bytes, start: int, end: int) -> None:
+        tag = backend.parse_command_tag(buffer, start, end)
+        head, _, count = tag.rpartition(" ")
+        if count.isdecimal():
+            self._row_count += int(count)
+            tag = head
+        self._tag = tag
+        self._next_record()
+
+    def on_empty(self, buffer: bytes, start: int, end: int) -> None:
+        _check_empty_query(buffer, start, end)
+        self._next_record()
+
+    def _next_record(self) -> None:
+        self._answered += 1
+        self.phase = self.BINDING
+
+    def on_execute_error(self, buffer: bytes, start: int, end: int) -> None:
+        error = self.session.read_error(buffer, start, end)
+        if not self.done:
+            self.note_error(error)
+            if not self._written:
+                self._write_end(b"")
+            self.phase = self.ENDING
+
+    def on_copy(self, buffer: bytes, start: int, end: int) -> None:
+        # The records behind this one would be taken for data.
+        self.session.fail(
+            NotSupportedError("COPY cannot be run over many records; the connection was closed")
+        )
+
+    def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
+        if not self._written or self._answered != self._taken:
+            raise self.session.unexpected(self, BackendMessage.READY_FOR_QUERY)
+        if self.error is None and not self.abandoned:
+            tag = self._tag or self.sql.split(None, 1)[0].upper()
+            self.result = Result(self._rows, self._columns, f"{tag} {self._row_count}")
+        self.on_ready(buffer, start, end)
+
+    BINDING = Phase(
+        "BINDING",
+        {
+            BackendMessage.CLOSE_COMPLETE: Preparing.on_closed,
+            BackendMessage.BIND_COMPLETE: on_bound,
+            BackendMessage.ERROR_RESPONSE: on_execute_error,
+            BackendMessage.READY_FOR_QUERY: on_all_ready,
+        },
+    )
+    EXECUTING = Phase(
+        "EXECUTING",
+        {
+            BackendMessage.DATA_ROW: Reading.on_rows,
+            BackendMessage.COMMAND_COMPLETE: on_complete,
+            BackendMessage.EMPTY_QUERY_RESPONSE: on_empty,
+            BackendMessage.COPY_IN_RESPONSE: on_copy,
+            BackendMessage.COPY_OUT_RESPONSE: on_copy,
+            BackendMessage.ERROR_RESPONSE: on_execute_error,
+        },
+    )
+    PHASES = (
+        Preparing.PARSING,
+        Preparing.DESCRIBING_PARAMETERS,
+        Preparing.DESCRIBING_COLUMNS,
+        BINDING,
+        EXECUTING,
+        Preparing.ENDING,
+    )
+
+
+_END: Any = object()

@@ -1,0 +1,154 @@
+"""Every operation in every one of its phases: where tests of all messages start from.
+
+`WAYS` has a line for each way that leads to a phase. A new operation, or a new phase, must be
+added here: `tests/protocol/test_phases.py` compares with what the operations declare.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pgwire.config import Secret
+from pgwire.protocol.cleaning import Clean
+from pgwire.protocol.query import Prepare, Query
+from pgwire.protocol.session import Idle, Session
+from pgwire.protocol.simple import Ping, SimpleQuery
+from pgwire.protocol.startup import Credentials, Startup
+from tests.support import backend
+from tests.support.conversations import REGISTRY
+from tests.support.scram_server import NONCE, SECRET, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgwire.protocol.operation import Operation, Phase
+
+INT4 = backend.column("n")
+DESCRIBED = backend.described([23], [INT4])
+COLUMNS = backend.row_description(INT4)
+
+
+class Situation(NamedTuple):
+    """An operation in the phase that is to be tried."""
+
+    session: Session
+    operation: Operation
+
+
+def after(operation: Operation, *replies: bytes, session: Session | None = None) -> Situation:
+    """The situation once the operation has had these replies."""
+    session = session or Session(REGISTRY)
+    session.submit(operation)
+    for reply in replies:
+        session.data_to_send()
+        session.receive_data(reply)
+    session.data_to_send()
+    assert session.failure is None
+    return Situation(session, operation)
+
+
+def cached(*replies: bytes) -> Situation:
+    """A query whose statement the session knows already."""
+    session = after(Query("select $1", [1]), DESCRIBED, backend.executed()).session
+    return after(Query("select $1", [2]), *replies, session=session)
+
+
+def idle() -> Situation:
+    session = Session(REGISTRY)
+    return Situation(session, Idle(session))
+
+
+def startup(*replies: bytes) -> Situation:
+    credentials = Credentials("me", Secret(SECRET), NONCE, exposed=False)
+    return after(Startup({"user": "me"}, credentials), *replies)
+
+
+def scram(steps: int) -> Situation:
+    server = Server(SECRET.encode(), iterations=1)
+    session, operation = startup(backend.sasl("SCRAM-SHA-256"))
+    first = server.first(b"n,,n=*,r=" + NONCE.encode())
+    if steps == 1:
+        return Situation(session, operation)
+    session.receive_data(backend.authentication(11, first))
+    answer = session.data_to_send()
+    if steps == 3:
+        session.receive_data(backend.authentication(12, server.final(answer[5:])))
+    return Situation(session, operation)
+
+
+FRESH = Query, ("select $1", [1])
+WAYS: list[tuple[type[Operation], Phase, Callable[[], Situation]]] = [
+    (Idle, Idle.IDLE, idle),
+    (Ping, Ping.WAITING, lambda: after(Ping())),
+    (Startup, Startup.AUTHENTICATING, startup),
+    (Startup, Startup.SCRAM_BEGUN, lambda: scram(1)),
+    (Startup, Startup.SCRAM_ANSWERED, lambda: scram(2)),
+    (Startup, Startup.PASSWORD_SENT, lambda: scram(3)),
+    (Startup, Startup.PASSWORD_SENT, lambda: startup(backend.authentication(3))),
+    (Startup, Startup.PASSWORD_SENT, lambda: startup(backend.authentication(5, b"salt"))),
+    (Startup, Startup.STARTING, lambda: startup(backend.AUTHENTICATION_OK)),
+    (
+        Startup,
+        Startup.STARTING,
+        lambda: startup(backend.AUTHENTICATION_OK, backend.key_data()),
+    ),
+]
+
+
+def _way(
+    kind: Callable[..., Operation], arguments: tuple[Any, ...], replies: tuple[bytes, ...]
+) -> Situation:
+    return after(kind(*arguments), *replies)
+
+
+def _simple_ways(operation: type[SimpleQuery]) -> None:
+    ways: list[tuple[Phase, tuple[bytes, ...]]] = [
+        (operation.RUNNING, ()),
+        (operation.RUNNING, (COLUMNS, backend.complete())),
+        (operation.FETCHING, (COLUMNS,)),
+        (operation.FETCHING, (COLUMNS, backend.row(b"1"))),
+        (operation.COPYING_OUT, (backend.copy_out(0),)),
+        (operation.FAILED, (backend.error("22012"),)),
+        (operation.FAILED, (backend.copy_in(0),)),
+    ]
+    for phase, replies in ways:
+        WAYS.append((operation, phase, partial(_way, operation, ("x",), replies)))
+
+
+def _extended_ways() -> None:
+    bound = DESCRIBED, backend.BIND_COMPLETE
+    first_flight: list[tuple[str, tuple[bytes, ...]]] = [
+        ("PARSING", ()),
+        ("DESCRIBING_PARAMETERS", (backend.PARSE_COMPLETE,)),
+        (
+            "DESCRIBING_COLUMNS",
+            (backend.PARSE_COMPLETE, backend.parameter_description(23)),
+        ),
+        ("ENDING", (backend.error("42601"),)),
+    ]
+    for name, replies in first_flight:
+        for operation, arguments in (FRESH, (Prepare, ("select $1",))):
+            way = partial(_way, operation, arguments, replies)
+            WAYS.append((operation, getattr(operation, name), way))
+    WAYS.append((Prepare, Prepare.ENDING, lambda: after(Prepare("select $1"), DESCRIBED)))
+    second_flight: list[tuple[Phase, tuple[bytes, ...]]] = [
+        (Query.BINDING, bound[:1]),
+        (Query.EXECUTING, bound),
+        (Query.EXECUTING, (*bound, backend.row(backend.int4(1)))),
+        (Query.COPYING_OUT, (*bound, backend.copy_out(0))),
+        (Query.COMPLETE, (*bound, backend.complete())),
+        (Query.ENDING, (*bound, backend.error("22012"))),
+        (Query.ENDING, (*bound, backend.copy_in(0))),
+        (Query.STALE, (backend.error("42P05"),)),
+    ]
+    for phase, replies in second_flight:
+        WAYS.append((Query, phase, partial(_way, *FRESH, replies)))
+    WAYS.append((Query, Query.BINDING, cached))
+    WAYS.append((Query, Query.STALE, lambda: cached(backend.error("26000"))))
+    WAYS.append((Query, Query.EXECUTING, lambda: cached(backend.BIND_COMPLETE)))
+
+
+_simple_ways(SimpleQuery)
+_simple_ways(Clean)
+_extended_ways()

@@ -1,0 +1,183 @@
+"""The benchmarks run, and say what they should. How fast anything is, is not judged here."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgwire import embedded
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("harness")
+
+
+@pytest.fixture
+def chart(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("chart")
+
+
+def run(script: str, *options: str) -> tuple[str, str]:
+    """What a benchmark prints on standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{script}", *options],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def has_tls() -> bool:
+    try:
+        embedded.find_installation("openssl")
+    except embedded.Unavailable:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- the scripts
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("embedded_server")
+def test_handshake_vs_pool(tmp_path: Path) -> None:
+    out, err = run("handshake_vs_pool.py", "--quick", "--out", str(tmp_path))
+    logins = ["trust", "SCRAM", *["SCRAM over TLS"] * has_tls()]
+    names = [f"{login}, {threads}" for login in logins for threads in ("1 thread", "8 threads")]
+    facts = json.loads((tmp_path / "handshake_vs_pool.json").read_text())
+    assert [(case["login"], case["threads"]) for case in facts["cases"]] == [
+        (login, threads) for login in logins for threads in (1, 8)
+    ]
+    for case in facts["cases"]:
+        assert case["connect"]["calls"] >= case["threads"]
+        assert 0 < case["pool"]["median"] <= case["pool"]["p99"]
+        assert case["ratio"]["median"] > 0
+    assert {"date", "command", "machine", "versions"} <= facts.keys()
+    table = (tmp_path / "handshake_vs_pool.md").read_text()
+    for name in names:
+        assert f"| {name} " in out
+        assert f"| {name} " in table
+    assert facts["command"] in table
+    svg = ElementTree.parse(tmp_path / "handshake_vs_pool.svg")
+    texts = ["".join(text.itertext()) for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert set(names) <= set(texts)
+    assert ("without TLS: " in err) != has_tls()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("embedded_server")
+def test_one_row(tmp_path: Path) -> None:
+    pytest.importorskip("asyncpg", reason="of the extra bench")
+    pytest.importorskip("psycopg", reason="of the extra bench")
+    out, _ = run("one_row.py", "--quick", "--out", str(tmp_path))
+    facts = json.loads((tmp_path / "one_row.json").read_text())
+    assert facts["results"].keys() == {"pgwire", "asyncpg", "psycopg"}
+    for name, figures in facts["results"].items():
+        assert f"| {name} " in out
+        assert figures["cpu"]["median"] > 0
+        assert figures["clock"]["median"] > 0
+    assert facts["results"]["asyncpg"]["cpu_ratio"]["median"] == 1
+    assert "pgwire's client CPU is " in out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("embedded_server")
+def test_one_row_counts_calls() -> None:
+    pytest.importorskip("asyncpg", reason="of the extra bench")
+    pytest.importorskip("psycopg", reason="of the extra bench")
+    out, _ = run("one_row.py", "--profile")
+    assert "  1.0  connection.py:Connection.query\n" in out
+
+
+# ---------------------------------------------------------------- the harness
+
+
+def test_figures_are_medians_and_the_middle_of_the_rounds(harness: Any) -> None:
+    slow = harness.Series("slow", [[2.0, 4.0, 90.0], *[[6.0]] * 8, [600.0]])
+    quick = harness.Series("quick", [[2.0], *[[2.0]] * 8, [3.0]])
+    assert slow.median == 6.0
+    assert slow.p99 == 600.0
+    assert slow.spread == (4.0, 6.0)
+    ratio = harness.ratio(slow, quick)
+    assert (ratio.median, ratio.spread) == (3.0, (2.0, 3.0))
+    assert str(ratio) == "3 (2 to 3)"
+
+
+@pytest.mark.parametrize(
+    ("share", "value"), [(0.0, 1), (0.1, 1), (0.11, 2), (0.5, 5), (0.99, 10), (1.0, 10)]
+)
+def test_a_quantile_is_the_least_value_that_reaches_the_share(
+    harness: Any, share: float, value: int
+) -> None:
+    assert harness.quantile(range(10, 0, -1), share) == value
+
+
+def test_every_variant_comes_first_in_turn(harness: Any) -> None:
+    assert list(harness.alternate(["a", "b", "c"], 4)) == [
+        ["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_thread_makes_one_call_at_least(harness: Any, threads: int) -> None:
+    calls: list[int] = []
+    times = harness.time_calls(lambda: calls.append(1), 0.0, threads)
+    assert len(times) == len(calls) == threads
+    assert min(times) >= 0
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_a_call_raises_ends_the_benchmark(harness: Any, threads: int) -> None:
+    with pytest.raises(ZeroDivisionError):
+        harness.time_calls(lambda: 1 / 0, 0.0, threads)
+
+
+def test_progress_is_a_bar_on_a_terminal_and_dots_elsewhere(harness: Any) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    plain, terminal = io.StringIO(), Terminal()
+    for out in (plain, terminal):
+        progress = harness.Progress(2, out)
+        progress.step("first")
+        progress.step("second")
+    assert plain.getvalue() == "..\n"
+    assert terminal.getvalue().startswith(f"\r[{'#' * 15}{' ' * 15}]")
+    assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_a_table_is_markdown_that_reads_well_as_it_stands(harness: Any) -> None:
+    assert harness.markdown_table(["", "time"], [["a", "1 ms"], ["bcd", "12 ms"]]) == (
+        "|     |  time |\n| --- | ----: |\n| a   |  1 ms |\n| bcd | 12 ms |"
+    )
+
+
+def test_bars_are_as_long_as_their_values_and_text_is_escaped(chart: Any) -> None:
+    svg = chart.bar_chart(
+        "a < b", "of & about", "ms", ["x", "y"], [chart.Group("<g>", [10.0, 2.5], ["10", "2.5"])]
+    )
+    root = ElementTree.fromstring(svg)
+    space = "{http://www.w3.org/2000/svg}"
+    bars = [float(rect.attrib["width"]) for rect in root.iter(f"{space}rect")][-2:]
+    assert bars[0] == pytest.approx(4 * bars[1], rel=0.01)
+    assert {"a < b", "of & about", "<g>", "ms", "0"} <= {t.text for t in root.iter(f"{space}text")}
