@@ -82,7 +82,7 @@ def _bars(group: Group, left: float, top: float, scale: float) -> Iterator[str]:
             f'<rect x="{left:g}" y="{y:g}" width="{width:.1f}" height="{_BAR}" rx="2" '
             f'fill="{_COLOURS[index % len(_COLOURS)]}"/>'
         )
-        yield _text(left + width + 6, y + _BAR - 5, label, size=12, halo=True)
+        yield _text(left + width + 6, y + _BAR - 5, label, size=12)
 
 
 def _text(
@@ -94,13 +94,10 @@ def _text(
     anchor: str = "start",
     weight: str = "400",
     opacity: float = 1,
-    halo: bool = False,
 ) -> str:
-    """Text at this place; `halo` keeps it readable where it crosses a line."""
-    behind = f' stroke="{_PAPER}" stroke-width="5" paint-order="stroke"' if halo else ""
     return (
         f'<text x="{x:g}" y="{y:g}" font-size="{size}" font-weight="{weight}" '
-        f'text-anchor="{anchor}" fill="{_INK}" fill-opacity="{opacity:g}"{behind}>'
+        f'text-anchor="{anchor}" fill="{_INK}" fill-opacity="{opacity:g}">'
         f"{escape(text)}</text>"
     )
 

@@ -1,6 +1,6 @@
 """One row by its key, cached: what a query costs the client, against asyncpg and psycopg.
 
-    python benchmarks/one_row.py [--quick] [--seconds N] [--pin] [--profile] [--out FOLDER]
+    python benchmarks/one_row.py [--quick] [--seconds N] [--pin HOW] [--profile] [--out FOLDER]
 
 `select id, name from item where id = $1`, one connection each to one server (TCP, no TLS, no
 password), the variants taking turns: pgwire's `conn.query().one()`; asyncpg's
@@ -9,9 +9,10 @@ cursor that is used again, `prepare_threshold=0`, autocommit. Each fetches the r
 would get it.
 
 Measured are the client's CPU time (`time.process_time`: user and system, so the kernel's share
-of sending and receiving is in it) and the time on the clock, per query. `--pin` keeps the
-client on one core and the server on the others (Linux). `--profile` counts the calls that one
-query makes in pgwire instead.
+of sending and receiving is in it) and the time on the clock, per query. `--pin together` keeps
+client and server on one core, as the scheduler mostly does with two that wait for each other;
+`--pin apart` on two, where each message has to wake the other (Linux). `--profile` counts
+the calls that one query makes in pgwire instead.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="One cached row: client CPU and time per query.")
     parser.add_argument("--quick", action="store_true", help="a second or two, to see it work")
     parser.add_argument("--seconds", type=float, default=20, help="for all of it (20)")
-    parser.add_argument("--pin", action="store_true", help="client on one core, server on others")
+    parser.add_argument("--pin", choices=("together", "apart"), help="client and server on cores")
     parser.add_argument("--profile", action="store_true", help="count pgwire's calls per query")
     parser.add_argument("--out", type=Path, default=harness.OUT, help="folder for the JSON")
     options = parser.parse_args(arguments)
@@ -62,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except embedded.Unavailable as error:
             print(error, file=sys.stderr)
             return 1
-        if options.pin and not _pin(server):
-            print("--pin takes Linux and two cores", file=sys.stderr)
+        if options.pin is not None and not _pin(server, together=options.pin == "together"):
+            print("--pin takes Linux, and two cores to be apart", file=sys.stderr)
             return 1
         _create_table(server)
         url = server.url_for("trusted", sslmode="disable")
@@ -86,15 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _pin(server: embedded.Server) -> bool:
-    """Client and server on different cores: backends inherit the postmaster's."""
+def _pin(server: embedded.Server, *, together: bool) -> bool:
+    """Client and server on one core, or on two; backends inherit the postmaster's."""
     if not hasattr(os, "sched_setaffinity"):
         return False
-    client, *others = sorted(os.sched_getaffinity(0))
-    if others:
-        os.sched_setaffinity(server.pid, others)
-        os.sched_setaffinity(0, [client])
-    return bool(others)
+    first, *others = sorted(os.sched_getaffinity(0))
+    if not together and not others:
+        return False
+    os.sched_setaffinity(server.pid, [first] if together else others)
+    os.sched_setaffinity(0, [first])
+    return True
 
 
 def _create_table(server: embedded.Server) -> None:

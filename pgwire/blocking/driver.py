@@ -75,9 +75,13 @@ class Driver:
         self.given_up = False
         self.listener: Callable[[Event], None] | None = None
         self._cancel_request = cancel_request
-        self._turn = threading.Lock()
+        # Reentrant for one reason: it knows whose it is, so that giving it back after Ctrl-C
+        # does no harm, wherever that struck. `_owner` is what refuses reentry.
+        self._turn = threading.RLock()
         self._owner: int | None = None
         self._unsafe = False
+        self._cancelling = threading.Lock()
+        self._cancelled = False
         self._forks = _forks
 
     # ---------------------------------------------------------------- running operations
@@ -92,24 +96,60 @@ class Driver:
     def run(self, operation: Operation, timeout: float | None = None) -> Any:
         """Run one operation to its end; its result, or its error raised."""
         deadline = None if timeout is None else monotonic() + timeout
-        if not self._turn.acquire(False):
-            self._wait_for_turn(deadline)
-        try:
-            self._owner = _get_ident()
-            self._submit(operation, deadline)
-        finally:
-            self._owner = None
-            self._turn.release()
-        if operation.error is not None:
-            raise operation.error
-        return operation.result
-
-    def _wait_for_turn(self, deadline: float | None) -> None:
-        if self._owner == _get_ident():
+        turn, me = self._turn, _get_ident()
+        if self._owner == me:
             raise InterfaceError(
                 "this connection is in the middle of an operation of the same thread; "
                 "callbacks cannot use the connection that called them"
             )
+        try:
+            if not turn.acquire(False):
+                self._wait_for_turn(deadline)
+            self._owner = me
+            session = self.session
+            if session.failure is not None or self._unsafe or self._forks != _forks:
+                self.check_usable()
+            try:
+                if self._cancelled:
+                    self._outlive_cancel(deadline)
+                self._unsafe = True
+                session.submit(operation)
+                self._drive(operation, deadline)
+            except BaseException as error:
+                self._stopped(operation, error)
+            if session.failure is not None:
+                self.abort()
+            if session.events:
+                self._deliver_events()
+        finally:
+            # No call before `release`: only behind one can Ctrl-C strike.
+            if self._owner == me:
+                self._owner = None
+            try:
+                turn.release()
+            except RuntimeError:
+                pass  # it was never ours
+        if operation.error is not None:
+            raise operation.error
+        return operation.result
+
+    def _stopped(self, operation: Operation, error: BaseException) -> None:
+        """`_drive` was left before the operation was done."""
+        if isinstance(error, OSError):
+            self.catch_up()  # the server may have said why
+            self.session.fail(_lost(error))
+            return
+        self._recover(operation)
+        if not isinstance(error, Deadline):
+            raise error
+        raise QueryTimeout(
+            "the query's timeout ran out; "
+            + ("the connection was closed" if self.closed else "it was canceled")
+        ) from None
+
+    def _wait_for_turn(self, deadline: float | None) -> None:
+        if self._forks != _forks:
+            self.check_usable()  # who holds the turn is not here to give it back
         try:
             seconds = left(deadline)
         except Deadline:
@@ -117,51 +157,30 @@ class Driver:
         if not self._turn.acquire(timeout=-1 if seconds is None else seconds):
             raise QueryTimeout("another thread kept the connection busy until time was up")
 
-    def _submit(self, operation: Operation, deadline: float | None) -> None:
-        session = self.session
-        if session.failure is not None or self._forks != _forks:
-            self.check_usable()
-        session.submit(operation)
-        try:
-            self._drive(operation, deadline)
-        except Deadline:
-            self._recover(operation)
-            raise QueryTimeout(
-                "the query's timeout ran out; "
-                + ("the connection was closed" if self.closed else "it was canceled")
-            ) from None
-        except OSError as error:
-            session.fail(_lost(error))
-        except BaseException:
-            self._recover(operation)
-            raise
-        if session.failure is not None:
-            self.abort()
-        if session.events:
-            self._deliver_events()
-
     def _drive(self, operation: Operation, deadline: float | None) -> None:
         """Write and read until the operation is done."""
         session, channel = self.session, self.channel
         # Only the main thread can be interrupted (Ctrl-C). It waits apart from reading,
         # so that nothing that was read can be lost.
         waits_first = deadline is not None or _get_ident() == _main_thread
-        if data := session.data_to_send():
-            self._write(data, deadline)
+        self._unsafe = True
+        if out := session.data_to_send():
+            self._write(out, deadline)
+        self._unsafe = False
         while not operation.done:
             if waits_first:
                 channel.wait_readable(deadline)
             self._unsafe = True
-            if data := channel.receive():
+            data = channel.receive()
+            if data:
                 session.receive_data(data)
-            else:
+            elif data is not None:
                 session.receive_eof()
+            if out := session.data_to_send():
+                self._write(out, deadline)
             self._unsafe = False
-            if data := session.data_to_send():
-                self._write(data, deadline)
 
     def _write(self, data: bytes, deadline: float | None) -> None:
-        self._unsafe = True
         if len(data) <= _PUMP_ABOVE:
             self.channel.send(data)
         else:
@@ -171,7 +190,6 @@ class Driver:
                 # Half of it is sent: what remains must follow, or the end.
                 self.abort()
                 raise
-        self._unsafe = False
 
     def _feed(self, data: bytes) -> bytes:
         if data:
@@ -182,17 +200,16 @@ class Driver:
 
     def _recover(self, operation: Operation) -> None:
         """The loop was left early: bring the conversation to its end, or close."""
-        operation.abandon()
-        if self._unsafe or self.closed:
-            self.abort()
-            return
-        deadline = monotonic() + PATIENCE
         try:
-            self._cancel_request(self, deadline)
-            self._drive(operation, deadline)
-            ping = Ping()
-            self.session.submit(ping)
-            self._drive(ping, deadline)
+            operation.abandon()
+            if self._unsafe or self.closed:
+                self.abort()
+                return
+            deadline = monotonic() + PATIENCE
+            if not operation.done:
+                self._cancel_request(self, deadline)
+                self._drive(operation, deadline)
+            self._ping(deadline)
         except (Deadline, OSError, Error):
             self.abort()
         except BaseException:
@@ -202,10 +219,27 @@ class Driver:
             if self.session.failure is not None:
                 self.abort()
 
+    def _ping(self, deadline: float | None) -> None:
+        """An empty round trip: a cancel request that is still on its way hits this, or nothing."""
+        ping = Ping()
+        self.session.submit(ping)
+        self._drive(ping, deadline)
+
+    def _outlive_cancel(self, deadline: float | None) -> None:
+        """`cancel()` was called: it must not hit what begins only now."""
+        seconds = left(deadline)
+        if not self._cancelling.acquire(timeout=-1 if seconds is None else seconds):
+            raise Deadline
+        self._cancelled = False
+        self._cancelling.release()
+        self._ping(deadline)
+
     def cancel(self) -> None:
         """Ask the server to cancel what runs now; any thread may call."""
         try:
-            self._cancel_request(self, monotonic() + CANCEL_PATIENCE)
+            with self._cancelling:
+                self._cancelled = True
+                self._cancel_request(self, monotonic() + CANCEL_PATIENCE)
         except Deadline:
             raise OperationalError(
                 f"the cancel request could not be delivered within {CANCEL_PATIENCE:g} s"
@@ -221,6 +255,8 @@ class Driver:
             raise InterfaceError(
                 "this connection was opened before a fork, and belongs to the parent process"
             )
+        if self._unsafe:
+            self.abort()
         if self.closed and not isinstance(self.session.failure, ConnectionLost):
             raise InterfaceError("the connection is closed") from self.session.failure
         if self.session.failure is not None:
@@ -278,15 +314,20 @@ class Driver:
             reset = session.changed
         if not reset and session.transaction_status is TransactionStatus.IDLE:
             return True
-        if not self._turn.acquire(False):
+        if self._owner is not None:
             return False
         try:
+            if not self._turn.acquire(False):
+                return False
             session.submit(cleaning(session, reset=reset))
             return self.channel.send_nowait(session.data_to_send())
         except OSError:
             return False
         finally:
-            self._turn.release()
+            try:
+                self._turn.release()
+            except RuntimeError:
+                pass  # it was never ours
 
     # ---------------------------------------------------------------- the end
 
@@ -297,16 +338,14 @@ class Driver:
         if self._forks != _forks:
             self.abort()  # the session is the parent's: not a word to the server
             return
-        if not self._turn.acquire(False):
-            if self._owner == _get_ident():
-                raise InterfaceError("a callback cannot close the connection that called it")
-            self._turn.acquire()
-        try:
-            if self.session.failure is None and not self.closed:
-                self._say_goodbye()
-            self.abort()
-        finally:
-            self._turn.release()
+        if self._owner == _get_ident():
+            raise InterfaceError("a callback cannot close the connection that called it")
+        with self._turn:
+            try:
+                if self.session.failure is None and not self.closed and not self._unsafe:
+                    self._say_goodbye()
+            finally:
+                self.abort()
 
     def _say_goodbye(self) -> None:
         deadline = monotonic() + CLOSE_PATIENCE
@@ -314,7 +353,7 @@ class Driver:
             self.channel.send(frontend.TERMINATE)
             while True:
                 self.channel.wait_readable(deadline)
-                if not self.channel.receive():
+                if self.channel.receive() == b"":
                     break
         except (Deadline, OSError, Error):
             return  # gone already, or too slow: the socket is closed all the same
@@ -329,7 +368,7 @@ class Driver:
 
         `always` cuts the line even if nothing is being done.
         """
-        if self._turn.locked() or always:
+        if self._owner is not None or always:
             with suppress(Deadline, OSError, Error):
                 self._cancel_request(self, monotonic() + PATIENCE)
             self.channel.shut_down()

@@ -180,15 +180,19 @@ class Channel:
         """Send all of it; for what fits a socket's buffer (see `pump`)."""
         self.sock.sendall(data)
 
-    def receive(self) -> bytes:
-        """Wait for bytes; empty at the end of the stream."""
+    def receive(self) -> bytes | None:
+        """Wait for bytes; empty at the end of the stream.
+
+        None where what came holds none yet (TLS: half a record, a ticket).
+        """
         return self.sock.recv(RECEIVE)
 
     def receive_nowait(self) -> bytes | None:
         """Bytes that are there already; None if none are, empty at the end of the stream."""
-        if not self._poll(0):
-            return None
-        return self.receive()
+        while self.is_readable():
+            if (data := self.receive()) is not None:
+                return data
+        return None
 
     def send_nowait(self, data: bytes) -> bool:
         """Send without waiting; False if not all of it could be taken."""
@@ -262,29 +266,18 @@ class TLSChannel(Channel):
         self.tls.encrypt(data)
         return super().send_nowait(self.tls.take_wire())
 
-    def receive(self) -> bytes:
-        while not (plain := self.receive_some()):
-            if self.tls.closed:
-                return b""
-        return plain
-
-    def receive_some(self) -> bytes:
-        """One read from the network; it may hold no plain bytes (tickets, half records)."""
+    def receive(self) -> bytes | None:
         if self._early:
             plain, self._early = self._early, b""
             return plain
         wire = super().receive()
         if not wire:
-            self.tls.closed = True  # without a close_notify: the caller hears of the end
-            return b""
-        return self._decrypt(wire)
-
-    def receive_nowait(self) -> bytes | None:
-        while self.is_readable():
-            plain = self.receive_some()
-            if plain or self.tls.closed:
-                return plain
-        return None
+            return b""  # without a close_notify; the caller hears of the end all the same
+        self.tls.feed(wire)
+        plain = self.tls.decrypt()
+        if answer := self.tls.take_wire():  # TLS's own talk: a key update, an alert
+            super().send(answer)
+        return plain if plain or self.tls.closed else None
 
     def is_readable(self) -> bool:
         return bool(self._early) or super().is_readable()
@@ -295,20 +288,15 @@ class TLSChannel(Channel):
 
     def pump(self, data: bytes, feed: Callable[[bytes], bytes], deadline: float | None) -> None:
         def feed_plain(wire: bytes) -> bytes:
-            plain = self._decrypt(wire) if wire else b""
-            if plain or not wire:
+            if wire:
+                self.tls.feed(wire)
+            plain = self.tls.decrypt() if wire else b""
+            if plain or not wire or self.tls.closed:
                 self.tls.encrypt(feed(plain))
-            return self.tls.take_wire()
+            return self.tls.take_wire()  # in its place: behind the records that are on their way
 
         self.tls.encrypt(data)
         super().pump(self.tls.take_wire(), feed_plain, deadline)
-
-    def _decrypt(self, wire: bytes) -> bytes:
-        self.tls.feed(wire)
-        plain = self.tls.decrypt()
-        if answer := self.tls.take_wire():  # TLS's own talk: a key update, an alert
-            super().send(answer)
-        return plain
 
 
 if sys.platform == "win32":  # pragma: no cover

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgwire.errors import ConnectionLost
+from pgwire.protocol.decoder import skip_rows
 from pgwire.protocol.messages import BackendMessage, TransactionStatus
 from pgwire.protocol.operation import Phase
 from pgwire.protocol.simple import SimpleQuery
@@ -33,6 +34,10 @@ class Clean(SimpleQuery):
         session.transaction_status = TransactionStatus.IDLE
         session.changed = False
         return keeps_floor
+
+    def on_rows(self, buffer: bytes, position: int, size: int) -> int:
+        # What cleaning returns is of no interest, and no decoder may spoil it.
+        return skip_rows(len(self._columns), buffer, position, size)
 
     def on_ready(self, buffer: bytes, start: int, end: int) -> None:
         session = self.session

@@ -1,8 +1,8 @@
 """A server that follows the protocol and understands a handful of words.
 
 It keeps what a real one keeps (prepared statements, the transaction status, whether it skips
-to the next Sync, whether it is in copy-in mode) and holds its answers back until Flush, Sync
-or the end of a Query, as a real one may. What a statement does is written in its text:
+to the next Sync, whether it is in copy-in mode) and holds its answers back until Flush, Sync,
+an error or the end of a Query, as a real one may. What a statement does is written in its text:
 
     echo                one int4 parameter, one row that holds it
     rows 3              three rows: 1, 2, 3
@@ -49,6 +49,7 @@ class BackendDouble:
         self._portal: tuple[list[str], bytes] | None = None
         self._fails_at_sync = False
         self._skipping = False
+        self._flushing = False
         self._simple = False
         self._pending = b""
         self._out = b""
@@ -63,20 +64,22 @@ class BackendDouble:
                 break
             code, body = chr(self._pending[0]), self._pending[5 : 1 + length]
             self._pending = self._pending[1 + length :]
-            if self._receive_message(code, body):
+            self._receive_message(code, body)
+            if self._flushing:
                 answer, self._out = answer + self._out, b""
+                self._flushing = False
         return answer
 
     def forget_statements(self) -> None:
         """DEALLOCATE ALL, done where the client cannot see it."""
         self.statements.clear()
 
-    def _receive_message(self, code: str, body: bytes) -> bool:
-        """Take one message; whether what was held back is sent now."""
+    def _receive_message(self, code: str, body: bytes) -> None:
         if self.copying_in:
-            return self._receive_in_copy(code)
-        if self._skipping and code not in "SX":
-            return False
+            self._receive_in_copy(code)
+            return
+        if self._skipping and code != "S":
+            return
         match code:
             case "P":
                 self._parse(body)
@@ -85,37 +88,33 @@ class BackendDouble:
             case "B":
                 self._bind(body)
             case "E":
-                return self._execute(*self._take_portal())
+                self._execute(*self._take_portal())
             case "C":
                 assert body[:1] == b"S"
                 self.statements.pop(body[1:-1], None)
                 self._out += backend.CLOSE_COMPLETE
             case "H":
-                return True
+                self._flushing = True
             case "S":
                 self._sync()
-                return True
             case "Q":
-                return self._query(body)
+                self._query(body)
             case "c" | "d" | "f":
                 pass  # left over from a COPY that failed
             case _:
                 raise AssertionError(f"no client may send {code!r}")
-        return False
 
-    def _receive_in_copy(self, code: str) -> bool:
+    def _receive_in_copy(self, code: str) -> None:
         """Copy-in mode: Sync and Flush mean nothing, everything but data ends it."""
-        if code in "dHS":
-            return False
-        if code != "f":
-            self._out += backend.error("08P01") + backend.fatal("08P01")
+        if code == "f":
+            self.copying_in = False
+            self._fail("57014")
+            if self._simple:
+                self._sync()
+        elif code not in "dHS":
+            self._fail("08P01")
+            self._out += backend.fatal("08P01")
             self.closed = True
-            return True
-        self.copying_in = False
-        self._fail("57014")
-        if self._simple:
-            self._sync()
-        return self._simple
 
     def _parse(self, body: bytes) -> None:
         name, sql, rest = body.split(b"\0", 2)
@@ -152,10 +151,10 @@ class BackendDouble:
         portal, self._portal = self._portal, None
         return portal
 
-    def _execute(self, command: list[str], parameter: bytes) -> bool:
+    def _execute(self, command: list[str], parameter: bytes) -> None:
         if self.status == "E" and command != ["rollback"]:
             self._fail("25P02")
-            return False
+            return
         match command:
             case ["echo"]:
                 self._out += backend.row(parameter) + backend.complete("SELECT 1")
@@ -173,17 +172,15 @@ class BackendDouble:
                 self._out += backend.complete("COPY 1")
             case ["copy", "in"]:
                 self._out += backend.copy_in(0)
-                self.copying_in = True
-                return True
+                self.copying_in = self._flushing = True
             case ["begin" | "rollback" as word]:
                 self.status = "T" if word == "begin" else "I"
                 self._out += backend.complete(word.upper())
             case _:
                 self._fails_at_sync = command == ["fail", "sync"]
                 self._out += backend.complete(command[0].upper())
-        return False
 
-    def _query(self, body: bytes) -> bool:
+    def _query(self, body: bytes) -> None:
         self._simple = True
         for statement in body[:-1].decode().split(";"):
             command = _command(statement)
@@ -194,10 +191,10 @@ class BackendDouble:
                 continue
             if command[0] == "rows":
                 self._out += backend.row_description(_INT4)
-            if self._execute(command, b""):
-                return True
+            self._execute(command, b"")
+            if self.copying_in:
+                return
         self._sync()
-        return True
 
     def _sync(self) -> None:
         if self._fails_at_sync:
@@ -205,10 +202,11 @@ class BackendDouble:
         self._fails_at_sync = self._skipping = self._simple = False
         self._portal = None
         self.syncs += 1
+        self._flushing = True
         self._out += backend.ready(self.status)
 
     def _fail(self, sqlstate: str) -> None:
-        self._skipping = True
+        self._skipping = self._flushing = True
         if self.status == "T":
             self.status = "E"
         self._out += backend.error(sqlstate)
