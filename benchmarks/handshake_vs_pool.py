@@ -171,7 +171,7 @@ def _chart(cases: list[Case], facts: dict[str, Any]) -> str:
         "What a handshake costs: one `select 1`",
         f"Median time; PostgreSQL {versions['PostgreSQL']} on the same machine,"
         f" {versions['Python']}, pgwire {versions['pgwire']}",
-        "milliseconds",
+        "milliseconds per query",
         [CONNECT, POOL],
         [
             Group(

@@ -25,9 +25,10 @@ _BROKEN_PIPE = 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: `sys.argv`); returns the exit status."""
     try:
-        status = _run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()  # at the interpreter's end it would be too late for a clean word
-        return status
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()  # at the interpreter's end it would be too late for a clean word
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -35,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _BROKEN_PIPE
     except Error as error:
         _complain(error)
-    except OSError as error:
-        _complain(error)
+    except OSError as error:  # a full disk, most likely under our output
         _drop_output()
+        _complain(error)
     return 1
 
 
@@ -57,7 +58,6 @@ def _run(words: list[str]) -> int:
 
 def _complain(error: Exception) -> None:
     """The error on standard error: the server's under its own severity, ours under our name."""
-    sys.stdout.flush()
     own = not isinstance(error, PostgresError) or isinstance(error, ConnectionFailed)
     source = "pgwire" if own else getattr(error, "severity", "ERROR")
     print(f"{source}: {error}", file=sys.stderr)

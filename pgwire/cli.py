@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from pgwire.protocol.messages import Column
     from pgwire.protocol.rows import Result, Row
 
+    Rows = Sequence[Sequence[str | None]]
+
 _USAGE = "python -m pgwire [options] [CONNINFO] [SQL [ARGUMENT ...]]"
 
 _EXAMPLES = """\
@@ -184,26 +186,30 @@ def _print_notice(notice: PostgresError) -> None:
 
 def _print_results(results: Iterable[Result[Row]], options: argparse.Namespace) -> None:
     out = sys.stdout
-    _accept_all_text(out, machine_readable=options.csv or options.json)
+    for_machines = options.csv or options.json
+    _accept_all_text(out, for_machines=for_machines)
     after_table = False
     for result in results:
-        if options.csv:
-            lines = csv_lines(result, options.null)
+        rows = result.mapped(tuple).rows
+        if not result.columns:
+            lines: Iterable[str] = [] if for_machines else filter(None, [result.command_tag])
+        elif options.csv:
+            lines = csv_lines(result.columns, rows, options.null)
         elif options.json:
-            lines = json_lines(result)
+            lines = json_lines(result.columns, rows)
         else:
-            lines = table_lines(result, options.null)
-            if after_table:
-                out.write("\n")
-            after_table = bool(result.columns)
+            lines = table_lines(result.columns, rows, options.null)
+        if after_table:
+            out.write("\n")
         for line in lines:
             out.write(line + "\n")
+        after_table = not for_machines and bool(result.columns)
 
 
-def _accept_all_text(out: TextIO, *, machine_readable: bool) -> None:
+def _accept_all_text(out: TextIO, *, for_machines: bool) -> None:
     """See to it that no character fails: files are UTF-8, a terminal shows what it can."""
     reconfigure = getattr(out, "reconfigure", None)
-    if reconfigure is not None and machine_readable:
+    if reconfigure is not None and for_machines:
         reconfigure(encoding="utf-8")
     elif reconfigure is not None:
         reconfigure(errors="backslashreplace")
@@ -216,22 +222,18 @@ _MONEY, _XID, _CID, _XID8 = 790, 28, 29, 5069
 _RIGHT_ALIGNED = _NUMBERS | {_MONEY, _XID, _CID, _XID8}
 
 
-def table_lines(result: Result[Row], null: str = "") -> Iterator[str]:
-    """An aligned table as psql's, with its row count; the command tag where no rows come."""
-    if not result.columns:
-        if result.command_tag:
-            yield result.command_tag
-        return
-    header = [_shown(column.name.replace("\n", " ")) for column in result.columns]
-    rows = [[_cell(null if v is None else v) for v in row] for row in result.mapped(tuple)]
+def table_lines(columns: Sequence[Column], rows: Rows, null: str = "") -> Iterator[str]:
+    """An aligned table as psql's, with its row count."""
+    header = [_shown(column.name.replace("\n", " ")) for column in columns]
+    cells = [[_cell(null if value is None else value) for value in row] for row in rows]
     widths = [
-        max(map(display_width, [name, *(line for row in rows for line in row[index])]))
+        max(map(display_width, [name, *(line for row in cells for line in row[index])]))
         for index, name in enumerate(header)
     ]
-    to_the_right = [column.type_oid in _RIGHT_ALIGNED for column in result.columns]
+    to_the_right = [column.type_oid in _RIGHT_ALIGNED for column in columns]
     yield "|".join(map(_centered, header, widths)).rstrip()
     yield "+".join("-" * (width + 2) for width in widths)
-    for row in rows:
+    for row in cells:
         yield from _row_lines(row, widths, to_the_right)
     yield f"({len(rows)} row{'s' * (len(rows) != 1)})"
 
@@ -290,15 +292,13 @@ def _character_width(character: str) -> int:
 # ---------------------------------------------------------------- CSV and JSON
 
 
-def csv_lines(result: Result[Row], null: str = "") -> Iterator[str]:
-    """CSV with a header, as COPY writes and reads it; nothing where no rows come.
+def csv_lines(columns: Sequence[Column], rows: Rows, null: str = "") -> Iterator[str]:
+    """CSV with a header, as COPY writes and reads it.
 
     NULL stands without quotes, so that it is not an empty string, nor a text like `null`.
     """
-    if not result.columns:
-        return
-    yield ",".join(_csv_field(column.name, null) for column in result.columns)
-    for row in result.mapped(tuple):
+    yield ",".join(_csv_field(column.name, null) for column in columns)
+    for row in rows:
         yield ",".join(null if value is None else _csv_field(value, null) for value in row)
 
 
@@ -312,22 +312,19 @@ def _csv_field(text: str, null: str) -> str:
     return text
 
 
-def json_lines(result: Result[Row]) -> Iterator[str]:
-    """A JSON array with a line for each row; nothing where no rows come.
+def json_lines(columns: Sequence[Column], rows: Rows) -> Iterator[str]:
+    """A JSON array with a line for each row.
 
     Rows are objects, or arrays where two columns have the same name. Numbers, booleans, NULL
     and JSON are what they are, number by number as PostgreSQL writes it; the rest is strings.
     """
-    columns = result.columns
-    if not columns:
-        return
     names = [column.name for column in columns]
     begin, end, keys = "[", "]", [""] * len(names)
     if len(set(names)) == len(names):
         begin, end, keys = "{", "}", [f"{_json_string(name)}: " for name in names]
-    last = len(result) - 1
+    last = len(rows) - 1
     yield "["
-    for number, row in enumerate(result.mapped(tuple)):
+    for number, row in enumerate(rows):
         values = map(_json_value, columns, row)
         members = ", ".join(map("".join, zip(keys, values, strict=True)))
         yield f"  {begin}{members}{end}{',' if number < last else ''}"

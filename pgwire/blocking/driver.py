@@ -125,7 +125,7 @@ class Driver:
             # No call before `release`: only behind one can Ctrl-C strike.
             if self._owner == me:
                 self._owner = None
-            try:
+            try:  # noqa: SIM105
                 turn.release()
             except RuntimeError:
                 pass  # it was never ours
@@ -324,7 +324,7 @@ class Driver:
         except OSError:
             return False
         finally:
-            try:
+            try:  # noqa: SIM105
                 self._turn.release()
             except RuntimeError:
                 pass  # it was never ours

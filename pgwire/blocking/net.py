@@ -270,6 +270,8 @@ class TLSChannel(Channel):
         if self._early:
             plain, self._early = self._early, b""
             return plain
+        if self.tls.closed:
+            return b""
         wire = super().receive()
         if not wire:
             return b""  # without a close_notify; the caller hears of the end all the same
@@ -280,10 +282,10 @@ class TLSChannel(Channel):
         return plain if plain or self.tls.closed else None
 
     def is_readable(self) -> bool:
-        return bool(self._early) or super().is_readable()
+        return bool(self._early) or self.tls.closed or super().is_readable()
 
     def wait_readable(self, deadline: float | None) -> None:
-        if not self._early:
+        if not (self._early or self.tls.closed):
             super().wait_readable(deadline)
 
     def pump(self, data: bytes, feed: Callable[[bytes], bytes], deadline: float | None) -> None:

@@ -39,20 +39,44 @@ class Transaction:
 
     def commit(self) -> None:
         """Commit now (RELEASE SAVEPOINT in a nested block)."""
-        results = self._connection._run(SimpleQuery(self._block.commit()), None)
+        connection = self._connection
+        try:
+            sql = self._block.commit(connection.transaction_status)
+            results = connection._run(SimpleQuery(sql), None)
+        except BaseException as error:
+            self._give_up_if_interrupted(error)
+            raise
         self._block.check_committed(results)
 
     def rollback(self) -> None:
         """Undo everything since the block began, now."""
-        self._connection._run(SimpleQuery(self._block.rollback()), None)
+        try:
+            self._connection._run(SimpleQuery(self._block.rollback()), None)
+        except BaseException as error:
+            self._give_up_if_interrupted(error)
+            raise
+
+    def _give_up_if_interrupted(self, error: BaseException) -> None:
+        """After Ctrl-C nobody knows whether the block has ended, and nobody is left to end it."""
+        if not isinstance(error, Exception):
+            self._block.forget()
+            self._connection._driver.abort()
 
     def __enter__(self) -> Transaction:
         if self._entered:
             raise InterfaceError("a transaction block can be entered once")
         self._entered = True
         connection = self._connection
-        connection._run(SimpleQuery(self._block.begin(connection.transaction_status)), None)
-        self._block.begun()
+        status = connection.transaction_status
+        try:
+            connection._run(SimpleQuery(self._block.begin(status)), None)
+            self._block.begun()
+        except BaseException:
+            if connection.transaction_status is not status:
+                # It has begun all the same (a timeout, Ctrl-C), and nobody would end it.
+                self._block.forget()
+                connection._driver.abort()
+            raise
         return self
 
     def __exit__(

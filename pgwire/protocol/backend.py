@@ -106,10 +106,20 @@ def check_copy_response(buffer: bytes, start: int, end: int, what: str) -> None:
         raise _malformed(what)
 
 
+# The same few tags come all the time.
+_tags: dict[bytes, str] = {}
+_MAX_TAGS = 1000
+
+
 def parse_command_tag(buffer: bytes, start: int, end: int) -> str:
-    tag, stop = _string(buffer, start, end, "COMMAND_COMPLETE")
-    if stop != end:
-        raise _malformed("COMMAND_COMPLETE")
+    raw = buffer[start:end]
+    tag = _tags.get(raw)
+    if tag is None:
+        tag, stop = _string(buffer, start, end, "COMMAND_COMPLETE")
+        if stop != end:
+            raise _malformed("COMMAND_COMPLETE")
+        if len(_tags) < _MAX_TAGS:
+            _tags[raw] = tag
     return tag
 
 

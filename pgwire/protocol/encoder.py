@@ -49,16 +49,22 @@ def check_parameters(params: Any) -> Sequence[Any]:
     return params  # type: ignore[no-any-return]
 
 
-def encode_parameters(codecs: Sequence[Codec], params: Sequence[Any]) -> bytes:
-    """Bind's format codes, the number of parameters, and the values."""
+def all_binary(count: int) -> bytes:
+    """Bind's format codes and number of parameters, where all are binary."""
+    return _ALL_BINARY + pack_uint16(count) if count else b"\0\0\0\0"
+
+
+def encode_parameters(codecs: Sequence[Codec], params: Sequence[Any], head: bytes) -> bytes:
+    """Bind's format codes, the number of parameters, and the values.
+
+    `head` is `all_binary(len(codecs))`.
+    """
     count = len(codecs)
     if len(params) != count:
         raise ProgrammingError(
             f"the statement has {count} parameter{'s' * (count != 1)}, {len(params)} given"
         )
-    if not count:
-        return b"\0\0\0\0"
-    parts = [_ALL_BINARY, pack_uint16(count)]
+    parts = [head]
     formats: list[int] | None = None
     for position, (value, codec) in enumerate(zip(params, codecs, strict=True)):
         if value is None:
@@ -72,7 +78,8 @@ def encode_parameters(codecs: Sequence[Codec], params: Sequence[Any]) -> bytes:
             except DataError as error:
                 raise _misfit(position, codec, str(error)) from error.__cause__
             if not isinstance(data, Literal):
-                parts += (pack_int32(len(data)), data)
+                parts.append(pack_int32(len(data)))
+                parts.append(data)
                 continue
             literal = data
         formats = formats or [BINARY] * count
@@ -80,7 +87,7 @@ def encode_parameters(codecs: Sequence[Codec], params: Sequence[Any]) -> bytes:
         data = _encode_literal(literal, codec, position)
         parts += (pack_int32(len(data)), data)
     if formats is not None:
-        parts[0] = pack_uint16(count) + b"".join(map(pack_uint16, formats))
+        parts[0] = b"".join(map(pack_uint16, (count, *formats, count)))
     return b"".join(parts)
 
 

@@ -48,10 +48,14 @@ def cstring(text: str, what: str) -> bytes:
     return data + b"\0"
 
 
+def too_long(length: int, limit: int = MAX_LARGE_MESSAGE) -> DataError:
+    return DataError(f"a message of {length:,} bytes is more than the server takes ({limit:,})")
+
+
 def _message(code: bytes, body: bytes, limit: int = MAX_LARGE_MESSAGE) -> bytes:
     length = len(body) + 4
     if length > limit:
-        raise DataError(f"a message of {length:,} bytes is more than the server takes ({limit:,})")
+        raise too_long(length, limit)
     return code + pack_int32(length) + body
 
 

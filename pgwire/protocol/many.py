@@ -48,8 +48,6 @@ class QueryMany(Preparing):
     Errors carry the number of their record, from 0, as `record_index`.
     """
 
-    __slots__ = ("_answered", "_records", "_row_count", "_tag", "_taken", "_written")
-
     def __init__(
         self, sql: str, records: Iterable[Sequence[Any]], statement: Statement | None = None
     ) -> None:

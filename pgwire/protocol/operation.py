@@ -39,15 +39,27 @@ if TYPE_CHECKING:
     from pgwire.protocol.session import Session
 
     Handler = Callable[[Any, bytes, int, int], Any]
+    Shortcut = Callable[[Any, bytes, int, int], int]
 
 
 class Phase:
-    """A named state of an operation, and what may be received in it."""
+    """A named state of an operation, and what may be received in it.
 
-    __slots__ = ("handlers", "name")
+    `shortcut(operation, buffer, position, size)` may take several messages at once where they
+    are the usual ones, and returns where it stopped. It must do what the table does; the
+    table stays the specification, and is what a byte-by-byte replay runs through.
+    """
 
-    def __init__(self, name: str, handlers: Mapping[int, Handler]) -> None:
+    __slots__ = ("handlers", "name", "shortcut")
+
+    def __init__(
+        self,
+        name: str,
+        handlers: Mapping[int, Handler],
+        shortcut: Shortcut | None = None,
+    ) -> None:
         self.name = name
+        self.shortcut = shortcut
         # Plain ints: the session looks up the byte that it has just read.
         self.handlers = {int(message): handler for message, handler in handlers.items()}
 
@@ -56,8 +68,6 @@ class Phase:
 
 
 class Operation:
-    __slots__ = ("abandoned", "done", "error", "phase", "result", "session", "waiter")
-
     PHASES: ClassVar[tuple[Phase, ...]] = ()
     # NoticeResponse, ParameterStatus and NotificationResponse may come at any moment, but
     # for the time before the server has let us in (see Startup).
@@ -67,17 +77,14 @@ class Operation:
 
     session: Session
     phase: Phase
-    error: BaseException | None
-    result: Any
-
-    def __init__(self) -> None:
-        self.done = False
-        self.abandoned = False
-        self.error = None
-        self.result = None
-        # Whatever the shell wants to be woken by; operations with one are handed out by
-        # `Session.take_completed()`.
-        self.waiter: Any = None
+    # What an operation begins with stands here, and not in __init__: one is made per query.
+    done = False
+    abandoned = False
+    error: BaseException | None = None
+    result: Any = None
+    # Whatever the shell wants to be woken by; operations with one are handed out by
+    # `Session.take_completed()`.
+    waiter: Any = None
 
     def __repr__(self) -> str:
         if self.done:
@@ -119,7 +126,7 @@ class Operation:
         """Note the transaction status in a ReadyForQuery, which has nothing else."""
         status = TRANSACTION_STATUS.get(buffer[start]) if end - start == 1 else None
         if status is None:
-            raise ProtocolError("the server sent a malformed READY_FOR_QUERY")
+            raise malformed("READY_FOR_QUERY")
         self.session.transaction_status = status
 
     def on_rows(self, buffer: bytes, position: int, size: int) -> int:
@@ -131,11 +138,15 @@ def too_long(code: int, length: int) -> ProtocolError:
     return ProtocolError(f"{message_name(code)} of {length:,} bytes is longer than it can be")
 
 
+def malformed(name: str) -> ProtocolError:
+    return ProtocolError(f"the server sent a malformed {name}")
+
+
 def expect_empty(name: str) -> Callable[[bytes, int, int], None]:
     """A check for messages that have no body."""
 
     def check(_buffer: bytes, start: int, end: int) -> None:
         if start != end:
-            raise ProtocolError(f"the server sent a malformed {name}")
+            raise malformed(name)
 
     return check

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.messages import BackendMessage, TransactionStatus
-from pgwire.protocol.operation import Operation, Phase, expect_empty
+from pgwire.protocol.operation import Operation, Phase, expect_empty, malformed
 from pgwire.protocol.reading import Reading
 from pgwire.protocol.rows import Result
+from pgwire.protocol.session import FORGETTING
 from pgwire.protocol.statement import UNNAMED, Statement
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from pgwire.protocol.session import Session
 
 _check_parse_complete = expect_empty("PARSE_COMPLETE")
-_check_bind_complete = expect_empty("BIND_COMPLETE")
 _check_close_complete = expect_empty("CLOSE_COMPLETE")
 _check_no_data = expect_empty("NO_DATA")
 _check_empty_query = expect_empty("EMPTY_QUERY_RESPONSE")
@@ -46,13 +46,11 @@ _DUPLICATE_NAME = "42P05"
 class Preparing(Reading):
     """Parse and Describe, and what to do with the answers; shared by Query and Prepare."""
 
-    __slots__ = ("_closing", "_name", "_parameter_oids", "sql", "statement")
+    statement: Statement | None = None
+    _closing = 0  # Close messages that have not been answered yet
 
     def __init__(self, sql: str) -> None:
-        super().__init__()
         self.sql = sql
-        self.statement: Statement | None = None
-        self._closing = 0
         self._rows = []
 
     def _write_parse(self, session: Session, name: bytes, end: bytes) -> None:
@@ -141,12 +139,18 @@ class Preparing(Reading):
             BackendMessage.ERROR_RESPONSE: on_parse_error,
         },
     )
+    # Something has failed and the Sync is written: what remains is the end.
+    ENDING = Phase(
+        "ENDING",
+        {
+            BackendMessage.ERROR_RESPONSE: Operation.on_error,
+            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
+        },
+    )
 
 
 class Prepare(Preparing):
     """`result` is a Statement with a name of its own, outside the cache. One flight."""
-
-    __slots__ = ()
 
     def begin(self, session: Session) -> bool:
         self._write_parse(session, session.statements.new_name(), frontend.SYNC)
@@ -189,18 +193,20 @@ class Query(Preparing):
     cache of size 0 means the unnamed statement.
     """
 
-    __slots__ = ("_command_tag", "_fresh", "_params", "_pinned", "_retried")
+    _pinned = False  # the statement is its user's, not the cache's
+    _fresh = False  # it was prepared by this very operation
+    _retried = False
+    _command_tag = ""
 
     def __init__(
         self, sql: str, params: Sequence[Any] = (), statement: Statement | None = None
     ) -> None:
-        super().__init__(sql)
+        self.sql = sql
         self._params = check_parameters(params)
-        self._pinned = statement is not None
-        self._fresh = False
-        self._retried = False
-        self._command_tag = ""
-        self.statement = statement
+        self._rows = []
+        if statement is not None:
+            self.statement = statement
+            self._pinned = True
 
     def begin(self, session: Session) -> bool:
         statement = self.statement or session.statements.get(self.sql)
@@ -209,7 +215,7 @@ class Query(Preparing):
             return True
         if statement.registry is not session.registry:
             statement.use(session.registry)
-        message = statement.bind(self._params)
+        message = statement.bind(self._params, _EXECUTE_SYNC)
         self.session = session
         self.statement = statement
         self._execute(statement, message)
@@ -237,7 +243,7 @@ class Query(Preparing):
         if not self._pinned and statement.name != UNNAMED:
             session.statements.put(statement)
         try:
-            message = None if self.abandoned else statement.bind(self._params)
+            message = None if self.abandoned else statement.bind(self._params, _EXECUTE_SYNC)
         except Exception as error:
             self.error = error
             message = None
@@ -254,10 +260,12 @@ class Query(Preparing):
         session = self.session
         if statement.changes_session:
             session.changed = True
-        closing = self._close_messages(session)
-        session.write(closing + message + _EXECUTE_SYNC)
+        if session.statements.closing:
+            session.write(self._close_messages(session))
+        session.write(message)
         self._columns = statement.columns
         self._decode = statement.decode_rows
+        self._row_class = statement.row_class
         self.phase = self.BINDING
 
     def on_bind_error(self, buffer: bytes, start: int, end: int) -> None:
@@ -270,7 +278,8 @@ class Query(Preparing):
             self.phase = self.ENDING
 
     def on_bound(self, buffer: bytes, start: int, end: int) -> None:
-        _check_bind_complete(buffer, start, end)
+        if start != end:
+            raise malformed("BIND_COMPLETE")
         self.phase = self.EXECUTING
 
     def on_complete(self, buffer: bytes, start: int, end: int) -> None:
@@ -288,10 +297,12 @@ class Query(Preparing):
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
         self.take_status(buffer, start, end)
         tag = self._command_tag
+        session = self.session
         if self.error is None and not self.abandoned:
-            self.result = Result(self._rows, self._columns, tag)
-        self.session.note_command(tag)
-        self.session.complete(self)
+            self.result = Result(self._rows, self._columns, tag, self._row_class)
+        if tag in FORGETTING:
+            session.note_command(tag)
+        session.complete(self)
 
     # ---------------------------------------------------------------- once more
 
@@ -328,6 +339,28 @@ class Query(Preparing):
         self.refuse_copy()
         self.phase = self.COPYING_OUT
 
+    def take_answer(self, buffer: bytes, position: int, size: int) -> int:
+        """The usual answer in one go: BindComplete, DataRow…, CommandComplete, ReadyForQuery.
+
+        Takes as much of it as is there, each message whole. A fifth of a query's CPU time.
+        """
+        if not buffer.startswith(_BOUND, position):
+            return position
+        position += len(_BOUND)
+        self.phase = self.EXECUTING
+        if buffer.startswith(b"D", position):
+            position = self.on_rows(buffer, position, size)
+        if buffer.startswith(_SHORT_TAG, position) and size - position > len(_SHORT_TAG):
+            end = position + 1 + buffer[position + 4]
+            if end <= size:
+                self._command_tag = backend.parse_command_tag(buffer, position + 5, end)
+                self.phase = self.COMPLETE
+                position = end
+                if buffer.startswith(_READY, position) and position + len(_READY) < size:
+                    position += len(_READY) + 1
+                    self.on_all_ready(buffer, position - 1, position)
+        return position
+
     BINDING = Phase(
         "BINDING",
         {
@@ -335,6 +368,7 @@ class Query(Preparing):
             BackendMessage.BIND_COMPLETE: on_bound,
             BackendMessage.ERROR_RESPONSE: on_bind_error,
         },
+        shortcut=take_answer,
     )
     EXECUTING = Phase(
         "EXECUTING",
@@ -370,14 +404,6 @@ class Query(Preparing):
             BackendMessage.READY_FOR_QUERY: on_ready_to_retry,
         },
     )
-    # Something has failed and the Sync is written: what remains is the end.
-    ENDING = Phase(
-        "ENDING",
-        {
-            BackendMessage.ERROR_RESPONSE: Operation.on_error,
-            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
-        },
-    )
     PHASES = (
         Preparing.PARSING,
         Preparing.DESCRIBING_PARAMETERS,
@@ -387,8 +413,13 @@ class Query(Preparing):
         COPYING_OUT,
         COMPLETE,
         STALE,
-        ENDING,
+        Preparing.ENDING,
     )
 
+
+# The beginnings of messages as they usually come.
+_BOUND = b"2\0\0\0\x04"
+_SHORT_TAG = b"C\0\0\0"
+_READY = b"Z\0\0\0\x05"
 
 _EXECUTE_SYNC = frontend.EXECUTE + frontend.SYNC

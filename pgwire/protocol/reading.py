@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from pgwire.protocol.decoder import RowDecoder
     from pgwire.protocol.messages import Column
+    from pgwire.protocol.rows import Row
 
 
 class Reading(Operation):
     """What the operations that read rows have in common."""
 
-    __slots__ = ("_columns", "_decode", "_rows")
-
     _columns: tuple[Column, ...]
+    _row_class: type[Row]
     _decode: RowDecoder
     _rows: list[tuple[Any, ...]]
 

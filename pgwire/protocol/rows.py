@@ -89,22 +89,31 @@ def row_class(names: tuple[str, ...]) -> type[Row]:
 _RESERVED = frozenset({"_asdict", "_names", "_positions"})
 
 
+def _row_type(columns: Sequence[Column]) -> type[Row]:
+    return row_class(tuple([column.name for column in columns]))
+
+
 class Result(Generic[R]):
     """What one statement gave: rows, their columns, and the command tag.
 
     `len()`, iteration, indexing and truth are those of `rows`.
     """
 
-    __slots__ = ("_factory", "_rows", "_tuples", "columns", "command_tag")
+    __slots__ = ("_row_type", "_rows", "_tuples", "columns", "command_tag")
 
     columns: tuple[Column, ...]
     command_tag: str
 
     def __init__(
-        self, tuples: list[tuple[Any, ...]], columns: tuple[Column, ...], command_tag: str
+        self,
+        tuples: list[tuple[Any, ...]],
+        columns: tuple[Column, ...],
+        command_tag: str,
+        row_type: type[Row] | None = None,
     ) -> None:
         self._tuples = tuples
         self._rows: list[R] | None = None
+        self._row_type: Any = row_type or _row_type(columns)
         self.columns = columns
         self.command_tag = command_tag
 
@@ -116,9 +125,7 @@ class Result(Generic[R]):
         """All rows, as a list that is the caller's own."""
         rows = self._rows
         if rows is None:
-            names = tuple([column.name for column in self.columns])
-            make: Any = row_class(names)
-            self._rows = rows = list(map(make, self._tuples))
+            self._rows = rows = list(map(self._row_type, self._tuples))
         return rows
 
     @property
@@ -155,11 +162,11 @@ class Result(Generic[R]):
             raise NoRows("the query returned no row, one was asked for")
         if len(self._tuples) > 1:
             raise TooManyRows(f"the query returned {len(self._tuples)} rows, one was asked for")
-        return self.rows[0]
+        return self.rows[0] if self._rows is not None else self._row_type(self._tuples[0])
 
     def first(self) -> R | None:
         """The first row, None if there is none."""
-        return self.rows[0] if self._tuples else None
+        return self[0] if self._tuples else None
 
     def scalar(self) -> Any:
         """The first column of the first row, None if there is no row."""
@@ -177,7 +184,7 @@ class Result(Generic[R]):
     def mapped(self, make: Callable[..., T]) -> Result[T]:
         """The same result with rows of another shape (see `query(..., row=)`)."""
         names = [column.name for column in self.columns]
-        mapped: Result[Any] = Result(self._tuples, self.columns, self.command_tag)
+        mapped: Result[Any] = Result(self._tuples, self.columns, self.command_tag, self._row_type)
         if make is tuple:
             mapped._rows = list(self._tuples)
         elif make is dict:
@@ -190,6 +197,5 @@ class Result(Generic[R]):
                 )
             mapped._rows = [make(**dict(zip(names, row, strict=True))) for row in self._tuples]
         else:
-            names_class = row_class(tuple(names))
-            mapped._rows = [make(names_class(row)) for row in self._tuples]
+            mapped._rows = [make(self._row_type(row)) for row in self._tuples]
         return mapped

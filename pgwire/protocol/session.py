@@ -65,7 +65,6 @@ class Idle(Operation):
     """Stands at the head while nothing is pending: only the server may speak then."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
         self.session = session
         self.phase = self.IDLE
 
@@ -125,10 +124,10 @@ class Session:
         if self.failure is not None:
             self._lose(operation, self.failure)
             self.pending.clear()
-        elif self._floor is None:
-            self._give_floor(operation)
-        else:
+        elif self._floor is not None:
             self._unsent.append(operation)
+        else:
+            self._give_floor(operation)
 
     def receive_data(self, data: bytes) -> None:
         """Take what the server sent, cut anywhere."""
@@ -156,8 +155,15 @@ class Session:
         operation = pending[0] if pending else self._idle
         position, size = 0, len(data)
         while size - position >= _HEADER:
+            phase = operation.phase
+            if phase.shortcut is not None:
+                start, position = position, phase.shortcut(operation, data, position, size)
+                if position != start:
+                    if operation.done:
+                        operation = pending[0] if pending else self._idle
+                    continue
             code, length = _unpack_header(data, position)
-            handler = operation.phase.handlers.get(code)
+            handler = phase.handlers.get(code)
             if handler is None and not self._is_asynchronous(operation, code):
                 raise self.unexpected(operation, code)
             if not 4 <= length <= operation.usual_length:
@@ -197,6 +203,7 @@ class Session:
             return
         self.failure = error
         self._chunks.clear()
+        self._have = 0
         self._out.clear()
         self._unsent.clear()
         self._floor = None
@@ -284,7 +291,9 @@ class Session:
     def complete(self, operation: Operation) -> None:
         """The head of `pending` has had its ReadyForQuery."""
         self.pending.popleft()
-        self._finish(operation)
+        operation.done = True
+        if operation.waiter is not None:
+            self._completed.append(operation)
 
     def _finish(self, operation: Operation) -> None:
         operation.done = True
@@ -300,7 +309,7 @@ class Session:
 
     def note_command(self, tag: str) -> None:
         """A command has completed; some of them have an effect on what we remember."""
-        if tag in ("DEALLOCATE ALL", "DISCARD ALL"):
+        if tag in FORGETTING:
             self.statements.forget_all()
 
     @staticmethod
@@ -338,6 +347,9 @@ class Session:
         elif name == "TimeZone" and self._registry_for_zone is not None:
             self.registry = self._registry_for_zone(value)
 
+
+# The tags of commands after which the server knows no prepared statement any more.
+FORGETTING = frozenset({"DEALLOCATE ALL", "DISCARD ALL"})
 
 _ASYNCHRONOUS = frozenset(
     {

@@ -27,10 +27,7 @@ _check_empty_query = expect_empty("EMPTY_QUERY_RESPONSE")
 class SimpleQuery(Reading):
     """`result` is a list with a Result per statement; it is filled on errors as well."""
 
-    __slots__ = ("_query",)
-
     def __init__(self, sql: str) -> None:
-        super().__init__()
         self._query = sql
         self._rows = []
         self._columns = ()

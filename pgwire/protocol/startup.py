@@ -63,13 +63,10 @@ class Credentials:
 class Startup(Operation):
     """The session is open once this operation is done without an error."""
 
-    __slots__ = ("_credentials", "_parameters", "_scram")
-
     takes_asynchronous_messages = False
     usual_length = SHORT_BEFORE_LETTING_IN
 
     def __init__(self, parameters: Mapping[str, str], credentials: Credentials) -> None:
-        super().__init__()
         self._parameters = parameters
         self._credentials = credentials
         self._scram: ScramExchange | None = None

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from pgwire.protocol import frontend
 from pgwire.protocol.changes import changes_session
 from pgwire.protocol.decoder import result_formats, row_decoder
-from pgwire.protocol.encoder import encode_parameters
+from pgwire.protocol.encoder import all_binary, encode_parameters
+from pgwire.protocol.frontend import pack_int32
+from pgwire.protocol.rows import row_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +34,9 @@ class Statement:
     """One prepared statement; `name` ends with NUL, as messages want it."""
 
     __slots__ = (
+        "_all_binary",
         "_bind_head",
+        "_bind_length",
         "_bind_tail",
         "_codecs",
         "changes_session",
@@ -41,6 +45,7 @@ class Statement:
         "name",
         "parameter_oids",
         "registry",
+        "row_class",
         "sql",
     )
 
@@ -57,6 +62,7 @@ class Statement:
         self.parameter_oids = parameter_oids
         self.changes_session = changes_session(sql)
         self.columns = columns
+        self.row_class = row_class(tuple([column.name for column in columns]))
         self._bind_head = b"\0" + name  # the unnamed portal
         self.use(registry)
 
@@ -70,8 +76,10 @@ class Statement:
         )
         self.decode_rows = row_decoder(self.columns, formats, registry)
         self._codecs = [registry.codec(oid) for oid in self.parameter_oids]
+        self._all_binary = all_binary(len(self._codecs))
         pack = frontend.pack_uint16
         self._bind_tail = pack(len(formats)) + b"".join(map(pack, formats))
+        self._bind_length = 4 + len(self._bind_head) + len(self._bind_tail)
 
     def __repr__(self) -> str:
         return f"<Statement {self.name[:-1].decode() or 'unnamed'}: {self.sql!r}>"
@@ -81,10 +89,17 @@ class Statement:
         """The names of the parameters' types."""
         return tuple([codec.name for codec in self._codecs])
 
-    def bind(self, params: Sequence[Any]) -> bytes:
-        """The Bind message. Raises before anything is written: see `encoder`."""
-        return frontend.bind(
-            self._bind_head + encode_parameters(self._codecs, params) + self._bind_tail
+    def bind(self, params: Sequence[Any], behind: bytes = b"") -> bytes:
+        """The Bind message and what goes behind it.
+
+        Raises before anything is written: see `encoder`.
+        """
+        values = encode_parameters(self._codecs, params, self._all_binary)
+        length = self._bind_length + len(values)
+        if length > frontend.MAX_LARGE_MESSAGE:
+            raise frontend.too_long(length)
+        return b"".join(
+            (b"B", pack_int32(length), self._bind_head, values, self._bind_tail, behind)
         )
 
 

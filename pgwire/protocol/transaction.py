@@ -96,12 +96,20 @@ class TransactionBlock:
     def begun(self) -> None:
         self._stack.append(self)
 
-    def commit(self) -> str:
+    def commit(self, status: TransactionStatus) -> str:
+        """What to send; where the block has failed, the server's answer will say so."""
         self._end("commit")
-        return "COMMIT" if self._savepoint is None else f"RELEASE SAVEPOINT {self._savepoint}"
+        if self._savepoint is None:
+            return "COMMIT"
+        if status is TransactionStatus.IN_FAILED_TRANSACTION:
+            return self._undo()  # as COMMIT does by itself: the block around this one goes on
+        return f"RELEASE SAVEPOINT {self._savepoint}"
 
     def rollback(self) -> str:
         self._end("rollback")
+        return self._undo()
+
+    def _undo(self) -> str:
         name = self._savepoint
         return "ROLLBACK" if name is None else f"ROLLBACK TO SAVEPOINT {name}; RELEASE {name}"
 
@@ -122,7 +130,7 @@ class TransactionBlock:
     @staticmethod
     def check_committed(results: Sequence[Result[Any]]) -> None:
         """A COMMIT that the server answers with ROLLBACK has committed nothing."""
-        if results[-1].command_tag == "ROLLBACK":
+        if results[0].command_tag == "ROLLBACK":
             error = InFailedSqlTransaction(
                 "COMMIT was answered with ROLLBACK: an error inside the transaction was "
                 "caught, and nothing has been committed"

@@ -249,7 +249,7 @@ class TestTheErrorItself:
                 (server.dsn, {"password": lambda: "MARKER-3"}),
             ):
                 with pytest.raises(pgwire.ConnectionFailed) as caught:
-                    pgwire.connect(conninfo, **extra)  # type: ignore[arg-type]
+                    pgwire.connect(conninfo, **extra)
                 assert "MARKER" not in all_that_shows(caught.value)
 
     @pytest.mark.parametrize(

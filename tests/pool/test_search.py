@@ -155,13 +155,13 @@ def retell(config: PoolConfig, story: tuple[Input, ...], core: type[PoolCore[int
 
 
 SMALL_POOLS = {
-    "one connection": (PoolConfig(max_size=1, max_lifetime=None), 7),
+    "one connection": (PoolConfig(max_size=1, max_lifetime=None), 6),
     "two connections": (PoolConfig(max_size=2, max_lifetime=None), 5),
     "a floor, and one opening at a time": (
         PoolConfig(min_size=1, max_size=2, max_opening=1, max_lifetime=100.0, idle_timeout=1.0),
         5,
     ),
-    "always checked, used twice": (PoolConfig(max_size=1, check_after=0.0, max_uses=2), 6),
+    "always checked, used twice": (PoolConfig(max_size=1, check_after=0.0, max_uses=2), 5),
     "one waits, used once": (PoolConfig(max_size=1, max_waiting=1, max_uses=1), 6),
 }
 
