@@ -97,7 +97,9 @@ class Connection:
         usable if the server answers the cancel request within a second), and
         `ConnectionLost`. Manual: "Extended Query" in "Frontend/Backend Protocol".
         """
-        result: Result[Any] = self._run(Query(sql, params), timeout)
+        result: Result[Any] = self._driver.run(
+            Query(sql, params), self._default_timeout if timeout is None else timeout
+        )
         return result if row is None else result.mapped(row)
 
     def script(self, sql: str, *, timeout: float | None = None) -> list[Result[Row]]:

@@ -43,10 +43,10 @@ def decode_rows(
     count = len(decoders)
     values: list[Any] = []
     try:
-        while size - position >= _HEAD:
-            code, length, columns = _unpack_head(buffer, position)
+        while size - position >= _HEAD and buffer[position] == _DATA_ROW:
+            _, length, columns = _unpack_head(buffer, position)
             end = position + 1 + length
-            if code != _DATA_ROW or end > size:
+            if end > size:
                 break
             at = position + _HEAD
             if columns != count:

@@ -6,6 +6,8 @@ anything is written, and the error names its position, its type and what was giv
 
 from __future__ import annotations
 
+from functools import partial
+from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError, ProgrammingError
@@ -14,7 +16,7 @@ from pgwire.protocol.frontend import pack_int32, pack_uint16
 from pgwire.protocol.messages import BINARY, MAX_PARAMETERS, TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pgwire.pgtypes import Codec
 
@@ -49,59 +51,85 @@ def check_parameters(params: Any) -> Sequence[Any]:
     return params  # type: ignore[no-any-return]
 
 
-def all_binary(count: int) -> bytes:
-    """Bind's format codes and number of parameters, where all are binary."""
-    return _ALL_BINARY + pack_uint16(count) if count else b"\0\0\0\0"
+class ParameterEncoder:
+    """Encodes the values of one statement's parameters.
 
-
-def encode_parameters(codecs: Sequence[Codec], params: Sequence[Any], head: bytes) -> bytes:
-    """Bind's format codes, the number of parameters, and the values.
-
-    `head` is `all_binary(len(codecs))`.
+    A value of the very class that its fixed-width type is packed from (an `int` for int4) is
+    packed together with its length; everything else goes through its codec.
     """
-    count = len(codecs)
-    if len(params) != count:
-        raise ProgrammingError(
-            f"the statement has {count} parameter{'s' * (count != 1)}, {len(params)} given"
-        )
-    parts = [head]
-    formats: list[int] | None = None
-    for position, (value, codec) in enumerate(zip(params, codecs, strict=True)):
-        if value is None:
-            parts.append(_NULL)
-            continue
-        if isinstance(value, str) and not codec.takes_str:
-            literal = value
-        else:
-            try:
-                data = codec.encode(value)
-            except DataError as error:
-                raise _misfit(position, codec, str(error)) from error.__cause__
-            if not isinstance(data, Literal):
-                parts.append(pack_int32(len(data)))
-                parts.append(data)
-                continue
-            literal = data
-        formats = formats or [BINARY] * count
-        formats[position] = TEXT
-        data = _encode_literal(literal, codec, position)
-        parts += (pack_int32(len(data)), data)
-    if formats is not None:
-        parts[0] = b"".join(map(pack_uint16, (count, *formats, count)))
-    return b"".join(parts)
+
+    __slots__ = ("_all_binary", "_codecs", "_count", "_shortcuts")
+
+    def __init__(self, codecs: Sequence[Codec]) -> None:
+        self._codecs = codecs
+        self._count = len(codecs)
+        self._shortcuts = [_shortcut(codec) for codec in codecs]
+        count = pack_uint16(self._count)
+        self._all_binary = _ALL_BINARY + count if codecs else b"\0\0\0\0"
+
+    def encode(self, params: Sequence[Any]) -> bytes:
+        """Bind's format codes, the number of parameters, and the values."""
+        if len(params) != self._count:
+            raise ProgrammingError(
+                f"the statement has {self._count} parameter{'s' * (self._count != 1)}, "
+                f"{len(params)} given"
+            )
+        parts = [self._all_binary]
+        texts: list[int] = []
+        for value, (kind, pack), codec in zip(params, self._shortcuts, self._codecs, strict=True):
+            if value.__class__ is kind:
+                try:
+                    parts.append(pack(value))
+                    continue
+                except (StructError, OverflowError):
+                    pass  # out of range: the codec has the words for it
+            parts.append(_encode_value(value, codec, len(parts), texts))
+        if texts:
+            formats = [TEXT if n in texts else BINARY for n in range(1, self._count + 1)]
+            parts[0] = b"".join(map(pack_uint16, (self._count, *formats, self._count)))
+        return b"".join(parts)
 
 
-def _encode_literal(text: str, codec: Codec, position: int) -> bytes:
+def _shortcut(codec: Codec) -> tuple[type | None, Callable[[Any], bytes]]:
+    """The class of values, and what packs one of them behind its length."""
+    kind = _PACKED_FROM.get(codec.struct_code or "")
+    if kind is None:
+        return None, bytes
+    packer = Struct("!i" + str(codec.struct_code))
+    return kind, partial(packer.pack, packer.size - 4)
+
+
+_PACKED_FROM: dict[str, type] = {"h": int, "i": int, "q": int, "I": int, "d": float, "?": bool}
+
+
+def _encode_value(value: Any, codec: Codec, number: int, texts: list[int]) -> bytes:
+    """Length and value of parameter `number`, from 1; those sent as text are put into `texts`."""
+    if value is None:
+        return _NULL
+    if isinstance(value, str) and not codec.takes_str:
+        texts.append(number)
+        data = _encode_literal(value, codec, number)
+    else:
+        try:
+            encoded = codec.encode(value)
+        except DataError as error:
+            raise _misfit(number, codec, str(error)) from error.__cause__
+        if isinstance(encoded, Literal):
+            texts.append(number)
+            encoded = _encode_literal(encoded, codec, number)
+        data = encoded
+    return pack_int32(len(data)) + data
+
+
+def _encode_literal(text: str, codec: Codec, number: int) -> bytes:
     """PostgreSQL's own literal: the server judges it."""
     if "\0" in text:
-        raise _misfit(position, codec, f"str with a NUL character at index {text.index(chr(0))}")
+        raise _misfit(number, codec, f"str with a NUL character at index {text.index(chr(0))}")
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise _misfit(
-            position, codec, f"str with a lone surrogate at index {error.start}"
-        ) from None
+        raise _misfit(number, codec, f"str with a lone surrogate at index {error.start}") from None
 
 
-def _misfit(position: int, codec: Codec, reason: str) -> DataError:
-    return DataError(f"parameter ${position + 1} ({codec.name}): {reason}")
+def _misfit(number: int, codec: Codec, reason: str) -> DataError:
+    return DataError(f"parameter ${number} ({codec.name}): {reason}")

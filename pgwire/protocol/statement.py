@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.protocol import frontend
 from pgwire.protocol.changes import changes_session
 from pgwire.protocol.decoder import result_formats, row_decoder
-from pgwire.protocol.encoder import all_binary, encode_parameters
+from pgwire.protocol.encoder import ParameterEncoder
 from pgwire.protocol.frontend import pack_int32
 from pgwire.protocol.rows import row_class
 
@@ -34,11 +34,11 @@ class Statement:
     """One prepared statement; `name` ends with NUL, as messages want it."""
 
     __slots__ = (
-        "_all_binary",
         "_bind_head",
         "_bind_length",
         "_bind_tail",
         "_codecs",
+        "_encode",
         "changes_session",
         "columns",
         "decode_rows",
@@ -76,7 +76,7 @@ class Statement:
         )
         self.decode_rows = row_decoder(self.columns, formats, registry)
         self._codecs = [registry.codec(oid) for oid in self.parameter_oids]
-        self._all_binary = all_binary(len(self._codecs))
+        self._encode = ParameterEncoder(self._codecs).encode
         pack = frontend.pack_uint16
         self._bind_tail = pack(len(formats)) + b"".join(map(pack, formats))
         self._bind_length = 4 + len(self._bind_head) + len(self._bind_tail)
@@ -94,7 +94,7 @@ class Statement:
 
         Raises before anything is written: see `encoder`.
         """
-        values = encode_parameters(self._codecs, params, self._all_binary)
+        values = self._encode(params)
         length = self._bind_length + len(values)
         if length > frontend.MAX_LARGE_MESSAGE:
             raise frontend.too_long(length)

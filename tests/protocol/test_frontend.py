@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         (frontend.EXECUTE, b"E\0\0\0\x09\0\0\0\0\0"),
         (
             frontend.startup_message({"user": "me", "database": "é"}),
-            b"\0\0\0\x20\0\x03\0\0user\0me\0database\0\xc3\xa9\0\0",
+            b"\0\0\0\x1d\0\x03\0\0user\0me\0database\0\xc3\xa9\0\0",
         ),
         (
             frontend.cancel_request(258, b"key!"),
@@ -121,10 +121,10 @@ def test_a_large_message_has_the_servers_bound_too(make: Callable[[bytes], bytes
         def __len__(self) -> int:
             return 2**30
 
-        def __add__(self, _: bytes) -> Gigabyte:
+        def __add__(self, _: object) -> Gigabyte:
             return self
 
-        def __radd__(self, _: bytes) -> Gigabyte:
+        def __radd__(self, _: object) -> Gigabyte:
             return self
 
     with pytest.raises(DataError, match=r"a message of 1,073,741,828 bytes is more than"):

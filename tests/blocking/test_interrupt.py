@@ -1,0 +1,202 @@
+"""Ctrl-C at any moment: afterwards the connection is in step, or it is closed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+import pgwire
+from pgwire.protocol.messages import TransactionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from tests.blocking.conftest import Connect
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, but ours: the run of the tests can still be interrupted."""
+
+
+@contextmanager
+def interrupted_after(seconds: float) -> Iterator[None]:
+    """Raise in the main thread after so long; wait for it where the block is done before."""
+
+    def strike(signum: int, frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Keeper:
+    """Keeps a connection: a new one where the last did not survive."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self.connections = 0
+        self.interrupts = 0
+        self.renew()
+
+    def renew(self) -> None:
+        self.conn = self._connect()
+        self.connections += 1
+
+    def strike(self, work: Callable[[pgwire.Connection], object], seconds: float) -> None:
+        """Interrupt the work, then ask for a marker: it comes, or the connection is closed."""
+        try:
+            with interrupted_after(seconds):
+                work(self.conn)
+        except Interrupted:
+            self.interrupts += 1
+        if self.conn.closed:
+            with pytest.raises((pgwire.InterfaceError, pgwire.ConnectionLost)):
+                self.conn.query("select 1")
+            self.renew()
+            return
+        marker = f"marker {self.interrupts}"
+        (result,) = self.conn.script(f"select '{marker}'")
+        assert result.scalar() == marker
+        assert self.conn.query("select $1::text", [marker], timeout=10).scalar() == marker
+        assert self.conn.transaction_status is TransactionStatus.IDLE
+
+
+@pytest.fixture
+def keeper(connect: Connect) -> Keeper:
+    return Keeper(connect)
+
+
+def busy(conn: pgwire.Connection) -> None:
+    """Short queries: most of the time is spent in our own code."""
+    for i in range(2000):
+        assert conn.query("select $1::int", [i]).scalar() == i
+
+
+def fresh(conn: pgwire.Connection) -> None:
+    """Queries of two flights each."""
+    for i in range(500):
+        assert conn.query(f"select {i}").scalar() == i
+
+
+def reading(conn: pgwire.Connection) -> None:
+    conn.query("select i, repeat('x', 100) from generate_series(1, 50000) i")
+
+
+def writing(conn: pgwire.Connection) -> None:
+    conn.query("select length($1::bytea)", [bytes(30_000_000)])
+
+
+def in_transactions(conn: pgwire.Connection) -> None:
+    for _ in range(500):
+        with conn.transaction():
+            conn.query("select 1")
+
+
+@pytest.mark.parametrize(
+    ("work", "rounds", "longest"),
+    [
+        (busy, 150, 0.008),
+        (fresh, 60, 0.008),
+        (reading, 25, 0.03),
+        (writing, 25, 0.03),
+        (in_transactions, 80, 0.008),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_at_random_moments(
+    keeper: Keeper, work: Callable[[pgwire.Connection], None], rounds: int, longest: float
+) -> None:
+    chance = random.Random(work.__name__)
+    for _ in range(rounds):
+        keeper.strike(work, chance.uniform(0.0001, longest))
+    assert keeper.interrupts > rounds / 2
+
+
+def test_while_waiting_it_costs_the_query_and_not_the_connection(keeper: Keeper) -> None:
+    began = time.monotonic()
+    for _ in range(5):
+        keeper.strike(lambda conn: conn.query("select pg_sleep(30)"), 0.02)
+    assert keeper.interrupts == 5
+    assert keeper.connections == 1
+    assert time.monotonic() - began < 5
+
+
+def test_while_waiting_for_another_thread(keeper: Keeper) -> None:
+    conn = keeper.conn
+    other = threading.Thread(target=conn.query, args=["select pg_sleep(0.2)"])
+    other.start()
+    time.sleep(0.05)
+    with suppress(Interrupted), interrupted_after(0.02):
+        conn.query("select 1")
+    other.join()
+    assert conn.query("select 2").scalar() == 2
+    assert keeper.connections == 1
+
+
+def test_in_a_decoder(connect: Connect) -> None:
+    def loads(text: str) -> object:
+        raise KeyboardInterrupt
+
+    conn = connect(json_loads=loads)
+    with pytest.raises(KeyboardInterrupt):
+        conn.query("select '1'::jsonb from generate_series(1, 1000)")
+    if not conn.closed:
+        assert conn.query("select 2").scalar() == 2
+    else:
+        with pytest.raises(pgwire.InterfaceError, match="closed"):
+            conn.query("select 2")
+
+
+def test_in_a_callback_or_a_row_factory_it_costs_nothing(conn: pgwire.Connection) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    conn.on("notice", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        conn.query("do $$ begin raise notice 'x'; end $$")
+    with pytest.raises(KeyboardInterrupt):
+        conn.query("select 1", row=interrupt)
+    assert conn.query("select 2").scalar() == 2
+
+
+def test_other_threads_go_on(keeper: Keeper) -> None:
+    """Ctrl-C in the main thread; whoever else uses the connection is served, or told."""
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    def work(number: int) -> None:
+        i = number * 1_000_000
+        while not stop.is_set():
+            conn = keeper.conn
+            i += 1
+            with suppress(pgwire.InterfaceError, pgwire.ConnectionLost):
+                answer = conn.query("select $1::int", [i]).scalar()
+                if answer != i:
+                    wrong.append((i, answer))
+
+    threads = [threading.Thread(target=work, args=[n]) for n in (1, 2)]
+    for thread in threads:
+        thread.start()
+    chance = random.Random(5)
+    try:
+        for _ in range(60):
+            keeper.strike(busy, chance.uniform(0.001, 0.01))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []

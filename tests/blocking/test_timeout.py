@@ -1,0 +1,274 @@
+"""`timeout` and `cancel`: kept in time, and never at the cost of another query."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import pgwire
+from pgwire import errors
+from pgwire.protocol.messages import TransactionStatus
+from tests.support import backend
+from tests.support.scripted import LET_IN, Line, ScriptedServer
+
+if TYPE_CHECKING:
+    from tests.blocking.conftest import Connect
+
+
+def marker(conn: pgwire.Connection, value: int = 7) -> bool:
+    return bool(conn.query("select $1::int", [value]).scalar() == value)
+
+
+class TestTimeout:
+    def test_it_ends_the_query_in_time(self, conn: pgwire.Connection) -> None:
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(pgwire.QueryTimeout) as caught:
+                conn.query("select pg_sleep(30)", timeout=0.1)
+            assert 0.1 <= time.monotonic() - began < 1.5
+            assert isinstance(caught.value, TimeoutError)
+            assert isinstance(caught.value, pgwire.OperationalError)
+            assert marker(conn)
+
+    def test_of_every_call_that_has_one(self, conn: pgwire.Connection) -> None:
+        with pytest.raises(pgwire.QueryTimeout):
+            conn.script("select 1; select pg_sleep(30)", timeout=0.05)
+        statement = conn.prepare("select pg_sleep($1)", timeout=5)
+        with pytest.raises(pgwire.QueryTimeout):
+            statement.query([30], timeout=0.05)
+        conn.ping(timeout=5)
+        assert marker(conn)
+
+    def test_in_the_middle_of_rows(self, conn: pgwire.Connection) -> None:
+        sql = "select repeat('x', 5000), pg_sleep(0.0002) from generate_series(1, 100000)"
+        with pytest.raises(pgwire.QueryTimeout):
+            conn.query(sql, timeout=0.1)
+        assert marker(conn)
+
+    def test_inside_a_transaction_it_fails_the_transaction(self, conn: pgwire.Connection) -> None:
+        with pytest.raises(pgwire.QueryTimeout):
+            with conn.transaction():
+                conn.query("select pg_sleep(30)", timeout=0.05)
+        assert conn.transaction_status is TransactionStatus.IDLE
+        assert marker(conn)
+
+    def test_the_servers_own_stays_what_it_is(self, connect: Connect) -> None:
+        conn = connect(settings={"statement_timeout": "50ms"})
+        with pytest.raises(errors.QueryCanceled) as caught:
+            conn.query("select pg_sleep(30)", timeout=20)
+        assert not isinstance(caught.value, pgwire.QueryTimeout)
+        assert marker(conn)
+
+    def test_time_that_is_up_already(self, conn: pgwire.Connection) -> None:
+        for timeout in (0, -1, 1e-9):
+            with pytest.raises(pgwire.QueryTimeout):
+                conn.query("select 1", timeout=timeout)
+            assert marker(conn)
+
+    def test_time_enough_changes_nothing(self, conn: pgwire.Connection) -> None:
+        for timeout in (5, 1e6, float("inf")):
+            assert conn.query("select 1", timeout=timeout).scalar() == 1
+
+    def test_a_late_cancel_hits_nobody(self, conn: pgwire.Connection) -> None:
+        """Timeouts around the time that the query takes: each ends one way or the other."""
+        late = 0
+        for i in range(150):
+            try:
+                conn.query("select pg_sleep(0.001)", timeout=0.0005 + i * 0.00001)
+            except pgwire.QueryTimeout:
+                late += 1
+            assert marker(conn, i)
+        assert late > 10
+
+    def test_a_server_that_ignores_the_cancel_is_left(
+        self, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", 0.2)
+
+        def script(line: Line) -> None:
+            line.let_in()
+            line.wait_for_hang_up()
+
+        with ScriptedServer(script) as server:
+            conn = connect(server.dsn)
+            began = time.monotonic()
+            with pytest.raises(pgwire.QueryTimeout, match="closed"):
+                conn.query("select 1", timeout=0.1)
+            assert 0.3 <= time.monotonic() - began < 1.5
+            assert len(server.cancels) == 1
+            assert conn.closed
+            with pytest.raises(pgwire.InterfaceError, match="closed"):
+                conn.query("select 1")
+
+    @pytest.mark.parametrize("how", ["refused", "silent"])
+    def test_a_cancel_that_cannot_be_delivered(
+        self, connect: Connect, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", 0.2)
+        on_cancel = Line.reset if how == "refused" else Line.wait_for_hang_up
+
+        def script(line: Line) -> None:
+            line.let_in()
+            line.wait_for_hang_up()
+
+        with ScriptedServer(script, on_cancel=on_cancel) as server:
+            conn = connect(server.dsn)
+            with pytest.raises(pgwire.QueryTimeout):
+                conn.query("select 1", timeout=0.05)
+            assert conn.closed
+
+    def test_a_server_that_drips_wins_no_time(
+        self, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", 0.2)
+
+        def script(line: Line) -> None:
+            line.let_in()
+            while True:
+                line.send(backend.notice("not yet"))
+
+        with ScriptedServer(script) as server:
+            conn = connect(server.dsn)
+            began = time.monotonic()
+            with pytest.raises(pgwire.QueryTimeout):
+                conn.query("select 1", timeout=0.1)
+            assert time.monotonic() - began < 2
+            assert conn.closed
+
+    def test_a_server_that_does_not_read_a_large_parameter(
+        self, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", 0.2)
+        done = threading.Event()
+
+        def script(line: Line) -> None:
+            line.let_in()
+            line.expect("PDH")
+            line.send(backend.described([17], [backend.column("v", 25)]))
+            done.wait(20)
+
+        with ScriptedServer(script) as server:
+            conn = connect(server.dsn)
+            began = time.monotonic()
+            with pytest.raises(pgwire.QueryTimeout):
+                conn.query("select $1::bytea", [bytes(20_000_000)], timeout=0.3)
+            assert time.monotonic() - began < 2
+            assert conn.closed
+            done.set()
+
+
+class TestCancel:
+    def test_from_another_thread(self, conn: pgwire.Connection) -> None:
+        timer = threading.Timer(0.05, conn.cancel)
+        timer.start()
+        with pytest.raises(errors.QueryCanceled):
+            conn.query("select pg_sleep(30)")
+        timer.join()
+        assert marker(conn)
+
+    def test_of_nothing_does_nothing(self, conn: pgwire.Connection) -> None:
+        for i in range(50):
+            conn.cancel()
+            assert marker(conn, i)
+
+    def test_on_a_closed_connection(self, connect: Connect) -> None:
+        conn = connect()
+        conn.close()
+        with pytest.raises(pgwire.InterfaceError):
+            conn.cancel()
+
+    def test_a_server_that_is_gone(self, connect: Connect) -> None:
+        def script(line: Line) -> None:
+            line.let_in()
+            line.wait_for_hang_up()
+
+        with ScriptedServer(script, on_cancel=Line.cut) as server:
+            conn = connect(server.dsn)
+        with pytest.raises(pgwire.OperationalError):
+            conn.cancel()
+        conn.close()
+
+    def test_what_begins_while_a_cancel_is_on_its_way_is_not_hit(self, connect: Connect) -> None:
+        """The request takes its time; a query that begins meanwhile waits until it is through."""
+        asked, go = threading.Event(), threading.Event()
+        order: list[str] = []
+
+        def hold(line: Line) -> None:
+            asked.set()
+            go.wait(20)
+            order.append("cancel arrived")
+
+        def script(line: Line) -> None:
+            line.send(LET_IN)
+            line.expect("S")
+            order.append("round trip")
+            line.send(backend.ready())
+            line.expect("PDH")
+            order.append("query")
+            line.send(backend.described(columns=[backend.column("v", 25)]))
+            line.expect("BES")
+            line.send(backend.executed(backend.row(b"x")))
+            line.wait_for_hang_up()
+
+        with ScriptedServer(script, on_cancel=hold) as server:
+            conn = connect(server.dsn)
+            canceller = threading.Thread(target=conn.cancel)
+            canceller.start()
+            assert asked.wait(20)
+            threading.Timer(0.1, go.set).start()
+            assert conn.query("select v").scalar() == "x"
+            canceller.join()
+            conn.close()
+        assert order == ["cancel arrived", "round trip", "query"]
+
+    def test_waiting_for_it_counts_into_the_timeout(self, connect: Connect) -> None:
+        asked, go = threading.Event(), threading.Event()
+
+        def hold(line: Line) -> None:
+            asked.set()
+            go.wait(20)
+
+        def script(line: Line) -> None:
+            line.let_in()
+            line.wait_for_hang_up()
+
+        with ScriptedServer(script, on_cancel=hold) as server:
+            conn = connect(server.dsn)
+            canceller = threading.Thread(target=conn.cancel)
+            canceller.start()
+            assert asked.wait(20)
+            with pytest.raises(pgwire.QueryTimeout):
+                conn.query("select v", timeout=0.05)
+            go.set()
+            canceller.join()
+            conn.close()
+
+    def test_many_at_random_moments(self, conn: pgwire.Connection) -> None:
+        """A cancel may hit the query that runs when it is asked for, and no later one."""
+        stop = threading.Event()
+        called = 0
+
+        def cancel() -> None:
+            nonlocal called
+            while not stop.is_set():
+                conn.cancel()
+                called += 1
+
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
+        hit = 0
+        try:
+            for i in range(300):
+                try:
+                    assert conn.query("select $1::int, pg_sleep(0.002)", [i]).one()[0] == i
+                except errors.QueryCanceled:
+                    hit += 1
+        finally:
+            stop.set()
+            canceller.join()
+        assert marker(conn)
+        assert hit > 0
+        assert called > 0
