@@ -20,7 +20,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from pgwire.blocking.net import Deadline, left
+from pgwire.blocking.net import Deadline, deadline_in, left
 from pgwire.errors import ConnectionLost, Error, InterfaceError, OperationalError, QueryTimeout
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
@@ -95,7 +95,7 @@ class Driver:
 
     def run(self, operation: Operation, timeout: float | None = None) -> Any:
         """Run one operation to its end; its result, or its error raised."""
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = None if timeout is None else deadline_in(timeout)
         turn, me = self._turn, _get_ident()
         if self._owner == me:
             raise InterfaceError(
@@ -163,11 +163,16 @@ class Driver:
         # Only the main thread can be interrupted (Ctrl-C). It waits apart from reading,
         # so that nothing that was read can be lost.
         waits_first = deadline is not None or _get_ident() == _main_thread
-        self._unsafe = True
-        if out := session.data_to_send():
-            self._write(out, deadline)
-        self._unsafe = False
-        while not operation.done:
+        while True:
+            self._unsafe = True
+            if out := session.data_to_send():
+                if len(out) <= _PUMP_ABOVE:
+                    channel.send(out)
+                else:
+                    self._pump(out, deadline)
+            self._unsafe = False
+            if operation.done:
+                return
             if waits_first:
                 channel.wait_readable(deadline)
             self._unsafe = True
@@ -176,20 +181,17 @@ class Driver:
                 session.receive_data(data)
             elif data is not None:
                 session.receive_eof()
-            if out := session.data_to_send():
-                self._write(out, deadline)
-            self._unsafe = False
+            if operation.done:  # having written its Sync, it has no more to say
+                self._unsafe = False
+                return
 
-    def _write(self, data: bytes, deadline: float | None) -> None:
-        if len(data) <= _PUMP_ABOVE:
-            self.channel.send(data)
-        else:
-            try:
-                self.channel.pump(data, self._feed, deadline)
-            except Deadline:
-                # Half of it is sent: what remains must follow, or the end.
-                self.abort()
-                raise
+    def _pump(self, data: bytes, deadline: float | None) -> None:
+        try:
+            self.channel.pump(data, self._feed, deadline)
+        except Deadline:
+            # Half of it is sent: what remains must follow, or the end.
+            self.abort()
+            raise
 
     def _feed(self, data: bytes) -> bytes:
         if data:

@@ -13,6 +13,7 @@ import select
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pgwire.tls import TLSLayer
 
 RECEIVE = 65_536  # more than 128 KiB costs a fresh mapping per call
-_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
+_FOR_EVER = 1_000_000.0
 
 # Where servers put their sockets: Debian's place, then upstream's.
 _SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
@@ -58,6 +59,11 @@ class Address(NamedTuple):
 
 class Deadline(Exception):
     """Time is up; whoever set the deadline knows what that means."""
+
+
+def deadline_in(seconds: float) -> float | None:
+    """The moment so many seconds from now; None for what no clock and no poll can count."""
+    return monotonic() + seconds if seconds < _FOR_EVER else None
 
 
 def left(deadline: float | None) -> float | None:
@@ -175,17 +181,12 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._poll = _poller(sock).poll
-
-    def send(self, data: bytes) -> None:
-        """Send all of it; for what fits a socket's buffer (see `pump`)."""
-        self.sock.sendall(data)
-
-    def receive(self) -> bytes | None:
-        """Wait for bytes; empty at the end of the stream.
-
-        None where what came holds none yet (TLS: half a record, a ticket).
-        """
-        return self.sock.recv(RECEIVE)
+        # Attributes and not methods: a query calls each of them once.
+        # Send all of it; for what fits a socket's buffer (see `pump`).
+        self.send: Callable[[bytes], None] = sock.sendall
+        # Wait for bytes; empty at the end of the stream. None where what came holds none yet
+        # (TLS: half a record, a ticket).
+        self.receive: Callable[[], bytes | None] = partial(sock.recv, RECEIVE)
 
     def receive_nowait(self) -> bytes | None:
         """Bytes that are there already; None if none are, empty at the end of the stream."""
@@ -210,8 +211,8 @@ class Channel:
 
     def wait_readable(self, deadline: float | None) -> None:
         """Wait until there is something to read; `Deadline` when time is up."""
-        seconds = left(deadline)
-        if not self._poll(-1 if seconds is None else math.ceil(seconds * 1000)):
+        seconds = None if deadline is None else left(deadline)
+        if not self._poll(None if seconds is None else math.ceil(seconds * 1000)):
             raise Deadline
 
     def pump(self, data: bytes, feed: Callable[[bytes], bytes], deadline: float | None) -> None:
@@ -256,29 +257,32 @@ class TLSChannel(Channel):
     def __init__(self, sock: socket.socket, layer: TLSLayer) -> None:
         super().__init__(sock)
         self.tls: TLSLayer = layer
+        self._receive_wire = partial(sock.recv, RECEIVE)
+        self.send = self._encrypt_and_send
+        self.receive = self._receive_and_decrypt
         self._early = layer.decrypt()  # what came along with the end of the handshake
 
-    def send(self, data: bytes) -> None:
+    def _encrypt_and_send(self, data: bytes) -> None:
         self.tls.encrypt(data)
-        super().send(self.tls.take_wire())
+        self.sock.sendall(self.tls.take_wire())
 
     def send_nowait(self, data: bytes) -> bool:
         self.tls.encrypt(data)
         return super().send_nowait(self.tls.take_wire())
 
-    def receive(self) -> bytes | None:
+    def _receive_and_decrypt(self) -> bytes | None:
         if self._early:
             plain, self._early = self._early, b""
             return plain
         if self.tls.closed:
             return b""
-        wire = super().receive()
+        wire = self._receive_wire()
         if not wire:
             return b""  # without a close_notify; the caller hears of the end all the same
         self.tls.feed(wire)
         plain = self.tls.decrypt()
         if answer := self.tls.take_wire():  # TLS's own talk: a key update, an alert
-            super().send(answer)
+            self.sock.sendall(answer)
         return plain if plain or self.tls.closed else None
 
     def is_readable(self) -> bool:

@@ -11,12 +11,11 @@ import os
 import secrets
 from contextlib import suppress
 from datetime import UTC
-from time import monotonic
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from pgwire.blocking.driver import Driver
-from pgwire.blocking.net import Channel, Deadline, TLSChannel, look_up, open_socket
+from pgwire.blocking.net import Channel, Deadline, TLSChannel, deadline_in, look_up, open_socket
 from pgwire.config import Secret, resolve
 from pgwire.errors import ConnectionFailed, ConnectionLost, InterfaceError, ProtocolError, TLSError
 from pgwire.pgtypes import TypeRegistry
@@ -121,7 +120,7 @@ class Opener:
         raise attempts.error()
 
     def _try(self, address: Address, attempts: Attempts, limit: float | None) -> Driver | None:
-        deadline = None if limit is None else monotonic() + limit
+        deadline = None if limit is None else deadline_in(limit)
         plan = EncryptionPlan(self.config.sslmode, unix_socket=address.is_unix)
         for encryption in plan:
             try:
@@ -221,6 +220,7 @@ class Opener:
                 channel = self._channel(sock, address, encryption, deadline)
                 channel.send(frontend.cancel_request(key.pid, key.secret))
                 with suppress(ConnectionError):  # an end, if not a fine one
+                    channel.wait_readable(deadline)
                     while channel.receive() != b"":
                         channel.wait_readable(deadline)
             finally:

@@ -39,27 +39,32 @@ if TYPE_CHECKING:
     from pgwire.protocol.session import Session
 
     Handler = Callable[[Any, bytes, int, int], Any]
-    Shortcut = Callable[[Any, bytes, int, int], int]
+    TakeUsual = Callable[[Any, bytes, int, int], int]
+
+
+def _take_nothing(_operation: Operation, _buffer: bytes, position: int, _size: int) -> int:
+    return position
 
 
 class Phase:
     """A named state of an operation, and what may be received in it.
 
-    `shortcut(operation, buffer, position, size)` may take several messages at once where they
-    are the usual ones, and returns where it stopped. It must do what the table does; the
-    table stays the specification, and is what a byte-by-byte replay runs through.
+    `take_usual(operation, buffer, position, size)` may take several whole messages at once
+    where they are the usual ones, and returns where it stopped. It must do what the table
+    does, only faster; the table is the specification, and what a replay byte by byte runs
+    through.
     """
 
-    __slots__ = ("handlers", "name", "shortcut")
+    __slots__ = ("handlers", "name", "take_usual")
 
     def __init__(
         self,
         name: str,
         handlers: Mapping[int, Handler],
-        shortcut: Shortcut | None = None,
+        take_usual: TakeUsual = _take_nothing,
     ) -> None:
         self.name = name
-        self.shortcut = shortcut
+        self.take_usual = take_usual
         # Plain ints: the session looks up the byte that it has just read.
         self.handlers = {int(message): handler for message, handler in handlers.items()}
 

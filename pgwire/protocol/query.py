@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.encoder import check_parameters
-from pgwire.protocol.messages import BackendMessage, TransactionStatus
+from pgwire.protocol.messages import MAX_PARAMETERS, BackendMessage, TransactionStatus
 from pgwire.protocol.operation import Operation, Phase, expect_empty, malformed
 from pgwire.protocol.reading import Reading
 from pgwire.protocol.rows import Result
@@ -202,7 +202,9 @@ class Query(Preparing):
         self, sql: str, params: Sequence[Any] = (), statement: Statement | None = None
     ) -> None:
         self.sql = sql
-        self._params = check_parameters(params)
+        if params.__class__ is not list or len(params) > MAX_PARAMETERS:
+            params = check_parameters(params)
+        self._params = params
         self._rows = []
         if statement is not None:
             self.statement = statement
@@ -215,10 +217,7 @@ class Query(Preparing):
             return True
         if statement.registry is not session.registry:
             statement.use(session.registry)
-        message = statement.bind(self._params, _EXECUTE_SYNC)
-        self.session = session
-        self.statement = statement
-        self._execute(statement, message)
+        self._execute(session, statement)
         return False
 
     # ---------------------------------------------------------------- first flight
@@ -243,26 +242,27 @@ class Query(Preparing):
         if not self._pinned and statement.name != UNNAMED:
             session.statements.put(statement)
         try:
-            message = None if self.abandoned else statement.bind(self._params, _EXECUTE_SYNC)
+            if not self.abandoned:
+                self._execute(session, statement)
         except Exception as error:
             self.error = error
-            message = None
-        if message is None:
+        if self.abandoned or self.error is not None:
             session.write(frontend.SYNC)
             self.phase = self.ENDING
-        else:
-            self._execute(statement, message)
         session.pass_floor()
 
     # ---------------------------------------------------------------- second flight
 
-    def _execute(self, statement: Statement, message: bytes) -> None:
-        session = self.session
+    def _execute(self, session: Session, statement: Statement) -> None:
+        """Bind, Execute and Sync; raises before anything is written."""
+        message = statement.bind(self._params, _EXECUTE_SYNC)
+        self.session = session
+        self.statement = statement
         if statement.changes_session:
             session.changed = True
         if session.statements.closing:
             session.write(self._close_messages(session))
-        session.write(message)
+        session.out.append(message)
         self._columns = statement.columns
         self._decode = statement.decode_rows
         self._row_class = statement.row_class
@@ -295,9 +295,9 @@ class Query(Preparing):
         self.phase = self.ENDING
 
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
+        session = self.session
         self.take_status(buffer, start, end)
         tag = self._command_tag
-        session = self.session
         if self.error is None and not self.abandoned:
             self.result = Result(self._rows, self._columns, tag, self._row_class)
         if tag in FORGETTING:
@@ -368,7 +368,7 @@ class Query(Preparing):
             BackendMessage.BIND_COMPLETE: on_bound,
             BackendMessage.ERROR_RESPONSE: on_bind_error,
         },
-        shortcut=take_answer,
+        take_usual=take_answer,
     )
     EXECUTING = Phase(
         "EXECUTING",

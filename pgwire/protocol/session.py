@@ -102,7 +102,7 @@ class Session:
         self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._unsent: deque[Operation] = deque()
         self._floor: Operation | None = None
-        self._out: list[bytes] = []
+        self.out: list[bytes] = []  # what operations have written, to be sent
         self._completed: list[Operation] = []
         self._idle = Idle(self)
         self._chunks: list[bytes] = []
@@ -124,10 +124,10 @@ class Session:
         if self.failure is not None:
             self._lose(operation, self.failure)
             self.pending.clear()
-        elif self._floor is not None:
-            self._unsent.append(operation)
-        else:
+        elif self._floor is None:
             self._give_floor(operation)
+        else:
+            self._unsent.append(operation)
 
     def receive_data(self, data: bytes) -> None:
         """Take what the server sent, cut anywhere."""
@@ -141,28 +141,25 @@ class Session:
             data = b"".join(self._chunks)
             self._chunks.clear()
         try:
-            position = self._receive_messages(data)
+            operation = self.pending[0] if self.pending else self._idle
+            position = operation.phase.take_usual(operation, data, 0, len(data))
+            if position < len(data):
+                position = self._receive_messages(data, position)
         except Error as error:
             self.fail(error)
         else:
-            self._have = len(data) - position
-            if self._have:
+            if position < len(data):
+                self._have = len(data) - position
                 self._chunks.append(data[position:])
 
-    def _receive_messages(self, data: bytes) -> int:
+    def _receive_messages(self, data: bytes, position: int) -> int:
         """Handle every complete message; return where the incomplete rest begins."""
         pending = self.pending
         operation = pending[0] if pending else self._idle
-        position, size = 0, len(data)
+        size = len(data)
         while size - position >= _HEADER:
-            phase = operation.phase
-            if phase.shortcut is not None:
-                start, position = position, phase.shortcut(operation, data, position, size)
-                if position != start:
-                    if operation.done:
-                        operation = pending[0] if pending else self._idle
-                    continue
             code, length = _unpack_header(data, position)
+            phase = operation.phase
             handler = phase.handlers.get(code)
             if handler is None and not self._is_asynchronous(operation, code):
                 raise self.unexpected(operation, code)
@@ -183,9 +180,13 @@ class Session:
                 self.receive_asynchronous(code, data, position + _HEADER, end)
             if self.failure is not None:
                 return size  # whatever follows a farewell is of no interest
+            position = end
             if operation.done:
                 operation = pending[0] if pending else self._idle
-            position = end
+                position = operation.phase.take_usual(operation, data, position, size)
+                while operation.done:  # an answer was taken as a whole, and so may be the next
+                    operation = pending[0] if pending else self._idle
+                    position = operation.phase.take_usual(operation, data, position, size)
         self._need = _HEADER
         return position
 
@@ -204,7 +205,7 @@ class Session:
         self.failure = error
         self._chunks.clear()
         self._have = 0
-        self._out.clear()
+        self.out.clear()
         self._unsent.clear()
         self._floor = None
         for operation in self.pending:
@@ -228,7 +229,7 @@ class Session:
 
     def data_to_send(self) -> bytes:
         """What is to be written now; empty when nothing is."""
-        out = self._out
+        out = self.out
         if len(out) == 1:
             return out.pop()
         data = b"".join(out)
@@ -243,12 +244,12 @@ class Session:
     @property
     def in_step(self) -> bool:
         """Whether nothing is under way: no reply outstanding, no message cut in half."""
-        return not (self.failure or self.pending or self._chunks or self._out)
+        return not (self.failure or self.pending or self._chunks or self.out)
 
     # ---------------------------------------------------------------- for operations
 
     def write(self, data: bytes) -> None:
-        self._out.append(data)
+        self.out.append(data)
 
     def pass_floor(self) -> None:
         """The operation that kept the floor has written its Sync: let the next ones begin."""

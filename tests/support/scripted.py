@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Self
 from tests.support import backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from pgwire.protocol.messages import Column
@@ -130,6 +130,51 @@ class Line:
         """Close this end with an RST. TCP only."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
+
+
+def serve(
+    line: Line,
+    answers: Mapping[str, tuple[Column, Sequence[bytes]]],
+    say: Callable[[bytes], None] | None = None,
+) -> None:
+    """Serve queries until Terminate: for each SQL its column, and the values of its rows.
+
+    `say` sends an answer; it may do so in pieces, slowly, or not at all.
+    """
+    say = say or line.send
+    statements: dict[bytes, str] = {}
+    out = sql = b""
+    while True:
+        code, body = line.read_message()
+        match code:
+            case "P":
+                name, sql, _ = body.split(b"\0", 2)
+                statements[name] = sql.decode()
+                out += backend.PARSE_COMPLETE
+            case "D":
+                column, _ = answers[statements[body[1:-1]]]
+                out += backend.parameter_description() + backend.row_description(column)
+            case "B":
+                portal = statements[body.split(b"\0", 2)[1]]
+                out += backend.BIND_COMPLETE
+            case "E":
+                _, values = answers[portal]
+                out += b"".join(map(backend.row, values))
+                out += backend.complete(f"SELECT {len(values)}")
+            case "C":
+                out += backend.CLOSE_COMPLETE
+            case "Q":
+                column, values = answers[body[:-1].decode()]
+                rows = b"".join(map(backend.row, values))
+                tag = backend.complete(f"SELECT {len(values)}")
+                out += backend.row_description(column) + rows + tag + backend.ready()
+            case "S":
+                out += backend.ready()
+            case "X":
+                return
+        if code in "HSQ":
+            say(out)
+            out = b""
 
 
 class ScriptedServer:
