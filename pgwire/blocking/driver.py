@@ -20,7 +20,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from pgwire.blocking.net import Deadline, deadline_in, left
+from pgwire.blocking.net import Deadline, deadline_in
 from pgwire.errors import ConnectionLost, Error, InterfaceError, OperationalError, QueryTimeout
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
@@ -107,14 +107,19 @@ class Driver:
                 self._wait_for_turn(deadline)
             self._owner = me
             session = self.session
-            if session.failure is not None or self._unsafe or self._forks != _forks:
+            if self._unsafe:
+                self.abort()  # Ctrl-C struck twice, and nobody was left to do it
+            if session.failure is not None or self._forks != _forks:
                 self.check_usable()
+            if self._cancelled:
+                self._outlive_cancel(deadline)
             try:
-                if self._cancelled:
-                    self._outlive_cancel(deadline)
                 self._unsafe = True
                 session.submit(operation)
-                self._drive(operation, deadline)
+                if operation.done:  # a misfit: nothing was written
+                    self._unsafe = False
+                else:
+                    self._drive(operation, deadline)
             except BaseException as error:
                 self._stopped(operation, error)
             if session.failure is not None:
@@ -150,15 +155,12 @@ class Driver:
     def _wait_for_turn(self, deadline: float | None) -> None:
         if self._forks != _forks:
             self.check_usable()  # who holds the turn is not here to give it back
-        try:
-            seconds = left(deadline)
-        except Deadline:
-            seconds = 0
-        if not self._turn.acquire(timeout=-1 if seconds is None else seconds):
+        seconds = -1 if deadline is None else max(deadline - monotonic(), 0)
+        if not self._turn.acquire(timeout=seconds):
             raise QueryTimeout("another thread kept the connection busy until time was up")
 
     def _drive(self, operation: Operation, deadline: float | None) -> None:
-        """Write and read until the operation is done."""
+        """Write and read until the operation, which has been submitted, is done."""
         session, channel = self.session, self.channel
         # Only the main thread can be interrupted (Ctrl-C). It waits apart from reading,
         # so that nothing that was read can be lost.
@@ -171,8 +173,6 @@ class Driver:
                 else:
                     self._pump(out, deadline)
             self._unsafe = False
-            if operation.done:
-                return
             if waits_first:
                 channel.wait_readable(deadline)
             self._unsafe = True
@@ -211,7 +211,10 @@ class Driver:
             if not operation.done:
                 self._cancel_request(self, deadline)
                 self._drive(operation, deadline)
-            self._ping(deadline)
+            ping = Ping()
+            self.session.submit(ping)
+            if not ping.done:
+                self._drive(ping, deadline)
         except (Deadline, OSError, Error):
             self.abort()
         except BaseException:
@@ -221,20 +224,20 @@ class Driver:
             if self.session.failure is not None:
                 self.abort()
 
-    def _ping(self, deadline: float | None) -> None:
-        """An empty round trip: a cancel request that is still on its way hits this, or nothing."""
-        ping = Ping()
-        self.session.submit(ping)
-        self._drive(ping, deadline)
-
     def _outlive_cancel(self, deadline: float | None) -> None:
         """`cancel()` was called: it must not hit what begins only now."""
-        seconds = left(deadline)
-        if not self._cancelling.acquire(timeout=-1 if seconds is None else seconds):
-            raise Deadline
+        seconds = -1 if deadline is None else max(deadline - monotonic(), 0)
+        if not self._cancelling.acquire(timeout=seconds):
+            raise QueryTimeout("a cancel request was still on its way when time was up")
         self._cancelled = False
         self._cancelling.release()
-        self._ping(deadline)
+        ping = Ping()
+        try:
+            self._unsafe = True
+            self.session.submit(ping)
+            self._drive(ping, deadline)
+        except BaseException as error:
+            self._stopped(ping, error)
 
     def cancel(self) -> None:
         """Ask the server to cancel what runs now; any thread may call."""
@@ -257,8 +260,6 @@ class Driver:
             raise InterfaceError(
                 "this connection was opened before a fork, and belongs to the parent process"
             )
-        if self._unsafe:
-            self.abort()
         if self.closed and not isinstance(self.session.failure, ConnectionLost):
             raise InterfaceError("the connection is closed") from self.session.failure
         if self.session.failure is not None:

@@ -85,17 +85,20 @@ class Transaction:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._block.ended:
-            return
-        if self._connection.closed:
-            self._block.forget()
-            if kind is None:
-                self._connection.ping()  # raises what there is to know
-            return
-        if kind is None:
-            self.commit()
-        else:
-            self._roll_back_after(value)
+        try:
+            if self._block.ended:
+                return
+            if self._connection.closed:
+                self._block.forget()
+                if kind is None:
+                    self._connection.ping()  # raises what there is to know
+            elif kind is None:
+                self.commit()
+            else:
+                self._roll_back_after(value)
+        except BaseException as error:
+            self._give_up_if_interrupted(error)
+            raise
 
     def _roll_back_after(self, value: BaseException | None) -> None:
         """Roll back without hiding the exception that is on its way."""

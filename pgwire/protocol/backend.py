@@ -107,19 +107,19 @@ def check_copy_response(buffer: bytes, start: int, end: int, what: str) -> None:
 
 
 # The same few tags come all the time.
-_tags: dict[bytes, str] = {}
+command_tags: dict[bytes, str] = {}
 _MAX_TAGS = 1000
 
 
 def parse_command_tag(buffer: bytes, start: int, end: int) -> str:
     raw = buffer[start:end]
-    tag = _tags.get(raw)
+    tag = command_tags.get(raw)
     if tag is None:
         tag, stop = _string(buffer, start, end, "COMMAND_COMPLETE")
         if stop != end:
             raise _malformed("COMMAND_COMPLETE")
-        if len(_tags) < _MAX_TAGS:
-            _tags[raw] = tag
+        if len(command_tags) < _MAX_TAGS:
+            command_tags[raw] = tag
     return tag
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     ValueDecoder = Callable[[bytes, int, int], Any]
     RowDecoder = Callable[[bytes, int, int, list[tuple[Any, ...]]], int]
 
-_unpack_length = Struct("!i").unpack_from
+read_length = Struct("!i").unpack_from
 _unpack_head = Struct("!BiH").unpack_from
 _HEAD = 7
 _DATA_ROW = int(BackendMessage.DATA_ROW)
@@ -41,7 +41,6 @@ def decode_rows(
 ) -> int:
     """The plain decoder: one value after the other, every length checked."""
     count = len(decoders)
-    values: list[Any] = []
     try:
         while size - position >= _HEAD and buffer[position] == _DATA_ROW:
             _, length, columns = _unpack_head(buffer, position)
@@ -50,29 +49,36 @@ def decode_rows(
                 break
             at = position + _HEAD
             if columns != count:
-                raise _malformed()
+                raise malformed_row()
             values = []
             for decode in decoders:
-                (length,) = _unpack_length(buffer, at)
-                at += 4
-                if length >= 0:
-                    stop = at + length
-                    if stop > end:
-                        raise _malformed()
-                    values.append(decode(buffer, at, stop))
-                    at = stop
-                elif length == -1:
-                    values.append(None)
-                else:
-                    raise _malformed()
+                value, at = read_value(buffer, at, end, decode)
+                values.append(value)
             if at != end:
-                raise _malformed()
+                raise malformed_row()
             rows.append(tuple(values))
             position = end
     except Exception as error:
-        error.add_note(f"while decoding column {len(values) + 1} of row {len(rows) + 1}")
+        blame(error, len(rows))
         raise
     return position
+
+
+def blame(error: Exception, rows: int) -> None:
+    """Say where it happened: behind so many rows of the result."""
+    error.add_note(f"while decoding row {rows + 1}")
+
+
+def read_value(buffer: bytes, at: int, end: int, decode: ValueDecoder) -> tuple[Any, int]:
+    """The value whose length stands at `at` (None for NULL), and where the next one begins."""
+    (length,) = read_length(buffer, at)
+    at += 4
+    stop = at + length
+    if length >= 0 and stop <= end:
+        return decode(buffer, at, stop), stop
+    if length != -1:
+        raise malformed_row()
+    return None, at
 
 
 def skip_rows(count: int, buffer: bytes, position: int, size: int) -> int:
@@ -83,22 +89,22 @@ def skip_rows(count: int, buffer: bytes, position: int, size: int) -> int:
         if code != _DATA_ROW or end > size:
             break
         if columns != count:
-            raise _malformed()
+            raise malformed_row()
         at = position + _HEAD
         for _ in range(count):
             if at + 4 > end:
-                raise _malformed()
-            (length,) = _unpack_length(buffer, at)
+                raise malformed_row()
+            (length,) = read_length(buffer, at)
             if length < -1:
-                raise _malformed()
+                raise malformed_row()
             at += 4 + max(length, 0)
         if at != end:
-            raise _malformed()
+            raise malformed_row()
         position = end
     return position
 
 
-def _malformed() -> ProtocolError:
+def malformed_row() -> ProtocolError:
     return ProtocolError("the server sent a malformed DATA_ROW")
 
 
@@ -107,15 +113,29 @@ def result_formats(columns: Sequence[Column], registry: TypeRegistry) -> list[in
     return [int(registry.codec(column.type_oid).binary_results) for column in columns]
 
 
+def column_decoders(
+    columns: Sequence[Column], formats: Sequence[int], registry: TypeRegistry
+) -> tuple[ValueDecoder, ...]:
+    """The decoders of values in these columns, sent in these formats."""
+    codecs = [registry.codec(column.type_oid) for column in columns]
+    return tuple(
+        [
+            from_text(codec.decode_text) if fmt == TEXT else codec.decode
+            for codec, fmt in zip(codecs, formats, strict=True)
+        ]
+    )
+
+
 def row_decoder(
     columns: Sequence[Column], formats: Sequence[int], registry: TypeRegistry
 ) -> RowDecoder:
-    """The decoder of rows with these columns, sent in these formats."""
-    decoders = []
-    for column, fmt in zip(columns, formats, strict=True):
-        codec = registry.codec(column.type_oid)
-        decoders.append(from_text(codec.decode_text) if fmt == TEXT else codec.decode)
-    return partial(decode_rows, tuple(decoders))
+    """The plain decoder of rows with these columns, sent in these formats."""
+    return plain_decoder(column_decoders(columns, formats, registry))
+
+
+def plain_decoder(decoders: Sequence[ValueDecoder]) -> RowDecoder:
+    """`decode_rows` for these columns."""
+    return partial(decode_rows, decoders)
 
 
 def from_text(decode_text: Callable[[str], Any]) -> ValueDecoder:

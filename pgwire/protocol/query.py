@@ -21,7 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.encoder import check_parameters
-from pgwire.protocol.messages import MAX_PARAMETERS, BackendMessage, TransactionStatus
+from pgwire.protocol.messages import (
+    MAX_PARAMETERS,
+    TRANSACTION_STATUS,
+    BackendMessage,
+    TransactionStatus,
+)
 from pgwire.protocol.operation import Operation, Phase, expect_empty, malformed
 from pgwire.protocol.reading import Reading
 from pgwire.protocol.rows import Result
@@ -217,6 +222,8 @@ class Query(Preparing):
             return True
         if statement.registry is not session.registry:
             statement.use(session.registry)
+        if not statement.is_generated:
+            statement.generate()
         self._execute(session, statement)
         return False
 
@@ -295,8 +302,11 @@ class Query(Preparing):
         self.phase = self.ENDING
 
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
-        session = self.session
         self.take_status(buffer, start, end)
+        self._finish()
+
+    def _finish(self) -> None:
+        session = self.session
         tag = self._command_tag
         if self.error is None and not self.abandoned:
             self.result = Result(self._rows, self._columns, tag, self._row_class)
@@ -353,12 +363,16 @@ class Query(Preparing):
         if buffer.startswith(_SHORT_TAG, position) and size - position > len(_SHORT_TAG):
             end = position + 1 + buffer[position + 4]
             if end <= size:
-                self._command_tag = backend.parse_command_tag(buffer, position + 5, end)
+                tag = backend.command_tags.get(buffer[position + 5 : end])
+                self._command_tag = tag or backend.parse_command_tag(buffer, position + 5, end)
                 self.phase = self.COMPLETE
                 position = end
                 if buffer.startswith(_READY, position) and position + len(_READY) < size:
-                    position += len(_READY) + 1
-                    self.on_all_ready(buffer, position - 1, position)
+                    status = TRANSACTION_STATUS.get(buffer[position + 5])
+                    if status is not None:
+                        self.session.transaction_status = status
+                        self._finish()
+                        position += 6
         return position
 
     BINDING = Phase(

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.protocol import frontend
 from pgwire.protocol.changes import changes_session
-from pgwire.protocol.decoder import result_formats, row_decoder
+from pgwire.protocol.decoder import column_decoders, plain_decoder, result_formats
 from pgwire.protocol.encoder import ParameterEncoder
 from pgwire.protocol.frontend import pack_int32
+from pgwire.protocol.generated import generate, kind_of
 from pgwire.protocol.rows import row_class
 
 if TYPE_CHECKING:
@@ -38,10 +39,12 @@ class Statement:
         "_bind_length",
         "_bind_tail",
         "_codecs",
+        "_decoders",
         "_encode",
         "changes_session",
         "columns",
         "decode_rows",
+        "is_generated",
         "name",
         "parameter_oids",
         "registry",
@@ -74,7 +77,9 @@ class Statement:
         self.columns = tuple(
             column._replace(format=fmt) for column, fmt in zip(self.columns, formats, strict=True)
         )
-        self.decode_rows = row_decoder(self.columns, formats, registry)
+        self._decoders = column_decoders(self.columns, formats, registry)
+        self.decode_rows = plain_decoder(self._decoders)
+        self.is_generated = False
         self._codecs = [registry.codec(oid) for oid in self.parameter_oids]
         self._encode = ParameterEncoder(self._codecs).encode
         pack = frontend.pack_uint16
@@ -83,6 +88,21 @@ class Statement:
 
     def __repr__(self) -> str:
         return f"<Statement {self.name[:-1].decode() or 'unnamed'}: {self.sql!r}>"
+
+    def generate(self) -> None:
+        """Replace the plain decoder by a generated one.
+
+        Compiling takes as long as a query, so it is done when a statement is used again.
+        """
+        self.is_generated = True
+        codecs = [self.registry.codec(column.type_oid) for column in self.columns]
+        kinds = tuple(
+            [
+                kind_of(decode, codec.struct_code if codec.binary_results else None)
+                for decode, codec in zip(self._decoders, codecs, strict=True)
+            ]
+        )
+        self.decode_rows = generate(kinds, self._decoders)
 
     @property
     def parameter_types(self) -> tuple[str, ...]:

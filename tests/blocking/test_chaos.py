@@ -150,7 +150,7 @@ def test_ctrl_c(kind: str, connect: Connect, monkeypatch: pytest.MonkeyPatch) ->
         def strike(line: Line, rest: bytes, cancelled: threading.Event = cancelled) -> None:
             line.wait_until_read()
             signal.pthread_kill(main, signal.SIGALRM)
-            cancelled.wait(1)  # it does not come where the client was not at rest
+            cancelled.wait(0.2)  # it does not come where the client was not at rest
             line.send(rest)
 
         def on_cancel(line: Line, cancelled: threading.Event = cancelled) -> None:

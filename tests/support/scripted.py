@@ -60,7 +60,10 @@ class Line:
     def read_exactly(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            received = self.sock.recv(size - len(data))
+            try:
+                received = self.sock.recv(size - len(data))
+            except OSError:
+                raise HungUp from None
             if not received:
                 raise HungUp
             data += received

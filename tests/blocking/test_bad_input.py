@@ -1,0 +1,155 @@
+"""What users get wrong: the right error before anything is sent, and a connection of use after."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pgwire
+from pgwire.parameters import PARAMETERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.blocking.conftest import Connect
+
+
+@pytest.fixture
+def conn(connect: Connect) -> Iterator[pgwire.Connection]:
+    """A connection that still works when the test is over."""
+    conn = connect()
+    pid = conn.backend_pid
+    yield conn
+    assert conn.query("select pg_backend_pid()").scalar() == pid
+
+
+class TestSQL:
+    @pytest.mark.parametrize("sql", ["select 1\0", "\0", "select '\0'", "select 1 -- \ud800"])
+    @pytest.mark.parametrize("call", ["query", "script", "prepare"])
+    def test_what_cannot_be_sent(self, conn: pgwire.Connection, call: str, sql: str) -> None:
+        with pytest.raises(pgwire.ProgrammingError, match=r"the SQL holds a (NUL|lone surrogate)"):
+            getattr(conn, call)(sql)
+
+    @pytest.mark.parametrize("sql", [None, 1, b"select 1"])
+    @pytest.mark.parametrize("call", ["query", "script", "prepare"])
+    def test_what_is_no_text(self, conn: pgwire.Connection, call: str, sql: Any) -> None:
+        with pytest.raises((pgwire.ProgrammingError, TypeError, AttributeError)):
+            getattr(conn, call)(sql)
+
+
+class TestParameters:
+    @pytest.mark.parametrize(
+        "params",
+        ["a", b"a", bytearray(b"a"), {"a": 1}, {1}, frozenset([1]), 1, None, object()],
+    )
+    def test_what_is_no_sequence(self, conn: pgwire.Connection, params: Any) -> None:
+        with pytest.raises(pgwire.ProgrammingError, match="params must be a sequence"):
+            conn.query("select $1::text", params)
+        statement = conn.prepare("select $1::text")
+        with pytest.raises(pgwire.ProgrammingError, match="params must be a sequence"):
+            statement.query(params)
+
+    @pytest.mark.parametrize("params", [[], [1, 2], [1] * 1000])
+    def test_the_wrong_number(self, conn: pgwire.Connection, params: list[int]) -> None:
+        for _ in range(2):
+            with pytest.raises(pgwire.ProgrammingError, match=r"has 1 parameter, \d+ given"):
+                conn.query("select $1::int", params)
+
+    def test_as_many_as_the_protocol_can_count(self, conn: pgwire.Connection) -> None:
+        most = 65_535
+        sql = "select array[" + ",".join(f"${i}::int4" for i in range(1, most + 1)) + "]"
+        values = list(range(most))
+        assert conn.query(sql, values).scalar() == values
+        with pytest.raises(pgwire.ProgrammingError, match="65,536"):
+            conn.query(sql, [*values, 1])
+
+    @pytest.mark.parametrize(
+        ("type_", "value"),
+        [
+            ("int2", 2**15),
+            ("int4", -(2**31) - 1),
+            ("int8", 2**63),
+            ("int4", 1.5),
+            ("int4", object()),
+            ("float8", "x\0"),
+            ("text", "\0"),
+            ("text", "\ud800"),
+            ("text", 5),
+            ("bool", 2),
+            ("uuid", 7),
+            ("numeric", object()),
+            ("int4[]", [2**31]),
+            ("int4[]", [[1], [2, 3]]),
+            ("timestamptz", Decimal(1)),
+            ("jsonb", object()),
+        ],
+    )
+    def test_values_that_do_not_fit(self, conn: pgwire.Connection, type_: str, value: Any) -> None:
+        for _ in range(2):
+            with pytest.raises(pgwire.DataError, match=r"parameter \$2 \("):
+                conn.query(f"select $1::int, $2::{type_}", [1, value])
+
+    def test_inside_a_transaction_they_spoil_nothing(self, conn: pgwire.Connection) -> None:
+        with conn.transaction():
+            for _ in range(2):
+                with pytest.raises(pgwire.DataError):
+                    conn.query("select $1::int", [2**40])
+            assert conn.query("select $1::int", [1]).scalar() == 1
+
+    def test_more_than_the_server_takes(
+        self, conn: pgwire.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pgwire.protocol.frontend.MAX_LARGE_MESSAGE", 1_000_000)
+        for _ in range(2):
+            with pytest.raises(pgwire.DataError, match="more than the server takes"):
+                conn.query("select $1::bytea", [bytes(1_000_000)])
+        assert conn.query("select length($1::bytea)", [bytes(999_000)]).scalar() == 999_000
+        with pytest.raises(pgwire.DataError, match="more than the server takes"):
+            conn.script("-- " + "x" * 1_000_000)
+
+
+class Huge(bytes):
+    """Claims to be of a length that no message can have."""
+
+    def __len__(self) -> int:
+        return 2**32 + 4
+
+
+def test_a_value_whose_length_would_wrap_around(conn: pgwire.Connection) -> None:
+    """Written as 4 bytes its length would be 4, and what follows a message (CVE-2024-27304)."""
+    with pytest.raises(pgwire.DataError):
+        conn.query("select $1::bytea", [Huge(b"abcd")])
+
+
+class TestConnectionParameters:
+    @pytest.mark.parametrize("name", sorted(PARAMETERS))
+    def test_a_nul_in_each(self, name: str) -> None:
+        with pytest.raises(pgwire.ProgrammingError, match="NUL") as caught:
+            pgwire.connect(**{name: "x\0user\0postgres"})  # type: ignore[arg-type]
+        assert name in str(caught.value)
+
+    @pytest.mark.parametrize("setting", [{"a\0b": "1"}, {"a": "1\0user\0x"}])
+    def test_a_nul_in_a_setting(self, setting: dict[str, str]) -> None:
+        with pytest.raises(pgwire.ProgrammingError, match="NUL"):
+            pgwire.connect(settings=setting)
+
+    @pytest.mark.parametrize("conninfo", ["application_name='x\0y'", "postgresql://h/%00"])
+    def test_a_nul_in_a_string(self, conninfo: str) -> None:
+        with pytest.raises(pgwire.ProgrammingError):
+            pgwire.connect(conninfo)
+
+    def test_a_nul_in_a_password_from_a_callable(self, dsn: str) -> None:
+        with pytest.raises(pgwire.Error) as caught:
+            pgwire.connect(dsn, password=lambda: "MARKER\0")
+        assert "MARKER" not in str(caught.value)
+
+    def test_more_than_a_startup_packet_can_hold(self, dsn: str) -> None:
+        with pytest.raises(pgwire.DataError, match="more than the server takes"):
+            pgwire.connect(dsn, application_name="x" * 20_000)
+
+    @pytest.mark.parametrize("name", ["hots", "sslmod", "search_path", "HOST", ""])
+    def test_unknown_names(self, name: str) -> None:
+        with pytest.raises(pgwire.ProgrammingError):
+            pgwire.connect(**{name: "x"})  # type: ignore[arg-type]

@@ -1,0 +1,156 @@
+"""What queries and scripts have in common: rows, and COPY where nobody expects it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgwire.errors import DataError, NotSupportedError, ProtocolError
+from pgwire.protocol.query import Query
+from pgwire.protocol.session import Session
+from pgwire.protocol.simple import SimpleQuery
+from tests.support import backend
+from tests.support.conversations import REGISTRY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgwire.protocol.reading import Reading
+
+COLUMN = backend.column("n")
+GOOD, BAD = backend.row(backend.int4(1)), backend.row(b"xyz")
+
+
+def query() -> tuple[Session, Reading]:
+    session, operation = Session(REGISTRY), Query("select")
+    session.submit(operation)
+    session.receive_data(backend.described((), [COLUMN]))
+    session.data_to_send()
+    session.receive_data(backend.BIND_COMPLETE)
+    return session, operation
+
+
+def script() -> tuple[Session, Reading]:
+    session, operation = Session(REGISTRY), SimpleQuery("select")
+    session.submit(operation)
+    session.data_to_send()
+    session.receive_data(backend.row_description(COLUMN._replace(format=1)))
+    return session, operation
+
+
+both = pytest.mark.parametrize("begin", [query, script])
+
+
+def rows_of(operation: Reading) -> Any:
+    result = operation.result
+    return (result[0] if isinstance(result, list) else result).rows
+
+
+@both
+def test_rows_may_come_in_any_number_of_runs(begin: Callable[[], tuple[Session, Reading]]) -> None:
+    session, operation = begin()
+    for data in (GOOD * 2, GOOD[:9], GOOD[9:] + GOOD, backend.notice(), GOOD + backend.notice()):
+        session.receive_data(data)
+    session.receive_data(backend.complete() + backend.ready())
+    assert rows_of(operation) == [(1,)] * 5
+
+
+@both
+def test_a_value_that_cannot_be_decoded_is_the_operations_own_error(
+    begin: Callable[[], tuple[Session, Reading]],
+) -> None:
+    session, operation = begin()
+    session.receive_data(GOOD * 3 + BAD + GOOD * 2)
+    session.receive_data(GOOD + backend.complete() + backend.ready())
+    assert isinstance(operation.error, DataError)
+    assert operation.error.__notes__ == ["while decoding column 1 of row 4"]
+    assert not operation.result
+    assert session.in_step
+
+
+@both
+def test_an_abandoned_operation_decodes_nothing_and_reads_to_the_end(
+    begin: Callable[[], tuple[Session, Reading]],
+) -> None:
+    session, operation = begin()
+    session.receive_data(GOOD)
+    operation.abandon()
+    session.receive_data(BAD + GOOD + backend.complete() + backend.ready())
+    assert operation.done
+    assert operation.error is None
+    assert session.in_step
+
+
+@both
+@pytest.mark.parametrize("state", ["fresh", "abandoned", "spoilt"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\0",
+        b"\0\0",
+        b"\0\2",
+        b"\0\1",
+        b"\0\1\0\0",
+        b"\0\1\0\0\0\4\0\0\0",
+        b"\0\1\0\0\0\4\0\0\0\0\0",
+        b"\0\1\xff\xff\xff\xff\0",
+        b"\0\1\xff\xff\xff\xfe",
+        b"\0\1\x7f\xff\xff\xff\0\0\0\0",
+        b"\xff\xff\xff\xff\xff\xff",
+    ],
+)
+def test_a_row_whose_lengths_are_wrong_fails_the_session_whoever_reads_it(
+    begin: Callable[[], tuple[Session, Reading]], state: str, body: bytes
+) -> None:
+    for behind in (b"", GOOD * 3):
+        session, operation = begin()
+        if state == "abandoned":
+            operation.abandon()
+        elif state == "spoilt":
+            session.receive_data(BAD)
+        session.receive_data(GOOD + backend.message("D", body) + behind)
+        assert isinstance(session.failure, ProtocolError)
+        assert str(session.failure) == "the server sent a malformed DATA_ROW"
+        assert operation.done
+        assert isinstance(operation.error, DataError if state == "spoilt" else ProtocolError)
+
+
+@pytest.mark.parametrize("make", [SimpleQuery, Query])
+@pytest.mark.parametrize("reply", [backend.copy_in(0), backend.copy_out(0)])
+def test_copy_is_refused_with_what_to_use_instead(
+    make: type[SimpleQuery] | type[Query], reply: bytes
+) -> None:
+    session, operation = Session(REGISTRY), make("copy")
+    session.submit(operation)
+    if make is Query:
+        session.receive_data(backend.described() + backend.BIND_COMPLETE)
+    session.receive_data(reply)
+    assert isinstance(operation.error, NotSupportedError)
+    assert str(operation.error) == "COPY from or to the client needs copy_in() or copy_out()"
+    assert not operation.done
+
+
+def test_the_error_before_a_copy_is_kept() -> None:
+    """A script whose first statement gave a value that cannot be decoded."""
+    session, operation = script()
+    session.receive_data(BAD + backend.complete() + backend.copy_out(0) + backend.COPY_DONE)
+    session.receive_data(backend.complete("COPY 0") + backend.ready())
+    assert isinstance(operation.error, DataError)
+
+
+@pytest.mark.parametrize("code", ["G", "H"])
+@pytest.mark.parametrize("body", [b"", b"\0\0", b"\0\0\1", b"\0\0\1\0", b"\0\0\0\0", b"\0\0\2\0\0"])
+@pytest.mark.parametrize("make", [SimpleQuery, Query])
+def test_a_malformed_copy_response(
+    make: type[SimpleQuery] | type[Query], body: bytes, code: str
+) -> None:
+    session, operation = Session(REGISTRY), make("copy")
+    session.submit(operation)
+    if make is Query:
+        session.receive_data(backend.described() + backend.BIND_COMPLETE)
+    session.receive_data(backend.message(code, body))
+    name = {"G": "COPY_IN_RESPONSE", "H": "COPY_OUT_RESPONSE"}[code]
+    assert str(session.failure) == f"the server sent a malformed {name}"
+    assert operation.error is session.failure
