@@ -41,6 +41,7 @@ def decode_rows(
 ) -> int:
     """The plain decoder: one value after the other, every length checked."""
     count = len(decoders)
+    values: list[Any] = []
     try:
         while size - position >= _HEAD and buffer[position] == _DATA_ROW:
             _, length, columns = _unpack_head(buffer, position)
@@ -59,14 +60,14 @@ def decode_rows(
             rows.append(tuple(values))
             position = end
     except Exception as error:
-        blame(error, len(rows))
+        blame(error, len(values) + 1, len(rows) + 1)
         raise
     return position
 
 
-def blame(error: Exception, rows: int) -> None:
-    """Say where it happened: behind so many rows of the result."""
-    error.add_note(f"while decoding row {rows + 1}")
+def blame(error: Exception, column: int, row: int) -> None:
+    """Say where it happened."""
+    error.add_note(f"while decoding column {column} of row {row}")
 
 
 def read_value(buffer: bytes, at: int, end: int, decode: ValueDecoder) -> tuple[Any, int]:

@@ -28,6 +28,7 @@ For a layout of int4, text and one codec of another type the source reads:
 
 from __future__ import annotations
 
+from bisect import bisect
 from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,10 @@ def row_decoder_source(kinds: Sequence[str]) -> str:
         "                raise malformed_row()\n",
         "            at = position + 7\n",
     ]
+    # Where the code of each column begins: an error's line number tells its column.
+    first_lines = []
     for n, kind in enumerate(kinds):
+        first_lines.append("".join(pieces).count("\n") + 1)
         template = {TEXT: _TEXT, OTHER: _OTHER}.get(kind, _FIXED)
         size = 0 if template is not _FIXED else Struct("!" + kind).size
         pieces.append(template.format(n=n, size=size, width=4 + size))
@@ -95,7 +99,8 @@ def row_decoder_source(kinds: Sequence[str]) -> str:
         f"            append(({values}))\n",
         "            position = end\n",
         "    except Exception as error:\n",
-        "        blame(error, len(rows))\n",
+        f"        column = bisect({tuple(first_lines)!r}, error.__traceback__.tb_lineno)\n",
+        "        blame(error, column, len(rows) + 1)\n",
         "        raise\n",
         "    return position\n",
     ]
@@ -110,6 +115,7 @@ def _compiled(kinds: tuple[str, ...]) -> CodeType:
 def generate(kinds: tuple[str, ...], decoders: Sequence[ValueDecoder]) -> RowDecoder:
     """A decoder for this layout; `decoders` are those of its columns."""
     names: dict[str, Any] = {
+        "bisect": bisect,
         "blame": blame,
         "head": Struct("!iH").unpack_from,
         "malformed_row": malformed_row,

