@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from pgwire.blocking.statement import Statement
 from pgwire.blocking.transaction import Transaction
 from pgwire.errors import InterfaceError, PostgresError, ProgrammingError
+from pgwire.protocol.many import QueryMany
 from pgwire.protocol.messages import Notification
 from pgwire.protocol.query import Prepare, Query
 from pgwire.protocol.simple import Ping, SimpleQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from pgwire.blocking.driver import Driver
@@ -101,6 +102,24 @@ class Connection:
             Query(sql, params), self._default_timeout if timeout is None else timeout
         )
         return result if row is None else result.mapped(row)
+
+    def query_many(
+        self,
+        sql: str,
+        rows: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+    ) -> Result[Row]:
+        """Run one statement over many parameter tuples, in one flight.
+
+        All or nothing: outside a transaction the records are one of their own, undone if a
+        record fails, `rows` raises, or time runs out; inside, the transaction has failed then.
+        Errors carry the number of their record, from 0, as `record_index`. `rows` is taken a
+        bit at a time, so that it may be endless; it must not use this connection. The
+        result's `row_count` is the sum; rows that the statement returns are all in it.
+        """
+        result: Result[Row] = self._run(QueryMany(sql, rows), timeout)
+        return result
 
     def script(self, sql: str, *, timeout: float | None = None) -> list[Result[Row]]:
         """Run several statements, without parameters; a result for each.

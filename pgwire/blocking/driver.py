@@ -89,9 +89,11 @@ class Driver:
     def start(self, startup: Operation, deadline: float | None) -> None:
         """Open the session; raises the start-up's error, `Deadline` or OSError."""
         self.session.submit(startup)
-        self._drive(startup, deadline)
+        if not startup.done:
+            self._drive(startup, deadline)
         if startup.error is not None:
             raise startup.error
+        self.session.events.clear()  # from before anybody could listen
 
     def run(self, operation: Operation, timeout: float | None = None) -> Any:
         """Run one operation to its end; its result, or its error raised."""
@@ -172,6 +174,9 @@ class Driver:
                     channel.send(out)
                 else:
                     self._pump(out, deadline)
+                    if operation.done:  # the answer came meanwhile
+                        self._unsafe = False
+                        return
             self._unsafe = False
             if waits_first:
                 channel.wait_readable(deadline)
@@ -187,10 +192,14 @@ class Driver:
 
     def _pump(self, data: bytes, deadline: float | None) -> None:
         try:
-            self.channel.pump(data, self._feed, deadline)
-        except Deadline:
-            # Half of it is sent: what remains must follow, or the end.
-            self.abort()
+            self.channel.pump(data, self._feed, self.session.data_to_send, deadline)
+        except Deadline as time_is_up:
+            # Half of it is sent: the rest must follow, or the end.
+            if self.channel.tls is None:
+                self.session.out.insert(0, time_is_up.unsent)
+                self._unsafe = False
+            else:  # it is encrypted already, in an order that cannot be changed
+                self.abort()
             raise
 
     def _feed(self, data: bytes) -> bytes:
@@ -198,7 +207,7 @@ class Driver:
             self.session.receive_data(data)
         else:
             self.session.receive_eof()
-        return self.session.data_to_send()
+        return self.session.data_to_send(more=False)
 
     def _recover(self, operation: Operation) -> None:
         """The loop was left early: bring the conversation to its end, or close."""

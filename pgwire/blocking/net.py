@@ -60,6 +60,8 @@ class Address(NamedTuple):
 class Deadline(Exception):
     """Time is up; whoever set the deadline knows what that means."""
 
+    unsent = b""  # what `pump` could not send any more
+
 
 def deadline_in(seconds: float) -> float | None:
     """The moment so many seconds from now; None for what no clock and no poll can count."""
@@ -215,16 +217,23 @@ class Channel:
         if not self._poll(None if seconds is None else math.ceil(seconds * 1000)):
             raise Deadline
 
-    def pump(self, data: bytes, feed: Callable[[bytes], bytes], deadline: float | None) -> None:
+    def pump(
+        self,
+        data: bytes,
+        feed: Callable[[bytes], bytes],
+        more: Callable[[], bytes],
+        deadline: float | None,
+    ) -> None:
         """Send much while reading what comes, so that neither side waits for the other.
 
-        `feed` gets what was received and returns what is to be sent behind the rest.
+        `feed` gets what was received and returns what is to be sent behind the rest; once
+        all is sent, `more` gives the next, and ends it by giving nothing.
         """
         poll = _poller(self.sock, writing=True).poll
         rest = memoryview(data)
         self.sock.setblocking(False)
         try:
-            while rest:
+            while rest or (rest := memoryview(more())):
                 seconds = left(deadline)
                 events = poll(-1 if seconds is None else math.ceil(seconds * 1000))
                 if any(event & _READABLE for _, event in events):
@@ -239,6 +248,9 @@ class Channel:
                         rest = rest[self.sock.send(rest[:262_144]) :]
                     except BlockingIOError:
                         continue
+        except Deadline as deadline_met:
+            deadline_met.unsent = bytes(rest)
+            raise
         finally:
             self.sock.setblocking(True)
 
@@ -292,7 +304,13 @@ class TLSChannel(Channel):
         if not (self._early or self.tls.closed):
             super().wait_readable(deadline)
 
-    def pump(self, data: bytes, feed: Callable[[bytes], bytes], deadline: float | None) -> None:
+    def pump(
+        self,
+        data: bytes,
+        feed: Callable[[bytes], bytes],
+        more: Callable[[], bytes],
+        deadline: float | None,
+    ) -> None:
         def feed_plain(wire: bytes) -> bytes:
             if wire:
                 self.tls.feed(wire)
@@ -301,8 +319,12 @@ class TLSChannel(Channel):
                 self.tls.encrypt(feed(plain))
             return self.tls.take_wire()  # in its place: behind the records that are on their way
 
+        def more_wire() -> bytes:
+            self.tls.encrypt(more())
+            return self.tls.take_wire()
+
         self.tls.encrypt(data)
-        super().pump(self.tls.take_wire(), feed_plain, deadline)
+        super().pump(self.tls.take_wire(), feed_plain, more_wire, deadline)
 
 
 if sys.platform == "win32":  # pragma: no cover

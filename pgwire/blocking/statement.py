@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from pgwire.errors import InterfaceError
+from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from pgwire.blocking.connection import Connection
@@ -59,6 +60,14 @@ class Statement:
         result: Result[Any] = self._connection._run(operation, timeout)
         self._statement = operation.statement  # another one if it was prepared again
         return result if row is None else result.mapped(row)
+
+    def query_many(
+        self, rows: Iterable[Sequence[Any]], *, timeout: float | None = None
+    ) -> Result[Row]:
+        """Run it over many parameter tuples; as `Connection.query_many`."""
+        operation = QueryMany(self.sql, rows, self._open())
+        result: Result[Row] = self._connection._run(operation, timeout)
+        return result
 
     @property
     def parameter_types(self) -> tuple[str, ...]:

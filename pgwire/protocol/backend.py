@@ -109,6 +109,7 @@ def check_copy_response(buffer: bytes, start: int, end: int, what: str) -> None:
 # The same few tags come all the time.
 command_tags: dict[bytes, str] = {}
 _MAX_TAGS = 1000
+_LONGEST_TAG = 64
 
 
 def parse_command_tag(buffer: bytes, start: int, end: int) -> str:
@@ -118,7 +119,7 @@ def parse_command_tag(buffer: bytes, start: int, end: int) -> str:
         tag, stop = _string(buffer, start, end, "COMMAND_COMPLETE")
         if stop != end:
             raise _malformed("COMMAND_COMPLETE")
-        if len(command_tags) < _MAX_TAGS:
+        if len(command_tags) < _MAX_TAGS and len(raw) <= _LONGEST_TAG:
             command_tags[raw] = tag
     return tag
 

@@ -24,6 +24,7 @@ from pgwire.protocol.operation import Phase, expect_empty
 from pgwire.protocol.query import Preparing
 from pgwire.protocol.reading import Reading
 from pgwire.protocol.rows import Result
+from pgwire.protocol.statement import UNNAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,14 +62,17 @@ class QueryMany(Preparing):
     def begin(self, session: Session) -> bool:
         statement = self.statement or session.statements.get(self.sql)
         if statement is None:
-            self._write_parse(session, session.statements.new_name(), frontend.FLUSH)
+            cached = session.statements.size > 0
+            name = session.statements.new_name() if cached else UNNAMED
+            self._write_parse(session, name, frontend.FLUSH)
         else:
             self.session = session
             self._begin_records(statement)
         return True
 
     def go_on(self, statement: Statement) -> None:
-        self.session.statements.put(statement)
+        if statement.name != UNNAMED:
+            self.session.statements.put(statement)
         self._begin_records(statement)
 
     def parse_failed(self, error: PostgresError) -> None:
@@ -80,14 +84,17 @@ class QueryMany(Preparing):
         session = self.session
         if statement.registry is not session.registry:
             statement.use(session.registry)
+        if not statement.is_generated:
+            statement.generate()
         if statement.changes_session:
             session.changed = True
         self.statement = statement
         self._columns = statement.columns
         self._decode = statement.decode_rows
-        self.phase = self.BINDING
+        self._row_class = statement.row_class
         if closing := self._close_messages(session):
             session.write(closing)
+        self._await_next()
 
     # ---------------------------------------------------------------- writing
 
@@ -102,7 +109,7 @@ class QueryMany(Preparing):
                 record = next(self._records, _END)
                 if record is _END:
                     break
-                message = self.statement.bind(check_parameters(record)) + frontend.EXECUTE
+                message = self.statement.bind(check_parameters(record), frontend.EXECUTE)
                 messages.append(message)
                 size += len(message)
                 self._taken += 1
@@ -120,17 +127,19 @@ class QueryMany(Preparing):
         self._written = True
         self._records = iter(())
         self.session.write(poison + frontend.SYNC)
+        if self.phase is self.BINDING:
+            self._await_next()
         self.session.pass_floor()
 
     def _blame(self, error: BaseException, index: int) -> None:
         if self.error is None:
-            error.__dict__["record_index"] = index
+            error.record_index = index  # type: ignore[attr-defined]
             error.add_note(f"in record {index}")
             self.error = error
 
     def note_error(self, error: PostgresError) -> None:
         error.query = self.sql
-        if self.phase in (self.BINDING, self.EXECUTING):
+        if self._answered < self._taken:
             self._blame(error, self._answered)
         super().note_error(error)
 
@@ -157,7 +166,16 @@ class QueryMany(Preparing):
 
     def _next_record(self) -> None:
         self._answered += 1
-        self.phase = self.BINDING
+        self._await_next()
+
+    def _await_next(self) -> None:
+        """What is next: the answer to a record, or to the Sync behind them all."""
+        outstanding = self._closing or self._answered < self._taken
+        self.phase = self.COMPLETE if self._written and not outstanding else self.BINDING
+
+    def on_closed(self, buffer: bytes, start: int, end: int) -> None:
+        super().on_closed(buffer, start, end)
+        self._await_next()
 
     def on_execute_error(self, buffer: bytes, start: int, end: int) -> None:
         error = self.session.read_error(buffer, start, end)
@@ -167,27 +185,33 @@ class QueryMany(Preparing):
                 self._write_end(b"")
             self.phase = self.ENDING
 
-    def on_copy(self, buffer: bytes, start: int, end: int) -> None:
+    def on_copy_in(self, buffer: bytes, start: int, end: int) -> None:
+        backend.check_copy_response(buffer, start, end, "COPY_IN_RESPONSE")
+        self._refuse_copy()
+
+    def on_copy_out(self, buffer: bytes, start: int, end: int) -> None:
+        backend.check_copy_response(buffer, start, end, "COPY_OUT_RESPONSE")
+        self._refuse_copy()
+
+    def _refuse_copy(self) -> None:
         # The records behind this one would be taken for data.
         self.session.fail(
             NotSupportedError("COPY cannot be run over many records; the connection was closed")
         )
 
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
-        if not self._written or self._answered != self._taken:
-            raise self.session.unexpected(self, BackendMessage.READY_FOR_QUERY)
         if self.error is None and not self.abandoned:
-            tag = self._tag or self.sql.split(None, 1)[0].upper()
-            self.result = Result(self._rows, self._columns, f"{tag} {self._row_count}")
+            tag = self._tag or "".join(self.sql.split()[:1]).upper()
+            tag = f"{tag} {self._row_count}".lstrip()
+            self.result = Result(self._rows, self._columns, tag, self._row_class)
         self.on_ready(buffer, start, end)
 
     BINDING = Phase(
         "BINDING",
         {
-            BackendMessage.CLOSE_COMPLETE: Preparing.on_closed,
+            BackendMessage.CLOSE_COMPLETE: on_closed,
             BackendMessage.BIND_COMPLETE: on_bound,
             BackendMessage.ERROR_RESPONSE: on_execute_error,
-            BackendMessage.READY_FOR_QUERY: on_all_ready,
         },
     )
     EXECUTING = Phase(
@@ -196,9 +220,16 @@ class QueryMany(Preparing):
             BackendMessage.DATA_ROW: Reading.on_rows,
             BackendMessage.COMMAND_COMPLETE: on_complete,
             BackendMessage.EMPTY_QUERY_RESPONSE: on_empty,
-            BackendMessage.COPY_IN_RESPONSE: on_copy,
-            BackendMessage.COPY_OUT_RESPONSE: on_copy,
+            BackendMessage.COPY_IN_RESPONSE: on_copy_in,
+            BackendMessage.COPY_OUT_RESPONSE: on_copy_out,
             BackendMessage.ERROR_RESPONSE: on_execute_error,
+        },
+    )
+    COMPLETE = Phase(
+        "COMPLETE",
+        {
+            BackendMessage.ERROR_RESPONSE: on_execute_error,
+            BackendMessage.READY_FOR_QUERY: on_all_ready,
         },
     )
     PHASES = (
@@ -207,6 +238,7 @@ class QueryMany(Preparing):
         Preparing.DESCRIBING_COLUMNS,
         BINDING,
         EXECUTING,
+        COMPLETE,
         Preparing.ENDING,
     )
 

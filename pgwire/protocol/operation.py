@@ -102,6 +102,9 @@ class Operation:
         """Write the first messages; return whether to keep the floor."""
         raise NotImplementedError
 
+    def write_more(self) -> None:
+        """Write the next of what is written bit by bit; called while it has the floor."""
+
     def abandon(self) -> None:
         """Nobody waits for the outcome any more; the conversation still goes on to its end."""
         self.abandoned = True

@@ -214,10 +214,9 @@ class Session:
 
     def _lose(self, operation: Operation, error: Error) -> None:
         """Complete an operation that will never be answered."""
-        if not operation.done:
-            if operation.error is None:
-                operation.error = error if self.pending[0] is operation else self._lost(error)
-            self._finish(operation)
+        if operation.error is None:
+            operation.error = error if self.pending[0] is operation else self._lost(error)
+        self._finish(operation)
 
     @staticmethod
     def _lost(error: Error) -> Error:
@@ -227,8 +226,14 @@ class Session:
 
     # ---------------------------------------------------------------- what comes out
 
-    def data_to_send(self) -> bytes:
-        """What is to be written now; empty when nothing is."""
+    def data_to_send(self, *, more: bool = True) -> bytes:
+        """What is to be written now; empty when nothing is.
+
+        An operation that takes its data from elsewhere is asked for the next of it. A shell
+        that has not written all of the last yet says `more=False`.
+        """
+        if more and self._floor is not None:
+            self._floor.write_more()
         out = self.out
         if len(out) == 1:
             return out.pop()

@@ -106,6 +106,8 @@ def in_transactions(conn: pgwire.Connection) -> None:
             conn.query("select 1")
 
 
+# Where it strikes in a destructor Python itself drops it, and says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("work", "rounds", "longest"),
     [
@@ -202,6 +204,7 @@ def test_in_a_callback_or_a_row_factory_it_costs_nothing(conn: pgwire.Connection
     assert conn.query("select 2").scalar() == 2
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_other_threads_go_on(keeper: Keeper) -> None:
     """Ctrl-C in the main thread; whoever else uses the connection is served, or told."""
     wrong: list[object] = []

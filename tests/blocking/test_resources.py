@@ -64,8 +64,12 @@ class TestFiles:
             line.send(backend.fatal("28P01", "no"))
             line.cut()
 
-        with ScriptedServer(refuse) as refusing, ScriptedServer(Line.wait_for_hang_up) as silent:
-            attempts = [
+        with (
+            no_file_left_open(),
+            ScriptedServer(refuse) as refusing,
+            ScriptedServer(Line.wait_for_hang_up) as silent,
+        ):
+            for conninfo, parameters in (
                 (dsn, {"dbname": "nowhere"}),
                 (dsn, {"password": "wrong"}),
                 (dsn, {"host": "127.0.0.1", "port": 1}),
@@ -74,17 +78,9 @@ class TestFiles:
                 (tls_server.url, {"sslrootcert": "system"}),
                 (refusing.dsn, {"password": "x"}),
                 (silent.dsn, {"connect_timeout": 0.01}),
-            ]
-            mine = [0]
-            for conninfo, parameters in attempts:
-                gc.collect()
-                before = len(os.listdir("/proc/self/fd"))
+            ):
                 with pytest.raises(pgwire.Error):
-                    pgwire.connect(conninfo, **parameters)  # type: ignore[arg-type]
-                # What the scripted server keeps open is its own affair.
-                own = 1 if conninfo == silent.dsn else 0
-                mine.append(len(os.listdir("/proc/self/fd")) - before - own)
-            assert max(mine) <= 0
+                    pgwire.connect(conninfo, **parameters)
 
     def test_a_lost_connection_is_closed_at_once(self, connect: Connect) -> None:
         def script(line: Line) -> None:

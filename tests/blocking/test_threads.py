@@ -184,7 +184,6 @@ if child == 0:
     own.close()
     if sys.argv[2] != "without closing":
         conn.close()
-    del conn
     os._exit(wrong)
 
 if sys.argv[2] == "while busy":

@@ -159,6 +159,27 @@ class TestTimeout:
             assert conn.closed
             done.set()
 
+    def test_an_answer_that_comes_while_we_are_still_writing(self, connect: Connect) -> None:
+        def script(line: Line) -> None:
+            line.let_in()
+            line.expect("PDH")
+            line.send(backend.described([17], [backend.column("v", 25)]))
+            line.read_exactly(100_000)
+            line.send(backend.error("22023", "too much"), backend.ready())
+            line.wait_until_read()
+            line.read_exactly(900_000)
+            while line.read_exactly(1) != b"S":  # all that follows the value
+                pass
+            line.read_exactly(4)
+            serve(line, {"v": (backend.column("v", 25), [b"x"])})
+
+        with ScriptedServer(script, unix=True) as server:
+            conn = connect(server.dsn)
+            with pytest.raises(errors.InvalidParameterValue, match="too much"):
+                conn.query("select $1::bytea", [bytes(1_000_000)])
+            assert conn.query("v").scalar() == "x"
+            conn.close()
+
 
 class TestCancel:
     def test_from_another_thread(self, conn: pgwire.Connection) -> None:

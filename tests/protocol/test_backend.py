@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -213,8 +214,16 @@ def test_a_list_of_mechanisms_ends_with_one_empty_name(data: bytes) -> None:
         parsers.parse_sasl_mechanisms(data)
 
 
-def test_command_tags_are_remembered_within_bounds() -> None:
+def test_command_tags_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is remembered, a server cannot fill the memory with it."""
-    for number in range(3000):
-        tag = f"SELECT {number} {'x' * 100}"
-        assert parsed(parsers.parse_command_tag, backend.complete(tag)) == tag
+    monkeypatch.setattr(parsers, "command_tags", {})
+    tracemalloc.start()
+    try:
+        for number in range(3000):
+            tag = f"SELECT {number} {'x' * 1000 * (number % 2)}"
+            body = backend.complete(tag)[5:]
+            assert parsers.parse_command_tag(body, 0, len(body)) == tag
+        remembered, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert remembered < 500_000

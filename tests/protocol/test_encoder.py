@@ -58,9 +58,10 @@ def test_a_type_that_nobody_knows_takes_literals() -> None:
 
 
 def test_a_value_that_its_type_sends_as_a_literal() -> None:
-    """inet, say, has no binary format here; numbers too long for binary numeric neither."""
-    body = encoded([99_999, oids.INT4], ["x", 5])
-    assert body.startswith(b"\0\2\0\0\0\1\0\2")
+    """An array of str, where the elements are of another type."""
+    assert encoded([oids.INT4, oids.INT4_ARRAY], [5, ["1", "2"]]) == (
+        b'\0\2\0\1\0\0\0\2\0\0\0\4\0\0\0\5\0\0\0\x09{"1","2"}'
+    )
 
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1) | st.none(), max_size=9))

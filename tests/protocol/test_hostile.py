@@ -103,7 +103,7 @@ def change_length(rng: random.Random, messages: list[bytes]) -> None:
 def change_inner_number(rng: random.Random, messages: list[bytes]) -> None:
     """Counts and lengths inside of the body."""
     number, message = _place(rng, messages)
-    at = rng.randint(5, len(message))
+    at = rng.randint(min(5, len(message)), len(message))
     value = rng.choice([-2, -1, 0, 1, 2**31 - 1, 2**16 - 1])
     message[at : at + 4] = pack("!i", value)[: len(message) - at]
     messages[number] = bytes(message)
@@ -141,6 +141,7 @@ def replay_mutated(recording: Recording, rng: random.Random, names: list[str]) -
     for name in names:
         if messages:
             MUTATIONS[name](rng, messages)
+            messages = [message for message in messages if message]
     replay = Replay(recording)
     replay.feed([*turns[:number], b"".join(messages) or b"\0", *turns[number + 1 :]])
     return replay.session

@@ -210,7 +210,8 @@ def _check_taken(session: Session, code: BackendMessage) -> None:
     elif isinstance(session.failure, AuthenticationError):
         assert code is M.AUTHENTICATION
     elif session.failure is not None:
-        assert code in (M.ERROR_RESPONSE, M.PARAMETER_STATUS, M.READY_FOR_QUERY)
+        fatal = {M.ERROR_RESPONSE, M.PARAMETER_STATUS, M.READY_FOR_QUERY}
+        assert code in fatal | {M.COPY_IN_RESPONSE, M.COPY_OUT_RESPONSE}
 
 
 def _check_ends(session: Session, operation: Operation) -> None:

@@ -1,4 +1,4 @@
-"""Query and Prepare: flights, the cache, healing, errors, COPY refused."""
+"""Query: flights, the cache, results, COPY refused. The rest is in test_query_healing.py."""
 
 from __future__ import annotations
 
@@ -11,46 +11,22 @@ from pgwire.protocol import frontend
 from pgwire.protocol.query import Prepare, Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery
-from pgwire.protocol.statement import Statement
 from pgwire.sqlstate import (
-    DuplicatePreparedStatement,
-    FeatureNotSupported,
-    InvalidSqlStatementName,
     UniqueViolation,
 )
 from tests.support import backend
 from tests.support.backend_double import BackendDouble, run
 from tests.support.conversations import REGISTRY
-
-INT4 = backend.column("n")
-DESCRIBED = backend.described([23], [INT4])
-EXECUTE_SYNC = b"E\0\0\0\x09\0\0\0\0\0" + b"S\0\0\0\x04"
-
-
-def parse_describe(name: bytes, sql: bytes, end: bytes = frontend.FLUSH) -> bytes:
-    parse = frontend.parse(name + b"\0", sql + b"\0")
-    return parse + frontend.describe_statement(name + b"\0") + end
-
-
-def bind(name: bytes, value: int) -> bytes:
-    """Bind of one int4, for one int4, both in binary format."""
-    formats = b"\0\1\0\1\0\1\0\0\0\4" + value.to_bytes(4) + b"\0\1\0\1"
-    return frontend.bind(b"\0" + name + b"\0" + formats)
-
-
-def answer(value: int) -> bytes:
-    return backend.executed(backend.row(backend.int4(value)))
-
-
-def said(session: Session, data: bytes = b"") -> bytes:
-    session.receive_data(data)
-    return session.data_to_send()
-
-
-def submit(session: Session, *operations: Any) -> None:
-    for operation in operations:
-        session.submit(operation)
-
+from tests.support.extended import (
+    DESCRIBED,
+    EXECUTE_SYNC,
+    INT4,
+    answer,
+    bind,
+    parse_describe,
+    said,
+    submit,
+)
 
 # Flights.
 
@@ -281,230 +257,6 @@ def test_sql_that_cannot_be_sent() -> None:
     submit(session, query, ping)
     assert isinstance(query.error, ProgrammingError)
     assert said(session) == b"S\0\0\0\x04"
-
-
-# Errors, and statements that are stale.
-
-
-def test_errors_carry_the_sql() -> None:
-    session, server = Session(REGISTRY), BackendDouble()
-    for stage in ("parse", "bind", "execute", "sync"):
-        query = Query(f"fail {stage}")
-        run(session, server, query)
-        assert query.error.query == f"fail {stage}"  # type: ignore[union-attr]
-        assert query.result is None
-
-
-def cached(**options: Any) -> Session:
-    session = Session(REGISTRY, **options)
-    submit(session, Query("select $1", [1]))
-    session.receive_data(DESCRIBED + answer(1))
-    session.data_to_send()
-    return session
-
-
-@pytest.mark.parametrize("sqlstate", ["0A000", "26000"])
-def test_a_stale_statement_heals(sqlstate: str) -> None:
-    """Nothing was carried out, so it is prepared under a new name and run once more."""
-    session = cached()
-    query = Query("select $1", [2])
-    submit(session, query)
-    said(session)
-    assert said(session, backend.error(sqlstate)) == b""
-    assert said(session, backend.ready()) == (
-        frontend.close_statement(b"_pgwire_1\0") + parse_describe(b"_pgwire_2", b"select $1")
-    )
-    assert not query.done
-    assert said(session, backend.CLOSE_COMPLETE + DESCRIBED) == bind(b"_pgwire_2", 2) + EXECUTE_SYNC
-    session.receive_data(answer(2))
-    assert (query.error, query.result.scalar()) == (None, 2)
-    assert session.in_step
-
-
-@pytest.mark.parametrize("sqlstate", ["0A000", "26000"])
-def test_a_statement_that_is_stale_again_is_not_tried_a_third_time(sqlstate: str) -> None:
-    session = cached()
-    query = Query("select $1", [2])
-    submit(session, query)
-    session.receive_data(backend.error(sqlstate) + backend.ready())
-    session.receive_data(backend.CLOSE_COMPLETE + DESCRIBED + backend.error(sqlstate, "again"))
-    session.receive_data(backend.ready())
-    assert query.done
-    assert str(query.error) == "again"
-
-
-@pytest.mark.parametrize("status", ["T", "E"])
-def test_in_a_transaction_a_stale_statement_is_an_error_and_forgotten(status: str) -> None:
-    session = cached()
-    query = Query("select $1", [2])
-    submit(session, query)
-    said(session)
-    assert said(session, backend.error("0A000") + backend.ready(status)) == b""
-    assert isinstance(query.error, FeatureNotSupported)
-    assert session.statements.get("select $1") is None
-
-
-def test_a_stale_statement_with_another_operation_behind_it_is_an_error() -> None:
-    """Run again it would be overtaken."""
-    session = cached()
-    query, ping = Query("select $1", [2]), Ping()
-    submit(session, query, ping)
-    said(session)
-    assert said(session, backend.error("26000") + backend.ready()) == b""
-    assert isinstance(query.error, InvalidSqlStatementName)
-    session.receive_data(backend.ready())
-    assert ping.error is None
-    assert session.in_step
-
-
-def test_what_is_submitted_while_a_query_heals_waits_for_it() -> None:
-    session = cached()
-    query, ping = Query("select $1", [2]), Ping()
-    submit(session, query)
-    session.receive_data(backend.error("26000") + backend.ready())
-    said(session)
-    submit(session, ping)
-    assert said(session) == b""
-    assert said(session, backend.CLOSE_COMPLETE + DESCRIBED).endswith(b"S\0\0\0\x04" * 2)
-    session.receive_data(answer(2) + backend.ready())
-    assert query.result.scalar() == 2
-    assert session.in_step
-
-
-def test_an_abandoned_stale_query_is_not_run_again() -> None:
-    session = cached()
-    query = Query("select $1", [2])
-    submit(session, query)
-    said(session)
-    query.abandon()
-    assert said(session, backend.error("26000") + backend.ready()) == b""
-    assert query.done
-
-
-def test_an_error_behind_a_stale_one_does_not_hide_it() -> None:
-    session = cached()
-    query = Query("select $1", [2])
-    submit(session, query)
-    session.receive_data(backend.error("26000", "first") + backend.error("XX000"))
-    session.receive_data(backend.ready("T"))
-    assert str(query.error) == "first"
-
-
-def test_any_other_error_of_a_cached_statement_keeps_it() -> None:
-    session = cached()
-    query = Query("select $1", [2])
-    submit(session, query)
-    session.receive_data(backend.error("22P02") + backend.ready())
-    assert query.done
-    assert session.statements.get("select $1") is not None
-
-
-def test_0a000_of_a_statement_that_was_just_prepared_is_an_error_of_its_own() -> None:
-    session = Session(REGISTRY)
-    query = Query("select $1", [2])
-    submit(session, query)
-    session.receive_data(DESCRIBED + backend.error("0A000") + backend.ready())
-    assert isinstance(query.error, FeatureNotSupported)
-    assert session.statements.get("select $1") is not None
-
-
-def test_a_name_that_is_taken_is_tried_once_with_another() -> None:
-    """Somebody else's statement, behind a pooler; where it goes on so, we do not."""
-    session = Session(REGISTRY)
-    query = Query("select $1", [1])
-    submit(session, query)
-    said(session)
-    assert said(session, backend.error("42P05")) == b"S\0\0\0\x04"
-    assert said(session, backend.ready()) == parse_describe(b"_pgwire_2", b"select $1")
-    assert said(session, backend.error("42P05")) == b"S\0\0\0\x04"
-    assert said(session, backend.ready()) == b""
-    assert isinstance(query.error, DuplicatePreparedStatement)
-    assert session.in_step
-
-
-def test_healing_in_the_middle_of_a_pipeline_passes_the_floor_on() -> None:
-    session = Session(REGISTRY)
-    query, ping = Query("select $1", [1]), Ping()
-    submit(session, query, ping)
-    said(session)
-    assert said(session, backend.error("42P05")) == b"S\0\0\0\x04" * 2
-    session.receive_data(backend.ready() * 2)
-    assert isinstance(query.error, DuplicatePreparedStatement)
-    assert ping.done
-
-
-# Statements of one's own.
-
-
-def prepared(session: Session, sql: str = "select $1") -> Statement:
-    prepare = Prepare(sql)
-    submit(session, prepare)
-    session.receive_data(DESCRIBED + backend.ready())
-    session.data_to_send()
-    assert isinstance(prepare.result, Statement)
-    return prepare.result
-
-
-def test_prepare_takes_one_flight_and_its_statement_is_outside_of_the_cache() -> None:
-    session = Session(REGISTRY)
-    prepare = Prepare("select $1")
-    submit(session, prepare)
-    assert said(session) == parse_describe(b"_pgwire_1", b"select $1", frontend.SYNC)
-    session.receive_data(DESCRIBED)
-    assert not prepare.done
-    session.receive_data(backend.ready())
-    assert prepare.result.parameter_types == ("int4",)
-    assert prepare.result.columns == (INT4._replace(format=1),)
-    assert len(session.statements) == 0
-
-
-def test_a_statement_that_fails_to_be_prepared() -> None:
-    session = Session(REGISTRY)
-    prepare = Prepare("nonsense")
-    submit(session, prepare)
-    session.receive_data(backend.error("42601") + backend.ready())
-    assert prepare.error.query == "nonsense"  # type: ignore[union-attr]
-    assert prepare.result is None
-    assert session.in_step is False
-    assert said(session) != b""
-    assert session.in_step
-
-
-@pytest.mark.parametrize("abandoned", [False, True])
-def test_a_statement_that_nobody_gets_is_closed(abandoned: bool) -> None:
-    """Abandoned, or an error behind it: its name is known to nobody."""
-    session = Session(REGISTRY)
-    prepare = Prepare("select $1")
-    submit(session, prepare)
-    session.receive_data(DESCRIBED)
-    if abandoned:
-        prepare.abandon()
-        session.receive_data(backend.ready())
-    else:
-        session.receive_data(backend.error("57014") + backend.ready())
-    assert prepare.result is None
-    assert session.statements.closing == [b"_pgwire_1\0"]
-
-
-def test_a_stale_statement_of_ones_own_heals_with_a_name_of_its_own() -> None:
-    session = Session(REGISTRY)
-    query = Query("select $1", [2], prepared(session))
-    submit(session, query)
-    assert said(session) == bind(b"_pgwire_1", 2) + EXECUTE_SYNC
-    assert b"_pgwire_2" in said(session, backend.error("0A000") + backend.ready())
-    session.receive_data(backend.CLOSE_COMPLETE + DESCRIBED + answer(2))
-    assert query.result.scalar() == 2
-    assert query.statement is not None
-    assert query.statement.name == b"_pgwire_2\0"
-    assert len(session.statements) == 0
-
-
-def test_a_statement_of_ones_own_has_a_name_where_nothing_is_cached() -> None:
-    session = Session(REGISTRY, prepare=False)
-    query = Query("select $1", [2], prepared(session))
-    submit(session, query)
-    said(session)
-    assert b"_pgwire_2" in said(session, backend.error("26000") + backend.ready())
 
 
 # COPY.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.config import Secret
 from pgwire.protocol.cleaning import Clean
+from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Prepare, Query
 from pgwire.protocol.session import Idle, Session
 from pgwire.protocol.simple import Ping, SimpleQuery
@@ -144,6 +145,18 @@ def _extended_ways() -> None:
     ]
     for phase, replies in second_flight:
         WAYS.append((Query, phase, partial(_way, *FRESH, replies)))
+    many = QueryMany, ("select $1", [(1,)])
+    for name, replies in first_flight:
+        WAYS.append((QueryMany, getattr(QueryMany, name), partial(_way, *many, replies)))
+    records: list[tuple[Phase, tuple[bytes, ...]]] = [
+        (QueryMany.BINDING, bound[:1]),
+        (QueryMany.EXECUTING, bound),
+        (QueryMany.EXECUTING, (*bound, backend.row(backend.int4(1)))),
+        (QueryMany.COMPLETE, (*bound, backend.complete())),
+        (QueryMany.ENDING, (*bound, backend.error("22012"))),
+    ]
+    for phase, replies in records:
+        WAYS.append((QueryMany, phase, partial(_way, *many, replies)))
     WAYS.append((Query, Query.BINDING, cached))
     WAYS.append((Query, Query.STALE, lambda: cached(backend.error("26000"))))
     WAYS.append((Query, Query.EXECUTING, lambda: cached(backend.BIND_COMPLETE)))

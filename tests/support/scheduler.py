@@ -1,0 +1,441 @@
+"""A scheduler that owns every lock, event, queue and clock, and tries all interleavings.
+
+Of the threads of a scenario exactly one runs at a time. Whatever one may wait for is a model
+that hands the turn on: `ModelThreading` stands in for the module `threading`, `ModelQueue` for
+`SimpleQueue`, `Scheduler.now` for the clock. Before each such operation there is a choice: go
+on, let another thread go on, let time pass to the next deadline, or strike with Ctrl-C where
+the scenario allows that. A run is the list of its choices, and does not depend on anything else.
+
+`explore` runs a scenario again and again, depth first, until every list of choices has been
+tried that takes a thread's turn away while it could go on ("preempts") at most so many times.
+Most mistakes need two. With `lines`, each line of the given files is a place for a choice too:
+that finds what threads do to each other without locks.
+
+Time passes only by choice, or where nobody can go on. When it does, who waits until then has
+timed out, even if what it waits for comes before it runs: so the two always meet.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from queue import Empty
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from types import FrameType
+
+    Condition = Callable[[], bool]
+
+# A run that has not come to its end after so many steps, or moments in time, never will.
+_MOST_STEPS = 20_000
+_MOST_MOMENTS = 100
+
+
+class ScheduleFailed(AssertionError):
+    """What went wrong, the choices that lead there, and what was done in that order."""
+
+
+class Killed(BaseException):
+    """Ends the threads of a run that has failed."""
+
+
+class Abandoned(Exception):
+    """The run cannot go on: nobody can, or it has taken too long."""
+
+
+class ModelThread:
+    """A thread whose turn comes from the scheduler. Has what users of `Thread` want."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        target: Callable[..., object],
+        args: Iterable[Any] = (),
+        name: str = "thread",
+    ) -> None:
+        self.scheduler = scheduler
+        self.name = name
+        self.label = f"{name}.{len(scheduler.threads)}"
+        self.finished = False
+        self.waits_for: Condition | None = None
+        self.deadline: float | None = None
+        self.timed_out = False
+        self.interrupts = 0  # how often Ctrl-C may strike while it waits for a lock
+        self.struck = False
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self._target, self._args = target, args
+        self._real = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self.scheduler.threads.append(self)
+        self._real.start()
+        self.scheduler.step("start", self.label)
+
+    def join(self, timeout: float | None = None) -> None:
+        if not self.finished:
+            self.scheduler.wait("join", self.label, lambda: self.finished, timeout)
+
+    def is_alive(self) -> bool:
+        return not self.finished
+
+    def reap(self) -> None:
+        """Wait for the real thread, at the end of a run."""
+        self._real.join(10)
+        assert not self._real.is_alive(), f"{self.label} does not obey"
+
+    @property
+    def can_go_on(self) -> bool:
+        return (
+            self.waits_for is None
+            or self.timed_out
+            or self.struck
+            or (not self.finished and self.waits_for())
+        )
+
+    def _run(self) -> None:
+        self.gate.acquire()
+        scheduler = self.scheduler
+        scheduler.trace_lines()
+        try:
+            if not scheduler.dying:
+                self._target(*self._args)
+        except Killed:
+            pass
+        except BaseException as error:
+            scheduler.fail(error)
+        finally:
+            sys.settrace(None)
+            self.finished = True
+            self.waits_for = _never
+            scheduler.leave(self)
+
+
+def _never() -> bool:
+    return False
+
+
+class Scheduler:
+    """One run. `choices` are made first, in this order; after them the first option always."""
+
+    def __init__(
+        self,
+        choices: Sequence[int] = (),
+        preemptions: int = 2,
+        lines: Collection[str] = (),
+    ) -> None:
+        self.now = 1000.0
+        self.threads: list[ModelThread] = []
+        self.dying = False
+        self.errors: list[BaseException] = []
+        self.log: list[tuple[str, str, str]] = []
+        # Every choice that there was: what was chosen, and what else could have been.
+        self.chosen: list[tuple[int, int]] = []
+        self._choices = choices
+        self._left = preemptions
+        self._lines = lines
+        self._moments = 0
+        self._current: ModelThread | None = None
+        self._over = threading.Event()
+
+    def run(self, scenario: Callable[[Scheduler], object]) -> None:
+        """Run the scenario as the first thread, until all threads have come to their end."""
+        first = ModelThread(self, scenario, [self], "main")
+        self.threads.append(first)
+        first._real.start()
+        self._current = first
+        first.gate.release()
+        self._over.wait()
+        for thread in self.threads:
+            thread.reap()
+
+    @property
+    def current(self) -> ModelThread:
+        assert self._current is not None
+        return self._current
+
+    def clock(self) -> float:
+        return self.now
+
+    def spawn(self, target: Callable[..., object], *args: Any, name: str = "user") -> ModelThread:
+        """A thread of the scenario's own."""
+        thread = ModelThread(self, target, args, name)
+        thread.start()
+        return thread
+
+    # What threads do
+
+    def step(self, what: str, on: str = "") -> None:
+        """The running thread is about to do something: others may go first."""
+        self._switch(what, on)
+
+    def wait(self, what: str, on: str, condition: Condition, timeout: float | None) -> bool:
+        """Wait until the condition holds; False when time is up. One choice, if it holds."""
+        me = self.current
+        me.waits_for = condition
+        me.deadline = None if timeout is None or timeout < 0 else self.now + timeout
+        me.timed_out = me.deadline is not None and me.deadline <= self.now and not condition()
+        self._switch(what, on)
+        timed_out, me.timed_out = me.timed_out, False
+        me.waits_for = me.deadline = None
+        if me.struck:
+            me.struck = False
+            raise KeyboardInterrupt
+        return not timed_out
+
+    def fail(self, error: BaseException) -> None:
+        """The run has failed: nobody goes on."""
+        if not self.dying:
+            self.errors.append(error)
+        self.dying = True
+
+    def leave(self, thread: ModelThread) -> None:
+        """The running thread has ended; another one goes on, or the run is over."""
+        left = [t for t in self.threads if not t.finished]
+        if not left:
+            self._over.set()
+        elif self.dying:
+            self._current = left[0]
+            left[0].gate.release()
+        else:
+            try:
+                following = self._choose("end", "")
+            except Abandoned as error:
+                self.fail(error)
+                following = left[0]
+            self._current = following
+            following.gate.release()
+
+    def trace_lines(self) -> None:
+        """Make each line of the files that were asked for a step of the calling thread."""
+        if not self._lines:
+            return
+
+        def line(frame: FrameType, event: str, _arg: object) -> Any:
+            if event == "line" and not self.dying:
+                self.step("line", f"{frame.f_code.co_name}:{frame.f_lineno}")
+            return line
+
+        def call(frame: FrameType, _event: str, _arg: object) -> Any:
+            return line if frame.f_code.co_filename in self._lines else None
+
+        sys.settrace(call)
+
+    # Choices
+
+    def _switch(self, what: str, on: str) -> None:
+        me = self.current
+        if self.dying:
+            raise Killed
+        try:
+            following = self._choose(what, on)
+        except Abandoned as error:
+            self.fail(error)
+            raise Killed from None
+        if following is not me:
+            self._current = following
+            following.gate.release()
+            me.gate.acquire()
+            if self.dying:
+                raise Killed
+
+    def _choose(self, what: str, on: str) -> ModelThread:
+        """Who goes on; before that, time may pass, and Ctrl-C may strike."""
+        me = self.current
+        self.log.append((me.label, what, on))
+        if len(self.log) > _MOST_STEPS:
+            raise Abandoned("too many steps")
+        while True:
+            able = [thread for thread in self.threads if thread.can_go_on]
+            stay = me in able
+            if stay:
+                able.remove(me)
+                able.insert(0, me)
+            if len(able) == 1 and (not self._left or not stay):
+                return able[0] if stay or not self._left else self._pick(able, free=1)
+            picked = self._pick(able, free=1 if stay else len(able))
+            if picked is not None:
+                return picked
+
+    def _pick(self, able: list[ModelThread], free: int) -> ModelThread | None:
+        """One of the options; None if it was that something else happens first.
+
+        The first `free` of the threads cost nothing. The rest, and that time passes or Ctrl-C
+        strikes although somebody can go on, are preemptions.
+        """
+        options: list[tuple[int, Callable[[], ModelThread | None]]] = []
+        for number, thread in enumerate(able):
+            options.append((int(number >= free), lambda thread=thread: thread))  # type: ignore[misc]
+        deadlines = [
+            t.deadline
+            for t in self.threads
+            if t.deadline is not None and not (t.finished or t.timed_out)
+        ]
+        if deadlines:
+            options.append((int(bool(able)), lambda: self._pass_time(min(deadlines))))
+        for thread in self.threads:
+            if thread.interrupts and thread.waits_for is not None and not thread.struck:
+                options.append((1, lambda thread=thread: self._strike(thread)))  # type: ignore[misc]
+        options = [option for option in options if option[0] <= self._left]
+        if not options:
+            raise Abandoned("nobody can go on")
+        choice = 0
+        if len(options) > 1:
+            taken = len(self.chosen)
+            choice = self._choices[taken] if taken < len(self._choices) else 0
+            self.chosen.append((choice, len(options)))
+        cost, do = options[choice]
+        self._left -= cost
+        return do()
+
+    def _pass_time(self, moment: float) -> None:
+        self._moments += 1
+        if self._moments > _MOST_MOMENTS:
+            raise Abandoned("it does not come to its end")
+        self.now = max(self.now, moment)
+        self.log.append(("time", "passes", f"{self.now - 1000:g}"))
+        for thread in self.threads:
+            if thread.deadline is not None and thread.deadline <= self.now:
+                thread.timed_out = thread.timed_out or not thread.can_go_on
+
+    def _strike(self, thread: ModelThread) -> None:
+        thread.interrupts -= 1
+        thread.struck = True
+        self.log.append((thread.label, "Ctrl-C", ""))
+
+
+class ModelLock:
+    """`threading.Lock`, as far as it is used."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._locked = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if not blocking:
+            timeout = 0
+        if not self._scheduler.wait("acquire", "", lambda: not self._locked, timeout):
+            return False
+        self._locked = True
+        return True
+
+    def release(self) -> None:
+        if not self._locked:
+            raise RuntimeError("release unlocked lock")
+        self._locked = False
+
+    def locked(self) -> bool:
+        return self._locked
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class ModelEvent:
+    """`threading.Event`."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._scheduler.step("set")
+        self._is_set = True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._scheduler.wait("wait", "", lambda: self._is_set, timeout)
+        return self._is_set
+
+
+class ModelQueue:
+    """`queue.SimpleQueue`."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._items: deque[Any] = deque()
+
+    def put(self, item: object) -> None:
+        self._scheduler.step("put")
+        self._items.append(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        if not self._scheduler.wait("get", "", lambda: bool(self._items), timeout):
+            raise Empty
+        return self._items.popleft()
+
+
+class ModelThreading:
+    """Stands where a module has `threading`."""
+
+    TIMEOUT_MAX = threading.TIMEOUT_MAX
+    get_ident = staticmethod(threading.get_ident)
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def Lock(self) -> ModelLock:
+        return ModelLock(self._scheduler)
+
+    def Event(self) -> ModelEvent:
+        return ModelEvent(self._scheduler)
+
+    def Thread(
+        self,
+        target: Callable[..., object],
+        args: Iterable[Any] = (),
+        name: str = "thread",
+        daemon: bool | None = None,
+    ) -> ModelThread:
+        assert daemon, "it would keep the process alive"
+        return ModelThread(self._scheduler, target, args, name)
+
+    def current_thread(self) -> ModelThread:
+        return self._scheduler.current
+
+
+def replay(
+    scenario: Callable[[Scheduler], object],
+    choices: Sequence[int],
+    preemptions: int,
+    lines: Collection[str] = (),
+) -> Scheduler:
+    """Run once, with these choices; raises ScheduleFailed."""
+    scheduler = Scheduler(choices, preemptions, lines)
+    scheduler.run(scenario)
+    if scheduler.errors:
+        made = ".".join(str(choice) for choice, _ in scheduler.chosen)
+        steps = "\n".join(f"  {who} {what} {on}" for who, what, on in scheduler.log[-200:])
+        error = scheduler.errors[0]
+        raise ScheduleFailed(
+            f"{type(error).__name__}: {error}\nschedule {made or '0'}\n{steps}"
+        ) from error
+    return scheduler
+
+
+def explore(
+    scenario: Callable[[Scheduler], object],
+    preemptions: int = 2,
+    lines: Collection[str] = (),
+) -> int:
+    """Try every schedule with at most so many preemptions; how many there were."""
+    choices: list[int] = []
+    runs = 0
+    while True:
+        runs += 1
+        chosen = replay(scenario, choices, preemptions, lines).chosen
+        while chosen and chosen[-1][0] + 1 == chosen[-1][1]:
+            chosen.pop()
+        if not chosen:
+            return runs
+        choices = [choice for choice, _ in chosen[:-1]] + [chosen[-1][0] + 1]
