@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from pgwire.pgtypes import Interval as Interval, Json as Json
     from pgwire.pool.blocking import Pool as Pool
     from pgwire.pool.config import PoolStats as PoolStats
+    from pgwire.pool.lease import Lease as Lease
     from pgwire.protocol.messages import (
         Column as Column,
         Notification as Notification,
@@ -79,6 +80,7 @@ _MODULES = {
     "pgwire.pgtypes": ("Interval", "Json"),
     "pgwire.pool.blocking": ("Pool",),
     "pgwire.pool.config": ("PoolStats",),
+    "pgwire.pool.lease": ("Lease",),
     "pgwire.protocol.messages": ("Column", "Notification", "TransactionStatus"),
     "pgwire.protocol.quoting": ("quote_identifier", "quote_literal"),
     "pgwire.protocol.rows": ("Result", "Row"),
