@@ -15,7 +15,7 @@ PURE_CODE := $(HEARTS),pgwire/pgtypes/*,pgwire/pool/config.py,pgwire/config.py,$
 TYPED := pgwire tests $(wildcard benchmarks/*.py examples/*.py tools/*.py)
 GENERATORS := $(wildcard tools/generate_*.py)
 
-.PHONY: help demo test check cover bench format clean
+.PHONY: help demo test check cover mutate bench format clean
 
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile
@@ -42,6 +42,9 @@ cover: .venv/.installed-dev  ## what the pure cores' tests alone cover: all of t
 	@$(BIN)/coverage report --include='$(HEARTS)' --fail-under=100 --format=total >/dev/null \
 		|| { echo 'not every branch of $(HEARTS) is covered'; exit 1; }
 
+mutate: .venv/.installed-mutate  ## mutants of the pool's core that no test notices (some minutes)
+	$(BIN)/python tools/mutate.py
+
 bench: .venv/.installed-dev  ## what a handshake costs against a pooled checkout
 	@tools/install_test_servers.sh
 	$(BIN)/python benchmarks/handshake_vs_pool.py $(ARGS)
@@ -51,7 +54,7 @@ format: .venv/.installed-dev  ## put the code into shape
 	$(BIN)/ruff check --fix
 
 clean:  ## remove .venv and all that tools have left
-	rm -rf .venv build dist .coverage .coverage.* htmlcov benchmarks/out
+	rm -rf .venv build dist mutants .coverage .coverage.* htmlcov benchmarks/out
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

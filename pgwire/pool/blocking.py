@@ -19,20 +19,20 @@ from pgwire.pool.config import PoolConfig, check_seconds
 from pgwire.pool.engine import Engine, Options
 from pgwire.pool.lease import Lease
 from pgwire.pool.submitting import Submitter
+from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
 from pgwire.protocol.transaction import can_be_repeated, repeat_delay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from types import TracebackType
     from typing import Self, Unpack
 
     from pgwire.blocking.connection import Connection
-    from pgwire.blocking.driver import Driver
     from pgwire.parameters import ConnectionParameters
     from pgwire.pool.config import PoolStats
-    from pgwire.pool.slots import Slot
+    from pgwire.protocol.operation import Operation
     from pgwire.protocol.rows import Result, Row
     from pgwire.protocol.transaction import IsolationLevel
 
@@ -155,7 +155,25 @@ class Pool:
         running out of it in the queue is `PoolTimeout`, afterwards `QueryTimeout`. Without
         it, `checkout_timeout` bounds the waiting.
         """
-        operation = Query(sql, params)
+        result: Result[Any] = self._run(Query(sql, params), timeout)
+        return result if row is None else result.mapped(row)
+
+    def query_many(
+        self,
+        sql: str,
+        rows: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+    ) -> Result[Row]:
+        """Run one statement over many parameter tuples; as `Connection.query_many`.
+
+        `timeout` is one budget for waiting and running, as in `query`.
+        """
+        result: Result[Row] = self._run(QueryMany(sql, rows), timeout)
+        return result
+
+    def _run(self, operation: Operation, timeout: float | None) -> Any:
+        """Run an operation on a connection of the pool."""
         if timeout is None:
             timeout = self._query_timeout
         deadline = None if timeout is None else self._clock() + timeout
@@ -163,10 +181,9 @@ class Pool:
         try:
             if deadline is not None:
                 timeout = max(0.0, deadline - self._clock())
-            result: Result[Any] = slot.connection.run(operation, timeout)
+            return slot.connection.run(operation, timeout)
         finally:
             self._engine.release(slot)
-        return result if row is None else result.mapped(row)
 
     # ---------------------------------------------------------------- leases
 
@@ -178,7 +195,7 @@ class Pool:
         connecting where waiting cannot mend it.
         """
         limit = self._checkout_timeout if timeout is None else timeout
-        return Lease(self._engine, self._engine.acquire(limit, None), self._query_timeout)
+        return Lease(self._engine, limit, self._query_timeout)
 
     @contextmanager
     def transaction(
@@ -238,14 +255,7 @@ class Pool:
         Raises the reason why not: at once where waiting cannot mend it, as the cause of
         `PoolTimeout` otherwise.
         """
-        deadline = None if timeout is None else self._clock() + timeout
-        slots: list[Slot[Driver]] = []
-        try:
-            while len(slots) < max(1, self._engine.core.config.min_size):
-                slots.append(self._engine.acquire(None, deadline))
-        finally:
-            for slot in slots:
-                self._engine.release(slot)
+        self._engine.wait(None if timeout is None else self._clock() + timeout)
 
     # ---------------------------------------------------------------- sizes and the end
 
@@ -319,11 +329,11 @@ class Pool:
         """
         if event not in _EVENTS:
             raise ProgrammingError(f"no event {event!r}; there are: {', '.join(_EVENTS)}")
-        self._engine.on(event, callback)
+        self._engine.listeners.on(event, callback)
 
     def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:
         """Undo `on`; nothing happens if the callback is not there."""
-        self._engine.off(event, callback)
+        self._engine.listeners.off(event, callback)
 
 
 def _reset_mode(reset: object) -> bool | None:

@@ -8,9 +8,11 @@ duration is in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from pgwire.errors import ProgrammingError
+from pgwire.pool.histogram import Histogram, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +79,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-@dataclass
-class Counters:
-    """What a pool counts; the rest of PoolStats follows from these and from what is now."""
-
-    released: int = 0
-    timed_out: int = 0
-    failed: int = 0
-    abandoned: int = 0
-    rejected: int = 0
-    open_failures: int = 0
-    closed: int = 0
-    lost: int = 0
-    retired: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class PoolStats:
     """A pool at one instant. Gauges say what is now, counters what has been since the start.
@@ -119,7 +106,7 @@ class PoolStats:
     requests: int
     granted: int
     timed_out: int
-    failed: int  # the server refused in a way that waiting cannot mend, or the pool was aborted
+    failed: int  # by a refusal that waiting cannot mend, a deadlock, or the pool's abrupt end
     abandoned: int  # cancelled while waiting
     rejected: int  # refused at once: the queue was full, or the pool closed
     released: int
@@ -131,3 +118,50 @@ class PoolStats:
     lost: int  # found dead while idle
     retired: int  # closed by the pool's own rules: lifetime, uses, idle time, size, end
     discarded: int  # came back unfit for further use
+
+    # How long things took; each has as many values as the counter beside it says.
+    wait_time: Histogram  # granted: from the request to the hand-over, 0 if served at once
+    use_time: Histogram  # released: from the hand-over to the release
+    connect_time: Histogram  # opened: from the start of the attempt, `on_connect` included
+
+
+@dataclass
+class Counters:
+    """What a pool counts; the rest of PoolStats follows from these and from what is now."""
+
+    timed_out: int = 0
+    failed: int = 0
+    abandoned: int = 0
+    rejected: int = 0
+    open_failures: int = 0
+    closed: int = 0
+    lost: int = 0
+    retired: int = 0
+    wait_time: Tally = field(default_factory=Tally)  # without those who were served at once
+    use_time: Tally = field(default_factory=Tally)
+    connect_time: Tally = field(default_factory=Tally)
+
+    def stats(self, config: PoolConfig, gauges: dict[str, int], waiting: int) -> PoolStats:
+        """All figures; `gauges` are the numbers of connections by state."""
+        released, gone = self.use_time.count, gauges["closing"] + self.closed
+        granted = released + gauges["leased"]
+        ended = self.timed_out + self.failed + self.abandoned + self.rejected
+        figures: dict[str, Any] = {
+            **vars(self),
+            **gauges,
+            "wait_time": self.wait_time.histogram(zeros=granted - self.wait_time.count),
+            "use_time": self.use_time.histogram(),
+            "connect_time": self.connect_time.histogram(),
+        }
+        return PoolStats(
+            size=sum(gauges.values()),
+            waiting=waiting,
+            min_size=config.min_size,
+            max_size=config.max_size,
+            requests=waiting + granted + ended,
+            granted=granted,
+            released=released,
+            opened=self.connect_time.count,
+            discarded=gone - self.lost - self.retired,
+            **figures,
+        )

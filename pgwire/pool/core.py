@@ -29,11 +29,12 @@ from pgwire.errors import PoolClosed, PoolFull
 from pgwire.pool import effects
 from pgwire.pool.backoff import Backoff
 from pgwire.pool.config import Counters, PoolConfig, PoolStats
+from pgwire.pool.deadlock import deadlock_error, holds_lease, youngest_in_deadlock
 from pgwire.pool.slots import C, Slot, SlotState, SlotTable, require
 from pgwire.pool.waiters import Waiter, WaiterState, WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 LOOK_INTERVAL = 1.0  # seconds between two looks at the idle connections
 
@@ -67,7 +68,7 @@ class PoolCore(Generic[C]):
         self._check_after = inf if config.check_after is None else config.check_after
 
         self._slots: SlotTable[C] = SlotTable()
-        self._move = self._slots.move  # the only way to change a slot's state
+        self._move, self._lend = self._slots.move, self._slots.lend  # nothing else changes states
         self._idle = self._slots.idle
         self._waiting: WaitQueue[C] = WaitQueue()
         self._effects: list[effects.Effect[C]] = []
@@ -87,22 +88,24 @@ class PoolCore(Generic[C]):
         self._next_look = now + LOOK_INTERVAL
         self._serve(now)
 
-    def acquire(self, now: float, deadline: float | None) -> Slot[C] | Waiter[C]:
+    def acquire(
+        self, now: float, deadline: float | None, owner: Hashable = None
+    ) -> Slot[C] | Waiter[C]:
         """A slot to use at once, or a waiter, which WakeWaiter will tell of.
 
         `deadline` is absolute; None waits for ever; `now` or earlier is now or never, where the
-        waiter has timed out already, but what would have served it is set going.
-        Raises PoolClosed, and PoolFull when `max_waiting` are queued.
+        waiter has timed out already, but what would have served it is set going. `owner`: a thread
+        or a task that does nothing while it waits, and will release the lease itself (`deadlock`
+        says why). Raises PoolClosed, and PoolFull when `max_waiting` are queued.
         """
         if self._idle and not self._waiting:
             slot = self._newest_fit(now)
             if slot is not None and now - slot.idle_since <= self._check_after:
-                slot.uses += 1
-                self._move(slot, LEASED)
+                self._lend(slot, owner, now)
                 if self._restless:  # others were not fit and have been closed
                     self._serve(now)
                 return slot
-        return self._request(now, deadline)
+        return self._request(now, deadline, owner)
 
     def abandon(self, waiter: Waiter[C], now: float) -> None:
         """The caller was cancelled, or has timed out by itself, and wants nothing any more.
@@ -116,8 +119,7 @@ class PoolCore(Generic[C]):
             waiter.state = ABANDONED
             self._serve(now)
         elif (slot := waiter.slot) is not None and slot.state is LEASED:
-            waiter.slot = None
-            waiter.state = ABANDONED
+            waiter.slot, waiter.state = None, ABANDONED
             slot.uses -= 1
             self.release(slot, now)
 
@@ -127,7 +129,8 @@ class PoolCore(Generic[C]):
         """The lease has ended; `reusable=False` closes, `reset=True` has it reset first."""
         if slot.state is not LEASED and self._is_late(slot, LEASED):
             return
-        self._count.released += 1
+        self._count.use_time.add(now - slot.leased_at)
+        slot.owner = None  # what is idle keeps nobody alive
         if not reusable:
             self._close(slot)
         elif now >= slot.expires_at or slot.uses >= self._max_uses:
@@ -147,6 +150,7 @@ class PoolCore(Generic[C]):
         """OpenConnection succeeded."""
         require(slot, OPENING)
         slot.connection = connection
+        self._count.connect_time.add(now - slot.started_at)
         self._backoff.succeeded()
         if self.config.max_lifetime is not None and slot.expires_at == inf:  # see expire()
             spread = self.config.lifetime_spread * self._jitter()
@@ -167,8 +171,9 @@ class PoolCore(Generic[C]):
         if mendable or not self._waiting or self._slots.open_count > 0:
             self._backoff.failed(slot.started_at, now)
         else:
-            self._fail_head(error)
+            self._fail(next(iter(self._waiting)), error)
         self._serve(now)
+        self._break_deadlock()
 
     def checked(self, slot: Slot[C], now: float, *, ok: bool) -> None:
         """CheckConnection has its answer."""
@@ -196,6 +201,7 @@ class PoolCore(Generic[C]):
         self._move(slot, CLOSED)
         self._count.closed += 1
         self._serve(now)
+        self._break_deadlock()
 
     def lost(self, slot: Slot[C], now: float) -> None:
         """The connection died by itself. Unless it is idle, whoever has it will notice."""
@@ -217,6 +223,7 @@ class PoolCore(Generic[C]):
         self.config = replace(self.config, min_size=min_size, max_size=max_size)
         self._restless = True
         self._serve(now)
+        self._break_deadlock()
 
     def expire(self, now: float) -> None:
         """Retire all whose opening began before `now`: idle ones at once, others when free."""
@@ -235,10 +242,11 @@ class PoolCore(Generic[C]):
         """End at once: waiters fail with PoolClosed, connections close, leased ones as well."""
         self._expire_waiters(now)
         self.ending = self.aborted = self._restless = True
-        while self._waiting:
-            self._fail_head(PoolClosed("the pool was closed before a connection was free"))
-        self._count.released += len(self._slots.leased)
+        for waiter in list(self._waiting):
+            self._fail(waiter, PoolClosed("the pool was closed before a connection was free"))
         for slot in list(self._slots):
+            if slot.state is LEASED:
+                self._count.use_time.add(now - slot.leased_at)
             if slot.state is not OPENING and slot.state is not CLOSING:
                 self._retire(slot)
         self._serve(now)
@@ -285,31 +293,17 @@ class PoolCore(Generic[C]):
 
     def stats(self) -> PoolStats:
         """All gauges and counters, as of this instant."""
-        slots, waiting, count = self._slots, len(self._waiting), self._count
-        gone = len(slots.closing) + count.closed
-        granted = count.released + len(slots.leased)
-        ended = count.timed_out + count.failed + count.abandoned + count.rejected
-        return PoolStats(
-            size=slots.size,
-            waiting=waiting,
-            min_size=self.config.min_size,
-            max_size=self.config.max_size,
-            requests=waiting + granted + ended,
-            granted=granted,
-            opened=slots.open_count + gone,
-            discarded=gone - count.lost - count.retired,
-            **{state.value: len(members) for state, members in slots.by_state.items()},
-            **vars(count),
-        )
+        gauges = {state.value: len(slots) for state, slots in self._slots.by_state.items()}
+        return self._count.stats(self.config, gauges, len(self._waiting))
 
     # The queue
 
-    def _request(self, now: float, deadline: float | None) -> Waiter[C]:
+    def _request(self, now: float, deadline: float | None, owner: Hashable) -> Waiter[C]:
         if self.ending:
             self._count.rejected += 1
             raise PoolClosed("the pool is closed and takes no new requests")
         self._expire_waiters(now)
-        waiter: Waiter[C] = Waiter(deadline)
+        waiter: Waiter[C] = Waiter(now, deadline, owner)
         if deadline is not None and deadline <= now:
             self._count.timed_out += 1
             waiter.state, waiter.error = TIMED_OUT, self._backoff.last_error
@@ -321,6 +315,8 @@ class PoolCore(Generic[C]):
             raise PoolFull(f"{queued} requests wait for a connection already (max_waiting)")
         self._waiting.join(waiter)
         self._serve(now)
+        if deadline is None and holds_lease(owner, self._slots):
+            self._break_deadlock()
         return waiter
 
     def _expire_waiters(self, now: float) -> None:
@@ -328,13 +324,18 @@ class PoolCore(Generic[C]):
             self._count.timed_out += 1
             self._settle(waiter, TIMED_OUT, self._backoff.last_error)
 
-    def _fail_head(self, error: Exception) -> None:
+    def _break_deadlock(self) -> None:
+        """Fail whoever came last, who then can give a connection back."""
+        if waiter := youngest_in_deadlock(self._slots, self._waiting, self.config.max_size):
+            self._fail(waiter, deadlock_error(self._slots, self._waiting))
+
+    def _fail(self, waiter: Waiter[C], error: Exception) -> None:
+        del self._waiting[waiter]
         self._count.failed += 1
-        self._settle(self._waiting.pop_head(), FAILED, error)
+        self._settle(waiter, FAILED, error)
 
     def _settle(self, waiter: Waiter[C], state: WaiterState, error: Exception | None) -> None:
-        waiter.state = state
-        waiter.error = error
+        waiter.state, waiter.error = state, error
         self._effects.append(effects.WakeWaiter(waiter))
 
     def _serve(self, now: float, passing: int = 0) -> None:
@@ -348,8 +349,8 @@ class PoolCore(Generic[C]):
                 demand -= 1
                 waiter = self._waiting.pop_head()
                 waiter.slot = slot
-                slot.uses += 1
-                self._move(slot, LEASED)
+                self._lend(slot, waiter.owner, now)
+                self._count.wait_time.add(now - waiter.since)
                 self._settle(waiter, GRANTED, None)
             elif len(self._slots.checking) < demand:
                 self._move(slot, CHECKING)

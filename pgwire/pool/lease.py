@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 import warnings
+from threading import current_thread
 from typing import TYPE_CHECKING, Any, Self
 
 from pgwire.blocking.connection import Connection
 from pgwire.errors import InterfaceError
+from pgwire.pool.ledger import LeaseRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
 
+    from pgwire.blocking.connection import EventName
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
-    from pgwire.pool.slots import Slot
 
 
 class _Released:
@@ -40,14 +43,21 @@ class Lease(Connection):
     """
 
     _driver: Driver = _RELEASED  # as long as there is no other
+    _record: LeaseRecord | None = None
 
-    def __init__(self, engine: Engine, slot: Slot[Driver], timeout: float | None) -> None:
-        super().__init__(slot.connection)
+    def __init__(
+        self, engine: Engine, checkout_timeout: float | None, query_timeout: float | None
+    ) -> None:
+        # The lease exists before its slot: whatever strikes once it has that, a destructor
+        # is there to give it back.
+        super().__init__(_RELEASED)
         self._engine = engine
+        self._default_timeout = query_timeout
+        slot = engine.acquire(checkout_timeout, None)
         self._slot = slot
-        self._default_timeout = timeout
-        self._place = _caller()
-        engine.note_lease(slot, self._place)
+        self._uses = slot.uses
+        self._driver = slot.connection
+        self._record = engine.leases[slot] = LeaseRecord(current_thread(), _caller())
 
     def __repr__(self) -> str:
         if self._driver is _RELEASED:
@@ -65,31 +75,41 @@ class Lease(Connection):
         left open is rolled back, and what its statements changed in the session is reset,
         before the connection is used again.
         """
-        self._take_driver()
-        self._engine.release(self._slot, discard=discard)
+        driver = self._driver
+        if driver is _RELEASED:
+            raise InterfaceError("this lease has been released already")
+        if self._callbacks:
+            driver.listener = self._listener_before
+        self._driver = _RELEASED
+        try:
+            self._engine.release(self._slot, discard=discard)
+        except BaseException:  # Ctrl-C, or what a callback raised
+            self._engine.orphan(self._slot, self._uses)
+            raise
+
+    def on(self, event: EventName, callback: Callable[[Any], object]) -> None:
+        if not self._callbacks:
+            self._listener_before = self._driver.listener
+        super().on(event, callback)
 
     def close(self) -> None:
         """The same as `release(discard=True)`."""
         if self._driver is not _RELEASED:
             self.release(discard=True)
 
-    def _take_driver(self) -> None:
-        driver, self._driver = self._driver, _RELEASED
-        if driver is _RELEASED:
-            raise InterfaceError("this lease has been released already")
-        if self._callbacks:
-            driver.listener = None
-
     def __del__(self) -> None:
-        if self._driver is not _RELEASED:
-            self._driver = _RELEASED
-            self._engine.orphan(self._slot)
-            warnings.warn(
-                f"a lease taken at {self._place} was never released; its connection is closed",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
+        driver = self._driver
+        if driver is _RELEASED or driver.is_inherited:
+            return
+        self._driver = _RELEASED
+        self._engine.orphan(self._slot, self._uses)
+        place = "an unknown place" if self._record is None else self._record.place
+        warnings.warn(
+            f"a lease taken at {place} was never released; its connection is closed",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
 
     def __enter__(self) -> Self:
         if self._driver is _RELEASED:
@@ -106,16 +126,12 @@ class Lease(Connection):
             self.release()
 
 
-def _is_plumbing(module: str) -> bool:
-    return module.startswith("pgwire.") or module == "contextlib"
-
-
-def _caller() -> str:
-    """The line outside of pgwire that asked, as "file:line in function"."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and _is_plumbing(frame.f_globals.get("__name__", "")):
+def _caller() -> FrameType | None:
+    """Where the program, and not pgwire, is at the moment."""
+    frame: FrameType | None = sys._getframe(3)  # above Lease and Pool.connect
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not (module.startswith("pgwire.") or module == "contextlib"):
+            break
         frame = frame.f_back
-    if frame is None:
-        return "unknown"
-    code = frame.f_code
-    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+    return frame

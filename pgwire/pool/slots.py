@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from pgwire.errors import InterfaceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
 C = TypeVar("C")
 
@@ -35,7 +35,10 @@ class SlotState(Enum):
 class Slot(Generic[C]):
     """A place for one connection, from the decision to open it until it is gone."""
 
-    __slots__ = ("connection", "expires_at", "idle_since", "started_at", "state", "uses")
+    __slots__ = (
+        *("connection", "expires_at", "idle_since", "leased_at", "owner"),
+        *("started_at", "state", "uses"),
+    )
 
     connection: C  # set when it has been opened
 
@@ -44,6 +47,8 @@ class Slot(Generic[C]):
         self.started_at = started_at  # when its opening began
         self.expires_at = inf
         self.idle_since = started_at
+        self.leased_at = started_at
+        self.owner: Hashable = None  # who has it, while LEASED; None if nobody knows
         self.uses = 0  # leases so far
 
     def __repr__(self) -> str:
@@ -74,12 +79,21 @@ class SlotTable(Generic[C]):
         return chain.from_iterable(self.by_state.values())
 
     def move(self, slot: Slot[C], state: SlotState) -> None:
-        """Change a slot's state. Nothing else does; a new slot comes from CLOSED."""
+        """Change a slot's state; a new slot comes from CLOSED."""
         if slot.state is not CLOSED:
             del self.by_state[slot.state][slot]
         if state is not CLOSED:
             self.by_state[state][slot] = None
         slot.state = state
+
+    def lend(self, slot: Slot[C], owner: Hashable, now: float) -> None:
+        """What `move` would do from IDLE to LEASED, and note who has it since when."""
+        del self.idle[slot]
+        self.leased[slot] = None
+        slot.state = LEASED
+        slot.owner = owner
+        slot.leased_at = now
+        slot.uses += 1
 
     def newest_idle(self) -> Slot[C]:
         """The idle slot that was used last; there must be one."""

@@ -1,8 +1,10 @@
 """Submitter: `pool.submit()`, queries whose callers do not wait.
 
-A submitted query takes its place in the core's queue like any other request. Once it has its
-connection a worker runs it; there are never more workers than connections in use, they take
-one job after the other, and go when there has been nothing to do for a while.
+A submitted query takes its place in the core's queue like any other request. Once its waiting
+has ended it is a job for a worker: to run the query, or to tell the future why not, so that a
+future's callbacks never run in a thread that happens to give a connection back. There are never
+more workers than connections; they take one job after the other, and go when there has been
+nothing to do for a while.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pgwire.blocking.connection import Connection
 from pgwire.pool.slots import Slot
 from pgwire.protocol.query import Query
 
@@ -23,11 +26,19 @@ if TYPE_CHECKING:
     from pgwire.pool.waiters import Waiter
     from pgwire.protocol.rows import Result, Row
 
-    Job = tuple[Slot[Driver], Query, float | None, Future[Result[Row]]]
-
 # A worker without work goes after so many looks, so many seconds apart.
 _LOOKS = 10
 _LOOK = 0.1
+
+
+class Job(NamedTuple):
+    """A query whose waiting is over."""
+
+    answer: Slot[Driver] | Waiter[Driver]
+    query: Query
+    since: float
+    deadline: float | None
+    future: Future[Result[Row]]
 
 
 class Submitter:
@@ -35,8 +46,13 @@ class Submitter:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._begin()
+        engine.after_fork.append(self._begin)
+
+    def _begin(self) -> None:
         self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant for the sake of destructors, as the engine's
+        self._workers = 0
         self._spare = 0  # workers without work, less jobs without a worker
 
     def submit(
@@ -46,79 +62,95 @@ class Submitter:
         checkout_timeout: float | None,
         timeout: float | None,
     ) -> Future[Result[Row]]:
+        engine = self._engine
         future: Future[Result[Row]] = Future()
-        clock = self._engine.options.clock
-        since = clock()
+        since = engine.options.clock()
         deadline = None if timeout is None else since + timeout
         limits = [since + t for t in (checkout_timeout, timeout) if t is not None]
+
+        def waiting_ended(answer: Slot[Driver] | Waiter[Driver]) -> None:
+            self._put(Job(answer, query, since, deadline, future))
+
+        def leave_if_cancelled(_future: object) -> None:
+            if future.cancelled() and not isinstance(answer, Slot) and engine.withdraw(answer):
+                future.set_running_or_notify_cancel()
+
         try:
             query = Query(sql, params)
-
-            def settle(waiter: Waiter[Driver]) -> None:
-                try:
-                    slot = self._engine.outcome(waiter, since)
-                except Exception as error:
-                    if future.set_running_or_notify_cancel():
-                        future.set_exception(error)
-                else:
-                    self._put((slot, query, deadline, future))
-
-            answer = self._engine.request(min(limits, default=None), settle)
+            answer = engine.request(min(limits, default=None), waiting_ended)
         except Exception as error:
             future.set_exception(error)
+            return future
+        if isinstance(answer, Slot):
+            waiting_ended(answer)
         else:
-            if isinstance(answer, Slot):
-                self._put((answer, query, deadline, future))
+            future.add_done_callback(leave_if_cancelled)
         return future
 
     def _put(self, job: Job) -> None:
+        self._jobs.put(job)
         with self._lock:
             self._spare -= 1
-            lacking = self._spare < 0
+            lacking = self._spare < 0 and self._workers < self._engine.core.config.max_size
             if lacking:
                 self._spare += 1
-        self._jobs.put(job)
+                self._workers += 1
         if lacking:
-            self._engine.start_thread(self._work)
+            self._engine.crew.do(self._work)
 
     def _work(self) -> None:
         looks = 0
-        while looks < _LOOKS and not (looks and self._engine.has_ended):
+        while True:
             try:
                 job = self._jobs.get(timeout=_LOOK)
             except Empty:
                 looks += 1
-                continue
-            self._run(*job)
-            looks = 0
-        with self._lock:
-            going = self._spare > 0
-            self._spare -= going
-        if not going:  # a job has been put in the meantime, with this worker in mind
-            self._work()
+                if (looks >= _LOOKS or self._engine.has_ended) and self._may_go():
+                    return
+            else:
+                self._run(job)
+                looks = 0
 
-    def _run(
-        self,
-        slot: Slot[Driver],
-        query: Query,
-        deadline: float | None,
-        future: Future[Result[Row]],
-    ) -> None:
-        engine = self._engine
+    def _may_go(self) -> bool:
+        with self._lock:
+            if self._spare <= 0:
+                return False  # a job has been put in the meantime, with this worker in mind
+            self._spare -= 1
+            self._workers -= 1
+            return True
+
+    def _run(self, job: Job) -> None:
+        future = job.future
         wanted = future.set_running_or_notify_cancel()
         error: BaseException | None = None
-        if wanted:
-            try:
-                left = None if deadline is None else max(0.0, deadline - engine.options.clock())
-                slot.connection.run(query, left)
-            except BaseException as raised:
-                error = raised
-        # Free first, worker and connection: the release may bring the next job along, and
-        # whoever waits for the future shall find the connection back.
-        with self._lock:
-            self._spare += 1
-        engine.release(slot)
-        if error is not None:
+        try:
+            answer, engine = job.answer, self._engine
+            slot = answer if isinstance(answer, Slot) else engine.outcome(answer, job.since)
+        except Exception as raised:
+            error = raised
+            self._free()
+        else:
+            error = self._run_on(slot, job) if wanted else None
+            # Free first, worker and connection: the release may bring the next job along, and
+            # whoever waits for the future shall find the connection back.
+            self._free()
+            engine.release(slot)
+        if error is not None and wanted:
             future.set_exception(error)
         elif wanted:
-            future.set_result(query.result)
+            future.set_result(job.query.result)
+
+    def _free(self) -> None:
+        with self._lock:
+            self._spare += 1
+
+    def _run_on(self, slot: Slot[Driver], job: Job) -> BaseException | None:
+        engine = self._engine
+        try:
+            if engine.listeners:
+                engine.listeners.emit("acquire", Connection(slot.connection))
+            left = None if job.deadline is None else job.deadline - engine.options.clock()
+            slot.connection.run(job.query, None if left is None else max(0.0, left))
+        except BaseException as error:
+            return error
+        return None

@@ -13,6 +13,8 @@ from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from pgwire.pool.slots import Slot
 
 C = TypeVar("C")
@@ -29,15 +31,18 @@ class WaiterState(Enum):
 
 
 class Waiter(Generic[C]):
-    """A request in the queue. `slot` is set once GRANTED.
+    """A request in the queue, made at `since`. `slot` is set once GRANTED.
 
     `error` is set once FAILED, and with TIMED_OUT is the last failure to open, if any.
+    `owner` does nothing until the request has ended; None if nobody knows.
     """
 
-    __slots__ = ("deadline", "error", "slot", "state")
+    __slots__ = ("deadline", "error", "owner", "since", "slot", "state")
 
-    def __init__(self, deadline: float | None) -> None:
+    def __init__(self, since: float, deadline: float | None, owner: Hashable) -> None:
+        self.since = since
         self.deadline = deadline
+        self.owner = owner
         self.state = WaiterState.WAITING
         self.slot: Slot[C] | None = None
         self.error: Exception | None = None

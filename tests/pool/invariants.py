@@ -7,6 +7,7 @@ means. `check_after_tick` adds what must be true when all that was due has been 
 
 from __future__ import annotations
 
+from math import isclose
 from typing import TYPE_CHECKING
 
 from pgwire.pool.core import LOOK_INTERVAL
@@ -29,6 +30,7 @@ def check(sim: Simulation) -> None:
     states = [slot.state for slot in sim.slots]
     check_capacity(sim, states)
     check_holders(sim, states)
+    check_deadlock(sim, states)
     check_demand(sim, states)
     check_figures(sim, states)
     check_timer(sim, states)
@@ -52,6 +54,18 @@ def check_holders(sim: Simulation, states: list[SlotState]) -> None:
         assert len(held) == len(set(held)), "I-2: two hold the same connection"
         leased = {slot for slot in sim.slots if slot.state is LEASED}
         assert set(held) == leased, "I-2: leases and their holders do not match"
+
+
+def check_deadlock(sim: Simulation, states: list[SlotState]) -> None:
+    for slot in sim.slots:
+        if slot.state is LEASED:
+            assert slot.owner == sim.owners[slot], "I-36: the lease is another's"
+        elif not sim.aborted:
+            assert slot.owner is None, "I-36: a lease has ended, and its owner is kept"
+    if sim.queue and len(states) >= sim.config.max_size and set(states) == {LEASED}:
+        stuck = {sim.owners[waiter] for waiter in sim.queue if waiter.deadline is None} - {None}
+        holders = {sim.owners[slot] for slot in sim.slots}
+        assert not holders <= stuck, "I-36: all holders wait for one another"
 
 
 def check_demand(sim: Simulation, states: list[SlotState]) -> None:
@@ -87,6 +101,13 @@ def check_figures(sim: Simulation, states: list[SlotState]) -> None:
     assert stats.waiting == sim.core.waiting_count == len(sim.queue), "I-32: waiting"
     for name in COUNTED:
         assert getattr(stats, name) == count[name], f"I-32: {name}"
+    for name, times in sim.times.items():
+        histogram = getattr(stats, name)
+        assert histogram.counts == tuple(times.counts), f"I-32: {name}"
+        assert isclose(histogram.sum, times.sum), f"I-32: the sum of {name}"
+    assert stats.wait_time.count == stats.granted, "I-32: hand-overs and their times"
+    assert stats.use_time.count == stats.released, "I-32: releases and their times"
+    assert stats.connect_time.count == stats.opened, "I-32: openings and their times"
     gone = states.count(CLOSING) + count["closed"]
     assert stats.retired == gone - count["lost"] - count["discarded"], "I-32: retired"
     assert stats.granted == stats.leased + stats.released, "I-4: leases"

@@ -13,6 +13,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from pgwire.pool.config import PoolConfig
 
 FREE_SOON = ("checking", "resetting")
@@ -28,12 +30,14 @@ class Connection:
     idle_since: float = 0.0
     uses: int = 0
     holder: int | None = None
+    owner: Hashable = None
 
 
 @dataclass
 class Request:
     number: int
     deadline: float | None
+    owner: Hashable
 
 
 class Model:
@@ -60,7 +64,7 @@ class Model:
         self.next_look = self.now + 1
         self.settle()
 
-    def acquire(self, number: int, deadline: float | None) -> None:
+    def acquire(self, number: int, deadline: float | None, owner: Hashable) -> None:
         if self.ending:
             self.outcomes[number] = "closed"
             return
@@ -70,7 +74,7 @@ class Model:
         closing = self.in_state("closing")
         fit = None if self.queue else self.newest_fit()
         if fit is not None and self.is_fresh(fit):
-            self.hand_over(fit, number)
+            self.hand_over(fit, Request(number, deadline, owner))
             if self.in_state("closing") > closing:
                 self.settle()
             return
@@ -80,7 +84,7 @@ class Model:
             self.outcomes[number] = "full"
             return
         else:
-            self.queue.append(Request(number, deadline))
+            self.queue.append(Request(number, deadline, owner))
         self.settle(passing=passing)
 
     def abandon(self, number: int) -> None:
@@ -208,7 +212,7 @@ class Model:
             if connection is None:
                 break
             if self.is_fresh(connection):
-                self.hand_over(connection, self.queue.pop(0).number)
+                self.hand_over(connection, self.queue.pop(0))
             elif self.in_state("checking") < len(self.queue) + passing:
                 self.idle.remove(connection)
                 connection.state = "checking"
@@ -218,6 +222,11 @@ class Model:
         while self.is_short(passing) and self.now >= self.retry_at:
             self.connections.append(Connection(self.opened_so_far, self.now))
             self.opened_so_far += 1
+        if self.is_deadlocked():
+            holders = [connection.owner for connection in self.connections]
+            victim = [r for r in self.queue if r.deadline is None and r.owner in holders][-1]
+            self.queue.remove(victim)
+            self.outcomes[victim.number] = "deadlock"
 
     def time_out(self) -> None:
         for request in list(self.queue):
@@ -234,12 +243,12 @@ class Model:
             connection.idle_since = self.now
             self.idle.append(connection)
 
-    def hand_over(self, connection: Connection, number: int) -> None:
+    def hand_over(self, connection: Connection, request: Request) -> None:
         self.idle.remove(connection)
         connection.state = "leased"
         connection.uses += 1
-        connection.holder = number
-        self.outcomes[number] = "granted"
+        connection.holder, connection.owner = request.number, request.owner
+        self.outcomes[request.number] = "granted"
 
     def newest_fit(self) -> Connection | None:
         while self.idle:
@@ -280,6 +289,12 @@ class Model:
 
     def has_surplus(self) -> bool:
         return (self.ending and not self.queue) or self.live() > self.config.max_size
+
+    def is_deadlocked(self) -> bool:
+        """No room, nothing but leases, and whoever has one waits for another, for ever."""
+        stuck = [r.owner for r in self.queue if r.deadline is None and r.owner is not None]
+        full = len(self.connections) >= self.config.max_size
+        return full and all(c.state == "leased" and c.owner in stuck for c in self.connections)
 
     def is_short(self, passing: bool = False) -> bool:
         """Whether another connection ought to be opened, if there is no pause."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pgwire.errors import PoolClosed, PoolFull
+from pgwire.errors import PoolClosed, PoolDeadlock, PoolFull
 from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import (
     CheckConnection,
@@ -21,13 +21,14 @@ from pgwire.pool.effects import (
     ResetConnection,
     WakeWaiter,
 )
+from pgwire.pool.histogram import BOUNDS
 from pgwire.pool.slots import Slot, SlotState
 from pgwire.pool.waiters import Waiter, WaiterState
 from tests.pool import invariants
 from tests.pool.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from pgwire.pool.config import PoolConfig
     from pgwire.pool.effects import Effect
@@ -42,6 +43,19 @@ EFFECT_OF: dict[SlotState, type] = {
     CLOSING: CloseConnection,
 }
 COUNTER_OF = {GRANTED: "granted", TIMED_OUT: "timed_out", FAILED: "failed"}
+
+
+class Times:
+    """How long something took, each time: the fold of the trace that a histogram tells of."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        fits = (place for place, bound in enumerate(BOUNDS) if seconds <= bound)
+        self.counts[next(fits, len(BOUNDS))] += 1
+        self.sum += seconds
 
 
 class Simulation:
@@ -67,6 +81,9 @@ class Simulation:
         self.late: list[Slot[int]] = []  # leases that abort() ended behind their holders' backs
         self.dead: set[int] = set()  # what a look would find dead
         self.count: Counter[str] = Counter()  # the fold of the trace
+        self.since: dict[Slot[int] | Waiter[int], float] = {}  # opening or leased; waiting
+        self.owners: dict[Slot[int] | Waiter[int], Hashable] = {}  # of leases and of requests
+        self.times = {name: Times() for name in ("wait_time", "use_time", "connect_time")}
 
         self.ending = self.aborted = False
         self.expired_at = self.now
@@ -81,8 +98,11 @@ class Simulation:
 
     # Requests
 
-    def acquire(self, timeout: float | None) -> Slot[int] | Waiter[int] | None:
-        """A request; None if the core refused it."""
+    def acquire(
+        self, timeout: float | None, owner: Hashable = None
+    ) -> Slot[int] | Waiter[int] | None:
+        """A request; None if the core refused it. An owner that waits does nothing else."""
+        assert owner is None or owner not in self.who_waits()
         deadline = None if timeout is None else self.now + timeout
         self.count["requests"] += 1
         self.passing = int(timeout is not None and timeout <= 0)
@@ -92,18 +112,19 @@ class Simulation:
 
         def call() -> None:
             try:
-                answer.append(self.core.acquire(self.now, deadline))
+                answer.append(self.core.acquire(self.now, deadline, owner))
             except refusal:
                 self.count["rejected"] += 1
                 return
             assert not self.ending, "I-28: a pool that is closed took a request"
             if isinstance(answer[0], Waiter):
+                self.owners[answer[0]], self.since[answer[0]] = owner, self.now
                 self._joined(answer[0], number)
             else:
                 self.leases.append(answer[0])
-                self._judge_lease(answer[0])
+                self._judge_lease(answer[0], owner, self.now)
 
-        self._input(call, lambda: self.model.acquire(number, deadline))
+        self._input(call, lambda: self.model.acquire(number, deadline, owner))
         if not answer:
             assert self.model.outcomes.get(number) in ("full", "closed"), "I-16: wrongly refused"
         elif isinstance(answer[0], Slot):
@@ -112,6 +133,10 @@ class Simulation:
         elif self.passing:
             assert self.model.outcomes.get(number) == "timed out", "I-15: timed out wrongly"
         return answer[0] if answer else None
+
+    def who_waits(self) -> set[Hashable]:
+        """The owners of the requests in the queue."""
+        return {self.owners[waiter] for waiter in self.queue} - {None}
 
     def _joined(self, waiter: Waiter[int], number: int) -> None:
         self.requests[waiter] = number
@@ -138,7 +163,8 @@ class Simulation:
             self.count["abandoned"] += 1
         elif waiter in self.granted:
             self.granted.remove(waiter)
-            self.count["released"] += held
+            if held:
+                self._lease_ends(slot)
         number = self.requests[waiter]
         self._input(
             lambda: self.core.abandon(waiter, self.now),
@@ -155,7 +181,7 @@ class Simulation:
             self.late.remove(slot)
         else:
             self.leases.remove(slot)
-            self.count["released"] += 1
+            self._lease_ends(slot)
             self.count["discarded"] += not reusable
         number = self.numbers[slot]
         self._input(
@@ -166,8 +192,14 @@ class Simulation:
 
     # Reports
 
+    def _lease_ends(self, slot: Slot[int] | None) -> None:
+        assert slot is not None, "I-2: a lease without a slot"
+        self.count["released"] += 1
+        self.times["use_time"].add(self.now - self.since[slot])
+
     def opened(self, slot: Slot[int]) -> None:
         self.count["opened"] += 1
+        self.times["connect_time"].add(self.now - self.since[slot])
         number = self.numbers[slot]
         self._input(
             lambda: self.core.opened(slot, number, self.now),
@@ -250,7 +282,9 @@ class Simulation:
 
     def abort(self) -> None:
         self.ending = self.aborted = True
-        self.count["released"] += sum(slot.state is LEASED for slot in self.slots)
+        for slot in self.slots:
+            if slot.state is LEASED:
+                self._lease_ends(slot)
         self.late += self.leases
         self.leases.clear()
         self._input(lambda: self.core.abort(self.now), self.model.abort)
@@ -290,7 +324,7 @@ class Simulation:
         began = [effect.slot for effect in taken if isinstance(effect, OpenConnection)]
         self.opened_now = len(began)
         for slot in began:
-            self.numbers[slot] = len(self.numbers)
+            self.numbers[slot], self.since[slot] = len(self.numbers), self.now
             self.slots.append(slot)
             self.states[slot] = CLOSED
         expected: list[tuple[type, object]] = []
@@ -317,20 +351,23 @@ class Simulation:
                 assert not due, "I-14: granted after its deadline"
                 assert waiter.slot is not None, "I-2: a grant without a slot"
                 self.granted.append(waiter)
-                self._judge_lease(waiter.slot)
+                self._judge_lease(waiter.slot, self.owners[waiter], self.since[waiter])
             else:
                 assert due == (waiter.state is TIMED_OUT), "I-14: not at its deadline"
                 assert waiter.error is not None or waiter.state is TIMED_OUT
                 self.gone.append(waiter)
                 self.count[COUNTER_OF[waiter.state]] += 1
             outcome = self.model.outcomes.get(self.requests[waiter])
-            assert outcome == waiter.state.value, f"{waiter} ought to be {outcome}"
+            seen = "deadlock" if isinstance(waiter.error, PoolDeadlock) else waiter.state.value
+            assert outcome == seen, f"{waiter} ought to be {outcome}, but is {seen}"
         self.queue = waiting
         return [(WakeWaiter, waiter) for waiter in settled]
 
-    def _judge_lease(self, slot: Slot[int]) -> None:
+    def _judge_lease(self, slot: Slot[int], owner: Hashable, asked: float) -> None:
         """A connection has just been handed over: was it fit for it?"""
         self.count["granted"] += 1
+        self.times["wait_time"].add(self.now - asked)
+        self.owners[slot], self.since[slot] = owner, self.now
         assert slot.state is LEASED, "I-2: what was granted is not leased"
         assert slot.connection not in self.dead, "a dead connection was handed over"
         assert self.now < slot.expires_at, "I-25: handed over past its lifetime"

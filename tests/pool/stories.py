@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgwire.pool.config import PoolConfig
 from pgwire.pool.slots import Slot, SlotState
 from pgwire.pool.waiters import Waiter
 from tests.pool.simulation import Simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
 
@@ -17,16 +20,16 @@ def pool(**options: Any) -> Simulation:
     return Simulation(PoolConfig(**options))
 
 
-def wait(sim: Simulation, timeout: float | None = None) -> Waiter[int]:
+def wait(sim: Simulation, timeout: float | None = None, owner: Hashable = None) -> Waiter[int]:
     """A request that is expected to wait."""
-    answer = sim.acquire(timeout)
+    answer = sim.acquire(timeout, owner)
     assert isinstance(answer, Waiter)
     return answer
 
 
-def lease(sim: Simulation) -> Slot[int]:
+def lease(sim: Simulation, owner: Hashable = None) -> Slot[int]:
     """A connection in use, opened for the purpose if need be."""
-    answer = sim.acquire(None)
+    answer = sim.acquire(None, owner)
     if isinstance(answer, Waiter):
         opening = [slot for slot in sim.slots if slot.state is OPENING]
         sim.opened(opening[0])

@@ -84,6 +84,32 @@ def test_joining_and_leaving_cost_the_same_however_long_the_queue_is() -> None:
     assert costs[0] == costs[1]
 
 
+class Caller:
+    """An owner that cannot be looked for in a queue without a call for each waiter."""
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+@pytest.mark.parametrize("owner", [None, Caller()])
+def test_looking_for_a_deadlock_costs_the_same_however_long_the_queue_is(
+    owner: Caller | None,
+) -> None:
+    """Unless the caller holds a lease, and of those there are as few as there are leases."""
+    costs = []
+    for waiting in (10, 1000):
+        core, slots = busy_pool(2, 0)
+        for slot in slots:
+            slot.owner = Caller()
+        for _ in range(waiting):
+            core.acquire(0.0, None, Caller())
+        costs.append(calls(lambda: core.acquire(1.0, None, owner)))  # noqa: B023
+    assert costs[0] == costs[1]
+
+
 def test_a_checkout_costs_the_same_in_a_small_pool_and_in_a_large_one() -> None:
     costs = []
     for size in (2, 1000):

@@ -46,7 +46,7 @@ def test_close_takes_no_requests_and_serves_those_before_it() -> None:
     sim.closed(fresh)
     assert has_ended(sim)
     assert sim.core.next_deadline() is None
-    with pytest.raises(PoolClosed, match="the pool is closed"):
+    with pytest.raises(PoolClosed, match=r"^the pool is closed and takes no new requests$"):
         sim.core.acquire(sim.now, None)
 
 
@@ -118,11 +118,13 @@ def test_abort_ends_everything_at_once() -> None:
     waiting = wait(sim)
     sim.release(resetting, reset=True)
     assert {slot.state for slot in sim.slots} == {LEASED, IDLE, CHECKING, RESETTING}
+    assert sim.core.aborted is False
     sim.abort()
     assert all(slot.state is CLOSING for slot in sim.slots)
     assert waiting.state is FAILED
     assert isinstance(waiting.error, PoolClosed)
-    assert sim.core.aborted
+    assert str(waiting.error) == "the pool was closed before a connection was free"
+    assert sim.core.aborted is True
 
 
 def test_who_is_due_when_the_pool_is_aborted_has_timed_out() -> None:
@@ -276,6 +278,12 @@ def test_the_connections_are_those_that_are_open_or_closing() -> None:
     wait(sim)
     assert len(in_state(sim, OPENING)) == 1
     assert sorted(sim.core.connections()) == [0, 1, 2]
+
+
+def test_nothing_is_due_before_the_start() -> None:
+    core: PoolCore[int] = PoolCore(PoolConfig(min_size=1), jitter=lambda: 0.0)
+    assert core.next_deadline() is None
+    assert core.take_effects() == []
 
 
 def test_effects_are_given_out_once() -> None:

@@ -6,11 +6,13 @@ The walk must catch every one of them within 200 seeds; most take fewer than ten
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pgwire.errors import PoolDeadlock
 from pgwire.pool import effects
 from pgwire.pool.core import PoolCore
 from pgwire.pool.slots import CHECKING, CLOSED, CLOSING, IDLE, LEASED, Slot, SlotTable
@@ -24,6 +26,9 @@ from pgwire.pool.waiters import (
     WaitQueue,
 )
 from tests.pool.walk import WalkFailed, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 Core = PoolCore[int]
 
@@ -89,7 +94,8 @@ class ReleaseServesNobody(Core):
         self, slot: Slot[int], now: float, *, reusable: bool = True, reset: bool = False
     ) -> None:
         if reusable and not reset and slot.state is LEASED:
-            self._count.released += 1
+            self._count.use_time.add(now - slot.leased_at)
+            slot.owner = None
             slot.idle_since = now
             self._move(slot, IDLE)
         else:
@@ -258,9 +264,8 @@ class CloseForgetsWaiters(Core):
 class ErrorNotForTheHead(Core):
     """What waiting cannot mend fails the last in the queue."""
 
-    def _fail_head(self, error: Exception) -> None:
-        self._waiting.move_to_end(next(reversed(self._waiting)), last=False)
-        super()._fail_head(error)
+    def _fail(self, waiter: Waiter[int], error: Exception) -> None:
+        super()._fail(next(reversed(self._waiting)), error)
 
 
 class TimedOutTwice(Core):
@@ -286,6 +291,115 @@ class ClosesTwice(Core):
     def _close(self, slot: Slot[int]) -> None:
         super()._close(slot)
         self._effects.append(effects.CloseConnection(slot))
+
+
+class DeadlockUnseen(Core):
+    """All wait for one another, for ever."""
+
+    def _break_deadlock(self) -> None:
+        pass
+
+
+class DeadlockSeenByNewcomersOnly(Core):
+    """A deadlock that comes about when room is lost is not seen."""
+
+    def closed(self, slot: Slot[int], now: float) -> None:
+        self._break_deadlock = lambda: None  # type: ignore[method-assign]
+        super().closed(slot, now)
+        del self._break_deadlock
+
+
+class EldestFails(Core):
+    """In a deadlock the one fails that has waited longest."""
+
+    def _fail(self, waiter: Waiter[int], error: Exception) -> None:
+        if isinstance(error, PoolDeadlock):
+            waiter = next(iter(self._waiting))
+        super()._fail(waiter, error)
+
+
+class DeadlineNotTrusted(Core):
+    """Who waits with a deadline is taken for one who waits for ever."""
+
+    def _break_deadlock(self) -> None:
+        deadlines = {waiter: waiter.deadline for waiter in self._waiting}
+        for waiter in deadlines:
+            waiter.deadline = None
+        super()._break_deadlock()
+        for waiter, deadline in deadlines.items():
+            waiter.deadline = deadline
+
+
+class HopeUnseen(Core):
+    """A deadlock is declared though a connection is on its way."""
+
+    def _break_deadlock(self) -> None:
+        size, self.config = self.config, replace(self.config, min_size=0, max_size=1)
+        others = [slot for slot in self._slots if slot.state is not LEASED]
+        places = {slot: slot.state for slot in others}
+        for slot in others:
+            self._move(slot, CLOSED)
+        super()._break_deadlock()
+        self.config = size
+        for slot, state in places.items():
+            self._move(slot, state)
+
+
+class NobodyIsAnOwner(Core):
+    """Two requests of which nobody knows whose they are, are taken for one caller's."""
+
+    def acquire(
+        self, now: float, deadline: float | None, owner: Hashable = None
+    ) -> Slot[int] | Waiter[int]:
+        return super().acquire(now, deadline, "nobody" if owner is None else owner)
+
+
+class OwnerForgotten(Core):
+    """Who waited for a connection is not noted as its owner."""
+
+    def _settle(self, waiter: Waiter[int], state: WaiterState, error: Exception | None) -> None:
+        super()._settle(waiter, state, error)
+        if waiter.slot is not None:
+            waiter.slot.owner = None
+
+
+class OwnerKept(Core):
+    """What has been returned is still somebody's."""
+
+    def release(
+        self, slot: Slot[int], now: float, *, reusable: bool = True, reset: bool = False
+    ) -> None:
+        owner = slot.owner
+        super().release(slot, now, reusable=reusable, reset=reset)
+        if slot.state is not LEASED:
+            slot.owner = owner
+
+
+class WaitMeasuredFromTheGrant(Core):
+    """The time in the queue is not part of the waiting time."""
+
+    def _serve(self, now: float, passing: int = 0) -> None:
+        for waiter in self._waiting:
+            waiter.since = now
+        super()._serve(now, passing)
+
+
+class UseMeasuredFromTheOpening(Core):
+    """The first lease is measured from when the connection began to be opened."""
+
+    def _settle(self, waiter: Waiter[int], state: WaiterState, error: Exception | None) -> None:
+        super()._settle(waiter, state, error)
+        if waiter.slot is not None:
+            waiter.slot.leased_at = waiter.slot.started_at
+
+
+class AbortForgetsLeases(Core):
+    """Leases that the pool ends itself are not measured."""
+
+    def abort(self, now: float) -> None:
+        for slot in self._slots.leased:
+            slot.leased_at = now
+        super().abort(now)
 
 
 FAULTS = [

@@ -60,9 +60,10 @@ class PoolMachine(RuleBasedStateMachine):
     def slots(self, *states: SlotState) -> list[Slot[int]]:
         return [slot for slot in self.sim.slots if slot.state in states]
 
-    @rule(timeout=st.none() | seconds)
-    def acquire(self, timeout: float | None) -> None:
-        self.sim.acquire(timeout)
+    @rule(timeout=st.none() | seconds, owner=st.sampled_from([None, "ann", "bob"]))
+    def acquire(self, timeout: float | None, owner: str | None) -> None:
+        if owner not in self.sim.who_waits():
+            self.sim.acquire(timeout, owner)
 
     @precondition(lambda self: self.sim.granted)
     @rule(number=which)

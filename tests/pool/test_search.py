@@ -7,7 +7,9 @@ with times counted from now.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,15 +29,19 @@ MOST_REQUESTS = 3
 LONG = 60.0  # seconds: longer than any time in the pools below, so longer makes no difference
 
 # One input: its name, which of the slots or waiters it is about, and how.
-Input = tuple[str, int, object]
+Input = tuple[str, int, Any]
 
 
 def possible(sim: Simulation) -> Iterator[Input]:
     """All inputs that make sense now."""
     if sim.count["requests"] < MOST_REQUESTS:
-        yield "acquire", 0, None
-        yield "acquire", 0, 1.0
-        yield "acquire", 0, 0.0
+        yield "acquire", 0, (0.0, None)
+        yield "acquire", 0, (1.0, None)
+        for owner in ("ann", "bob"):
+            if owner not in sim.who_waits():
+                yield "acquire", 0, (None, owner)
+            if owner not in sim.owners.values():
+                break  # until now it makes no difference which of them it is
     for index in range(len(sim.queue) + len(sim.granted)):
         yield "abandon", index, None
     for index, slot in enumerate(sim.slots):
@@ -46,6 +52,8 @@ def possible(sim: Simulation) -> Iterator[Input]:
     yield "wait", 0, None
     yield "wait a minute", 0, None
     yield "expire", 0, None
+    if sim.config.max_size > 1:
+        yield "shrink", 0, None
     if not sim.ending:
         yield "close", 0, None
     if not sim.aborted:
@@ -66,8 +74,7 @@ def apply(sim: Simulation, step: Input) -> None:
     """Give the pool one input."""
     name, index, how = step
     if name == "acquire":
-        assert how is None or isinstance(how, float)
-        sim.acquire(how)
+        sim.acquire(*how)
     elif name == "abandon":
         sim.abandon((sim.queue + sim.granted)[index])
     elif name.startswith("wait"):
@@ -76,6 +83,8 @@ def apply(sim: Simulation, step: Input) -> None:
         sim.tick()
     elif name in ("expire", "close", "abort"):
         getattr(sim, name)()
+    elif name == "shrink":
+        sim.resize(0, sim.config.max_size - 1)
     elif name == "release late":
         sim.release(sim.late[0])
     else:
@@ -98,11 +107,23 @@ def apply_to_slot(sim: Simulation, slot: Slot[int], name: str, how: object) -> N
 
 
 def fingerprint(sim: Simulation) -> Hashable:
-    """Two pools with the same fingerprint behave the same from now on."""
+    """Two pools with the same fingerprint behave the same from now on.
+
+    Who owns what matters, but not what they are called.
+    """
     model, now = sim.model, sim.now
+    new_names = count()
+    names: defaultdict[Hashable, int | None] = defaultdict(lambda: next(new_names), {None: None})
     connections = tuple(
         (
-            *(c.state, c.started < now, c.expires - now, c.uses, c.number in sim.dead),
+            *(
+                names[c.owner if c.state == "leased" else None],
+                c.state,
+                c.started < now,
+                c.expires - now,
+                c.uses,
+                c.number in sim.dead,
+            ),
             min(now - c.idle_since, LONG) if c.state == "idle" else None,
         )
         for c in model.connections
@@ -111,10 +132,12 @@ def fingerprint(sim: Simulation) -> Hashable:
     return (
         connections,
         tuple(places[c.number] for c in model.idle),
-        tuple(None if w.deadline is None else w.deadline - now for w in sim.queue),
+        tuple(
+            (names[w.owner], None if w.deadline is None else w.deadline - now) for w in sim.queue
+        ),
         tuple(places.get(sim.numbers[w.slot]) for w in sim.granted if w.slot is not None),
         len(sim.late),
-        (sim.ending, sim.aborted, sim.count["requests"]),
+        (sim.config.max_size, sim.ending, sim.aborted, sim.count["requests"]),
         (model.pause, max(model.retry_at - now, 0.0), max(model.next_look - now, 0.0)),
         (sim.core._restless, sim.core._retry_wanted, sim.core._backoff.last_error is None),
         sim.core.next_deadline() is None,
@@ -182,3 +205,20 @@ def test_the_search_finds_a_short_story_for_a_fault() -> None:
     with pytest.raises(AssertionError, match="after") as failure:
         search(PoolConfig(max_size=1), 5, Forgetful)
     assert str(failure.value).count("('") == 5
+
+
+def test_the_search_finds_a_deadlock_that_a_failed_opening_completes() -> None:
+    class Trusting(PoolCore[int]):
+        def open_failed(
+            self, slot: Slot[int], error: Exception, now: float, *, mendable: bool
+        ) -> None:
+            self._break_deadlock = lambda: None  # type: ignore[method-assign]
+            super().open_failed(slot, error, now, mendable=mendable)
+            del self._break_deadlock
+
+    # Ann has a connection and waits for another, which is being opened; there is to be one only;
+    # the opening fails.
+    with pytest.raises(AssertionError, match=r"deadlock|I-36|queue is wrong") as failure:
+        search(PoolConfig(max_size=2), 5, Trusting)
+    assert str(failure.value).count("'shrink'") == 1
+    assert str(failure.value).count("'open_failed'") == 1

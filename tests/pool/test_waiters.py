@@ -27,7 +27,7 @@ def test_the_queue_is_a_list_that_is_searched_anew_each_time(
     ought: list[Waiter[int]] = []
     for move, value in [*(("join", deadline) for deadline in first), *then]:
         if move == "join":
-            waiter: Waiter[int] = Waiter(value)
+            waiter: Waiter[int] = Waiter(0.0, value, None)
             queue.join(waiter)
             ought.append(waiter)
         elif move == "head" and ought:
@@ -50,7 +50,7 @@ def test_the_queue_is_a_list_that_is_searched_anew_each_time(
 def test_forgetting_those_who_left_keeps_the_deadlines_in_order() -> None:
     """What is left of a heap when some are taken out need not be one."""
     queue: WaitQueue[int] = WaitQueue()
-    waiters = [Waiter[int](float(1 + number * 37 % 101)) for number in range(101)]
+    waiters = [Waiter[int](0.0, 1.0 + number * 37 % 101, None) for number in range(101)]
     for waiter in waiters:
         queue.join(waiter)
     for waiter in waiters:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 STEPS_PER_WALK = 400
 
+# Who asks: the fewer they are, the more often all of them wait for one another.
+CALLERS = ((None,), ("ann",), ("ann", "bob"), ("ann", "bob", "cid", None))
+
 OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
 
 
@@ -44,6 +47,7 @@ class Walk:
         # Each walk has a temper of its own, or all would be of the same middling weather.
         self.failing = chance() ** 2
         self.impatience = chance()
+        self.callers = self.random.choice(CALLERS)
         self.actions += [self.request] * self.random.randint(1, 8)
         self.actions += [self.work] * self.random.randint(2, 12)
         self.actions += [self.give_back] * self.random.randint(1, 8)
@@ -79,7 +83,9 @@ class Walk:
             timeout = self.random.choice((0.1, 1.0, 3.0, 10.0))
         else:
             timeout = None
-        self.sim.acquire(timeout)
+        owner = self.random.choice(self.callers)
+        if owner not in self.sim.who_waits():
+            self.sim.acquire(timeout, owner)
 
     def work(self) -> None:
         """Something that the core asked for has been done, or has failed."""

@@ -1,0 +1,150 @@
+"""Chores: what is done with a connection that is nobody's, each in a short-lived thread.
+
+Opening, checking, resetting and closing, as the core's effects ask for it, each followed by its
+report; and the hooks and events that belong to them. A chore always reports, whatever hooks
+raise: else its slot would be lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from pgwire.blocking.connection import Connection
+from pgwire.errors import Error, OperationalError
+from pgwire.pool.effects import (
+    CheckConnection,
+    CloseConnection,
+    OpenConnection,
+    ResetConnection,
+)
+from pgwire.protocol.connecting import waiting_may_help
+from pgwire.protocol.simple import Ping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgwire.blocking.driver import Driver
+    from pgwire.pool.engine import Engine
+    from pgwire.pool.slots import Slot
+
+    Hook = Callable[[Connection], object]
+    Chore = Callable[[Engine, Slot[Driver]], None]
+
+logger = logging.getLogger("pgwire.pool")
+
+# An opening must not hold its slot for ever, nor `on_connect` after it.
+OPEN_TIMEOUT = 30.0
+# How long an idle connection may take to answer a ping before it is given up.
+CHECK_TIMEOUT = 5.0
+# How long a reset that cannot be left to the next lease may take.
+RESET_TIMEOUT = 5.0
+
+
+def open_connection(engine: Engine, slot: Slot[Driver]) -> None:
+    try:
+        driver = engine.opener.open(OPEN_TIMEOUT)
+    except BaseException as error:  # SystemExit too, in a `password` function
+        failure = _as_exception(error)
+        mendable = isinstance(error, Error) and waiting_may_help(error)
+        engine.opening_failed(slot, failure, mendable=mendable)
+        return
+    hook = engine.options.on_connect
+    if hook is not None:
+        hook_failure = run_hook(engine, "on_connect", hook, driver, OPEN_TIMEOUT)
+        if hook_failure is not None:
+            driver.close()
+            engine.opening_failed(slot, hook_failure, mendable=False)
+            return
+        driver.session.changed = False  # what it has set is how sessions begin here
+    engine.listeners.emit("connect", Connection(driver))
+    engine.opened(slot, driver)
+
+
+def check_connection(engine: Engine, slot: Slot[Driver]) -> None:
+    try:
+        slot.connection.run(Ping(), CHECK_TIMEOUT)
+    except Exception:  # a listener of the connection may raise anything
+        engine.report(engine.core.checked, slot, ok=False)
+    else:
+        engine.report(engine.core.checked, slot, ok=True)
+
+
+def reset_connection(engine: Engine, slot: Slot[Driver]) -> None:
+    """The reset that needs answers: a user's hook, or `on_connect` after a full reset."""
+    driver, options = slot.connection, engine.options
+    if options.reset is not None:
+        name, hook, full = "reset", options.reset, False
+    else:
+        assert options.on_connect is not None  # else there would be nothing to wait for
+        name, hook, full = "on_connect", options.on_connect, True
+    failure: Exception | None = OperationalError("it was closed or in use")
+    if driver.clean(full):
+        failure = run_hook(engine, name, hook, driver, RESET_TIMEOUT)
+    if failure is not None:
+        logger.warning("%s: resetting a connection failed: %s", options.name, failure)
+    driver.session.changed = False
+    driver.given_up = failure is not None
+    engine.report(engine.core.reset_done, slot, ok=failure is None)
+
+
+def close_connection(engine: Engine, slot: Slot[Driver]) -> None:
+    driver = slot.connection
+    failure = driver.session.failure
+    if engine.aborting:
+        driver.interrupt()
+    driver.close()
+    connection = Connection(driver)
+    if failure is not None and not driver.given_up:
+        logger.info("%s: an idle connection was lost: %s", engine.options.name, failure)
+        engine.listeners.emit("error", failure, connection)
+    engine.listeners.emit("remove", connection)
+    engine.report(engine.core.closed, slot)
+
+
+def run_hook(
+    engine: Engine, name: str, hook: Hook, driver: Driver, timeout: float
+) -> Exception | None:
+    """Run a user's hook on a connection that is nobody's; what went wrong, if anything.
+
+    The hook has a thread of its own. One that takes too long is left to itself, and its
+    connection is cut, so that whatever it does there next raises.
+    """
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            with engine.listeners.running(hook):
+                hook(Connection(driver))
+        except BaseException as error:  # SystemExit too: it is nobody's main program
+            failures.append(_as_exception(error))
+
+    try:
+        thread = engine.crew.start(run)
+    except RuntimeError as error:  # too many threads, or the interpreter is on its way out
+        return error
+    thread.join(timeout)
+    if thread.is_alive():
+        driver.interrupt(always=True)
+        return OperationalError(f"{name} took longer than {timeout:g} s")
+    if failures:
+        return failures[0]
+    if not driver.clean(False):
+        return OperationalError(f"{name} left its connection closed or in use")
+    return None
+
+
+def _as_exception(error: BaseException) -> Exception:
+    if isinstance(error, Exception):
+        return error
+    failure = OperationalError(f"a hook raised {error!r}")
+    failure.__cause__ = error
+    return failure
+
+
+CHORES: dict[type[Any], Chore] = {
+    OpenConnection: open_connection,
+    CheckConnection: check_connection,
+    ResetConnection: reset_connection,
+    CloseConnection: close_connection,
+}

@@ -1,0 +1,52 @@
+"""Crew: the daemon threads of a pool, most of them short-lived. Knows nothing of pools."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Crew:
+    """Starts threads, and waits for them in the end. They never keep the process alive."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._threads: set[threading.Thread] = set()
+
+    def start(self, target: Callable[..., object], *args: Any) -> threading.Thread:
+        """A thread that runs the function.
+
+        Raises RuntimeError if there are too many, or the interpreter is on its way out.
+        """
+        thread = threading.Thread(
+            target=self._run, args=(target, *args), name=self._name, daemon=True
+        )
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.discard(thread)
+            raise
+        return thread
+
+    def do(self, target: Callable[..., object], *args: Any) -> None:
+        """Have it done in a thread of its own; in this one if there is none to be had."""
+        try:
+            self.start(target, *args)
+        except RuntimeError:
+            target(*args)
+
+    def join(self, timeout: float) -> None:
+        """Wait for all of them but the one that calls; `timeout` (seconds) for each."""
+        for thread in tuple(self._threads):
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+
+    def _run(self, target: Callable[..., object], *args: Any) -> None:
+        try:
+            target(*args)
+        finally:
+            self._threads.discard(threading.current_thread())

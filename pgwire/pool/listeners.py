@@ -1,0 +1,68 @@
+"""Listeners: a pool's callbacks, and which user code a thread is in.
+
+Knows nothing of pools. Callbacks run in the thread that made the event happen, never under a
+lock. What one raises is logged and goes no further. What one does itself does not call it again:
+else a callback for "acquire" that runs a query would never come to an end.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Callback = Callable[..., object]
+
+logger = logging.getLogger("pgwire.pool")
+
+
+class Listeners(dict[str, list["Callback"]]):
+    """Callbacks by event; false, and so for free, while nobody listens."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+        self._running = threading.local()
+
+    def on(self, event: str, callback: Callback) -> None:
+        self.setdefault(event, []).append(callback)
+
+    def off(self, event: str, callback: Callback) -> None:
+        callbacks = self.get(event, [])
+        if callback in callbacks:
+            callbacks.remove(callback)
+        if not callbacks:
+            self.pop(event, None)
+
+    def emit(self, event: str, *args: object) -> None:
+        for callback in tuple(self.get(event, ())):
+            if callback in self._stack:
+                continue
+            try:
+                with self.running(callback):
+                    callback(*args)
+            except Exception:
+                logger.exception("%s: a callback for %r raised", self._name, event)
+
+    @contextmanager
+    def running(self, code: Callable[..., Any]) -> Iterator[None]:
+        """While this thread runs a callback or a hook."""
+        self._stack.append(code)
+        try:
+            yield
+        finally:
+            self._stack.pop()
+
+    @property
+    def innermost(self) -> Callable[..., Any] | None:
+        """The callback or hook that this thread is in."""
+        return self._stack[-1] if self._stack else None
+
+    @property
+    def _stack(self) -> list[Callable[..., Any]]:
+        stack: list[Callable[..., Any]] = self._running.__dict__.setdefault("stack", [])
+        return stack
