@@ -8,8 +8,9 @@ PURE_TESTS := tests/protocol tests/pgtypes \
 	$(filter-out %/test_blocking.py %/test_lease.py,$(wildcard tests/pool/test_*.py)) \
 	$(wildcard $(patsubst %,tests/test_%.py,config conninfo errors keywords parameters sqlstate))
 HEARTS := pgwire/protocol/*,$\
-	pgwire/pool/core.py,pgwire/pool/effects.py,pgwire/pool/slots.py,pgwire/pool/waiters.py
-PURE_CODE := $(HEARTS),pgwire/pgtypes/*,pgwire/pool/config.py,pgwire/config.py,$\
+	pgwire/pool/core.py,pgwire/pool/effects.py,pgwire/pool/slots.py,pgwire/pool/waiters.py,$\
+	pgwire/pool/deadlock.py,pgwire/pool/backoff.py,pgwire/pool/histogram.py,pgwire/pool/config.py
+PURE_CODE := $(HEARTS),pgwire/pgtypes/*,pgwire/config.py,$\
 	pgwire/conninfo.py,pgwire/errors.py,pgwire/keywords.py,pgwire/parameters.py,pgwire/sqlstate.py
 
 TYPED := pgwire tests $(wildcard benchmarks/*.py examples/*.py tools/*.py)

@@ -44,8 +44,9 @@ _USAGE = "python -m pgwire [options] [CONNINFO] [SQL [ARGUMENT ...]]"
 
 _EXAMPLES = """\
 Without SQL, it is read from standard input. Several statements are one transaction, and take
-no arguments. A database may also be named first, as a URI or as "host=... dbname=...". What
-is not given comes from the environment (PGHOST, PGUSER, PGPASSWORD, ...).
+no arguments; write -- before arguments that begin with "-". A database may also be named
+first, as a URI or as "host=... dbname=...". What is not given comes from the environment
+(PGHOST, PGUSER, PGPASSWORD, ...).
 
   python -m pgwire 'select $1::int + 1' 41         (single quotes: the shell knows $1 too)
   python -m pgwire -h db -U app -d shop --csv "table orders" > orders.csv
@@ -82,7 +83,8 @@ def main(arguments: Sequence[str]) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ProgrammingError(f"{message} (see --help)")
+        hint = "write -- before arguments that begin with -; " if "unrecognized" in message else ""
+        raise ProgrammingError(f"{message} ({hint}see --help)")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,15 +7,14 @@ a lease of the pool cheap (another handle on the same driver) and dead after its
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from pgwire.blocking.statement import Statement
 from pgwire.blocking.transaction import Transaction
-from pgwire.errors import InterfaceError, PostgresError, ProgrammingError
+from pgwire.errors import InterfaceError, ProgrammingError
 from pgwire.protocol.many import QueryMany
-from pgwire.protocol.messages import Notification
 from pgwire.protocol.query import Prepare, Query
+from pgwire.protocol.session import EVENT_NAMES, event_name
 from pgwire.protocol.simple import Ping, SimpleQuery
 
 if TYPE_CHECKING:
@@ -26,16 +25,12 @@ if TYPE_CHECKING:
     from pgwire.protocol.messages import TransactionStatus
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.rows import Result, Row
-    from pgwire.protocol.session import Event
+    from pgwire.protocol.session import Event, EventName as EventName
     from pgwire.protocol.statement import Statement as ServerStatement
     from pgwire.protocol.transaction import IsolationLevel, TransactionBlock
     from pgwire.tls import TLSLayer
 
-    EventName = Literal["notice", "notification", "parameter"]
-
 T = TypeVar("T")
-
-_EVENTS = ("notice", "notification", "parameter")
 
 
 class Connection:
@@ -68,6 +63,15 @@ class Connection:
         timeout: float | None = None,
         row: None = None,
     ) -> Result[Row]: ...
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: type[dict[Any, Any]],
+    ) -> Result[dict[str, Any]]: ...
     @overload
     def query(
         self,
@@ -128,13 +132,7 @@ class Connection:
         the script: it is raised, with the results before it as `error.results`. COPY is
         `NotSupportedError`. Manual: "Simple Query".
         """
-        operation = SimpleQuery(sql)
-        try:
-            results: list[Result[Row]] = self._run(operation, timeout)
-        except PostgresError as error:
-            error.query = sql
-            error.__dict__["results"] = operation.result
-            raise
+        results: list[Result[Row]] = self._run(SimpleQuery(sql), timeout)
         return results
 
     def prepare(self, sql: str, *, timeout: float | None = None) -> Statement:
@@ -183,8 +181,8 @@ class Connection:
         parameter (`.name`, `.value`), in the thread that happens to read it, after the
         operation under way. What it raises comes out of that thread's call.
         """
-        if event not in _EVENTS:
-            raise ProgrammingError(f"no event {event!r}; there are: {', '.join(_EVENTS)}")
+        if event not in EVENT_NAMES:
+            raise ProgrammingError(f"no event {event!r}; there are: {', '.join(EVENT_NAMES)}")
         self._driver.listener = self._deliver
         self._callbacks.setdefault(event, []).append(callback)
 
@@ -195,13 +193,7 @@ class Connection:
             callbacks.remove(callback)
 
     def _deliver(self, event: Event) -> None:
-        if isinstance(event, PostgresError):
-            name = "notice"
-        elif isinstance(event, Notification):
-            name = "notification"
-        else:
-            name = "parameter"
-        for callback in tuple(self._callbacks.get(name, ())):
+        for callback in tuple(self._callbacks.get(event_name(event), ())):
             callback(event)
 
     # ---------------------------------------------------------------- state
@@ -219,9 +211,7 @@ class Connection:
     @property
     def server_version(self) -> int:
         """The server's version as a number: 180006 for 18.6. 0 if the server did not say."""
-        text = self._driver.session.parameters.get("server_version", "")
-        numbers = re.match(r"(\d+)(?:\.(\d+))?", text)  # "19beta1" is 190000
-        return int(numbers[1]) * 10_000 + int(numbers[2] or 0) if numbers else 0
+        return self._driver.session.server_version
 
     @property
     def backend_pid(self) -> int:
@@ -240,7 +230,10 @@ class Connection:
         return self._driver.channel.tls
 
     def close(self) -> None:
-        """Say good-bye, wait for the server's end (at most 2 s), close. Idempotent."""
+        """Say good-bye, wait for the server's end (at most 2 s), close. Idempotent.
+
+        What another thread runs on this connection is waited for first; see `cancel`.
+        """
         self._driver.close()
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
 """Driver: one session and its channel, run by whichever thread has the turn.
 
-The loop is five lines: write what the session has to say, wait, feed it what has come, until
-the operation is done. The rest of this file is for when that loop is left early:
+`_drive` is the loop: write what the session has to say, wait, feed it what has come, until the
+operation is done. Most of this file is for when that loop is left early:
 
 - Time is up, or Ctrl-C while waiting: the operation is abandoned, the server is asked to
   cancel, and gets `PATIENCE` to answer; then an empty round trip, so that a cancel request
@@ -24,7 +24,6 @@ from pgwire.blocking.net import Deadline, deadline_in
 from pgwire.errors import ConnectionLost, Error, InterfaceError, OperationalError, QueryTimeout
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
-from pgwire.protocol.messages import TransactionStatus
 from pgwire.protocol.simple import Ping
 
 if TYPE_CHECKING:
@@ -42,6 +41,11 @@ CANCEL_PATIENCE = 10.0
 CLOSE_PATIENCE = 2.0
 # More than this is written while reading, as it may not fit the socket's buffer.
 _PUMP_ABOVE = 32_768
+
+_REENTERED = (
+    "this connection is in the middle of an operation of the same thread; "
+    "callbacks cannot use the connection that called them"
+)
 
 _get_ident = threading.get_ident
 _main_thread = threading.main_thread().ident
@@ -100,10 +104,7 @@ class Driver:
         deadline = None if timeout is None else deadline_in(timeout)
         turn, me = self._turn, _get_ident()
         if self._owner == me:
-            raise InterfaceError(
-                "this connection is in the middle of an operation of the same thread; "
-                "callbacks cannot use the connection that called them"
-            )
+            raise InterfaceError(_REENTERED)
         try:
             if not turn.acquire(False):
                 self._wait_for_turn(deadline)
@@ -118,10 +119,9 @@ class Driver:
             try:
                 self._unsafe = True
                 session.submit(operation)
-                if operation.done:  # a misfit: nothing was written
-                    self._unsafe = False
-                else:
+                if not operation.done:  # otherwise a misfit: nothing was written
                     self._drive(operation, deadline)
+                self._unsafe = False
             except BaseException as error:
                 self._stopped(operation, error)
             if session.failure is not None:
@@ -315,23 +315,21 @@ class Driver:
     def clean(self, reset: bool | None = None) -> bool:
         """Write what makes the session fit for its next user, without waiting.
 
-        `reset` is None for a full reset where a statement may have changed the session,
-        True for always, False for never. Returns False where the connection is of no more
+        `reset` as in `protocol.cleaning`. Returns False where the connection is of no more
         use: it is lost, something is under way, or the socket takes nothing.
         """
         session = self.session
-        if session.failure is not None or not session.in_step:
+        if not session.in_step:
             return False
-        if reset is None:
-            reset = session.changed
-        if not reset and session.transaction_status is TransactionStatus.IDLE:
+        clean = cleaning(session, reset)
+        if clean is None:
             return True
         if self._owner is not None:
             return False
         try:
             if not self._turn.acquire(False):
                 return False
-            session.submit(cleaning(session, reset=reset))
+            session.submit(clean)
             return self.channel.send_nowait(session.data_to_send())
         except OSError:
             return False

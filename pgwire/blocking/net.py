@@ -123,7 +123,8 @@ def open_socket(address: Address, config: Config, deadline: float | None) -> soc
         raise ConnectionFailed(f"{address}: the network timed out") from None
     except OSError as error:
         sock.close()
-        hint = "; is the server running there?" if isinstance(error, ConnectionRefusedError) else ""
+        nobody = isinstance(error, ConnectionRefusedError | FileNotFoundError)
+        hint = "; is the server running there?" if nobody else ""
         raise ConnectionFailed(f"{address}: {error.strerror or error}{hint}") from error
     except BaseException:
         sock.close()

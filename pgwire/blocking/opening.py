@@ -24,6 +24,7 @@ from pgwire.protocol.connecting import (
     Attempts,
     Encryption,
     EncryptionPlan,
+    failed_attempt,
     read_ssl_answer,
 )
 from pgwire.protocol.scram import KeyCache
@@ -129,12 +130,8 @@ class Opener:
                 error = ConnectionFailed(
                     f"{address}: no connection within {limit:g} s (connect_timeout)"
                 )
-            except ConnectionFailed as failure:
-                error = failure
-            except (ConnectionLost, ProtocolError, OSError) as failure:
-                what = "is there a PostgreSQL server? " * isinstance(failure, ProtocolError)
-                error = ConnectionFailed(f"{address}: {what}{failure}")
-                error.__cause__ = failure
+            except (ConnectionFailed, ConnectionLost, ProtocolError, OSError) as failure:
+                error = failed_attempt(str(address), failure)
             attempts.failed(str(address), error)
             plan.failed(error)
         return None

@@ -46,6 +46,14 @@ class Statement:
     ) -> Result[Row]: ...
     @overload
     def query(
+        self,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: type[dict[Any, Any]],
+    ) -> Result[dict[str, Any]]: ...
+    @overload
+    def query(
         self, params: Sequence[Any] = (), *, timeout: float | None = None, row: Callable[..., T]
     ) -> Result[T]: ...
     def query(

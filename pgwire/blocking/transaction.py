@@ -105,6 +105,6 @@ class Transaction:
         try:
             self.rollback()
         except Exception as error:
+            self._connection._driver.abort()
             if value is not None:
                 value.add_note(f"the transaction could not be rolled back: {error}")
-            self._connection._driver.abort()

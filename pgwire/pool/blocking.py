@@ -178,12 +178,17 @@ class Pool:
             timeout = self._query_timeout
         deadline = None if timeout is None else self._clock() + timeout
         slot = self._engine.acquire(self._checkout_timeout, deadline)
+        uses = slot.uses
         try:
             if deadline is not None:
                 timeout = max(0.0, deadline - self._clock())
             return slot.connection.run(operation, timeout)
         finally:
-            self._engine.release(slot)
+            try:
+                self._engine.release(slot)
+            except BaseException:  # Ctrl-C, or what a callback raised
+                self._engine.orphan(slot, uses)
+                raise
 
     # ---------------------------------------------------------------- leases
 

@@ -15,6 +15,8 @@ class Crew:
     def __init__(self, name: str) -> None:
         self._name = name
         self._threads: set[threading.Thread] = set()
+        # Held from a thread's entry in the set to its start: only what has started can be joined.
+        self._starting = threading.RLock()
 
     def start(self, target: Callable[..., object], *args: Any) -> threading.Thread:
         """A thread that runs the function.
@@ -24,12 +26,13 @@ class Crew:
         thread = threading.Thread(
             target=self._run, args=(target, *args), name=self._name, daemon=True
         )
-        self._threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:
-            self._threads.discard(thread)
-            raise
+        with self._starting:
+            self._threads.add(thread)
+            try:
+                thread.start()
+            except RuntimeError:
+                self._threads.discard(thread)
+                raise
         return thread
 
     def do(self, target: Callable[..., object], *args: Any) -> None:
@@ -41,7 +44,9 @@ class Crew:
 
     def join(self, timeout: float) -> None:
         """Wait for all of them but the one that calls; `timeout` (seconds) for each."""
-        for thread in tuple(self._threads):
+        with self._starting:
+            threads = tuple(self._threads)
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(timeout)
 

@@ -4,8 +4,10 @@ Whoever waits with a deadline gives up one day, and so does not count as stuck. 
 or a lease without an owner: nobody knows what becomes of it. As long as there is room for another
 connection, or one is on its way or coming back, there is hope.
 
-A request that joins the queue completes a deadlock only if its owner holds a lease. Otherwise only
-the loss of room does: `resize`, and the end of each connection that was then too many.
+An owner does nothing while it waits, so it waits for one thing at a time. That is why only two
+things can complete a deadlock: a request that joins the queue, if its owner holds a lease; and the
+loss of room, by `resize` and by the end of each connection that was then too many. A grant cannot:
+whoever gets it is free to go on.
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ ABORT_TIMEOUT = 5.0
 _GRANTED, _TIMED_OUT = WaiterState.GRANTED, WaiterState.TIMED_OUT
 _WAITING = WaiterState.WAITING
 
-_get_ident = threading.get_ident
+# Whose a request is. Not the thread's number: that may be another's soon.
+_current_thread = threading.current_thread
+_new_sleeper = threading.Lock
 
 
 class Options(NamedTuple):
@@ -112,9 +114,9 @@ class Engine:
         answer = None
         try:
             with self.lock:
-                answer = self.core.acquire(since, deadline, _get_ident())
+                answer = self.core.acquire(since, deadline, _current_thread())
                 if isinstance(answer, Waiter):
-                    sleeper = threading.Lock()
+                    sleeper = _new_sleeper()
                     sleeper.acquire()
                     self._wakers[answer] = _release(sleeper)
                     self._keeper.plan()
@@ -237,8 +239,9 @@ class Engine:
         driver = slot.connection
         if driver.is_inherited:
             return  # of the parent's pool; ours has begun anew
+        uses = slot.uses
         if self._is_inside():
-            self.orphan(slot, slot.uses)
+            self.orphan(slot, uses)
             return
         reusable = hooked = False
         try:
@@ -253,9 +256,13 @@ class Engine:
         finally:
             if not reusable:
                 driver.given_up = True
-            with self.lock:
-                self.core.release(slot, self._clock(), reusable=reusable, reset=hooked)
-                effects = self.core.take_effects()
+            try:
+                with self.lock:
+                    self.core.release(slot, self._clock(), reusable=reusable, reset=hooked)
+                    effects = self.core.take_effects()
+            except BaseException:  # Ctrl-C, while another thread had the lock
+                self.orphan(slot, uses)
+                raise
             if effects:
                 self._carry_out(effects)
 

@@ -41,13 +41,13 @@ class Slot(Generic[C]):
     )
 
     connection: C  # set when it has been opened
+    idle_since: float  # set whenever it becomes idle
+    leased_at: float  # set whenever it is lent
 
     def __init__(self, started_at: float) -> None:
         self.state = SlotState.CLOSED
         self.started_at = started_at  # when its opening began
         self.expires_at = inf
-        self.idle_since = started_at
-        self.leased_at = started_at
         self.owner: Hashable = None  # who has it, while LEASED; None if nobody knows
         self.uses = 0  # leases so far
 

@@ -18,7 +18,7 @@ _uint16 = Struct("!H")
 _field = Struct("!IhIhih")
 
 
-def _malformed(what: str) -> ProtocolError:
+def malformed(what: str) -> ProtocolError:
     return ProtocolError(f"the server sent a malformed {what}")
 
 
@@ -26,7 +26,7 @@ def _string(buffer: bytes, start: int, end: int, what: str) -> tuple[str, int]:
     """One String from `start`, and where the next field begins."""
     stop = buffer.find(0, start, end)
     if stop < 0:
-        raise _malformed(what)
+        raise malformed(what)
     # What a server says must never be hidden by an encoding error, so nothing is refused.
     return buffer[start:stop].decode(errors="backslashreplace"), stop + 1
 
@@ -40,7 +40,7 @@ def parse_fields(
         letter = chr(buffer[start])
         fields[letter], start = _string(buffer, start + 1, end, what)
     if start != end - 1 or not fields:
-        raise _malformed(what)
+        raise malformed(what)
     return fields
 
 
@@ -48,25 +48,25 @@ def parse_parameter_status(buffer: bytes, start: int, end: int) -> tuple[str, st
     name, start = _string(buffer, start, end, "PARAMETER_STATUS")
     value, start = _string(buffer, start, end, "PARAMETER_STATUS")
     if start != end:
-        raise _malformed("PARAMETER_STATUS")
+        raise malformed("PARAMETER_STATUS")
     return name, value
 
 
 def parse_notification(buffer: bytes, start: int, end: int) -> Notification:
     if end - start < 4:
-        raise _malformed("NOTIFICATION_RESPONSE")
+        raise malformed("NOTIFICATION_RESPONSE")
     (pid,) = _int32.unpack_from(buffer, start)
     channel, start = _string(buffer, start + 4, end, "NOTIFICATION_RESPONSE")
     payload, start = _string(buffer, start, end, "NOTIFICATION_RESPONSE")
     if start != end:
-        raise _malformed("NOTIFICATION_RESPONSE")
+        raise malformed("NOTIFICATION_RESPONSE")
     return Notification(channel, payload, pid)
 
 
 def parse_backend_key_data(buffer: bytes, start: int, end: int) -> BackendKeyData:
     # Four bytes of key in protocol 3.0; up to 256 from 3.2 on.
     if not 8 <= end - start <= 260:
-        raise _malformed("BACKEND_KEY_DATA")
+        raise malformed("BACKEND_KEY_DATA")
     (pid,) = _int32.unpack_from(buffer, start)
     return BackendKeyData(pid, buffer[start + 4 : end])
 
@@ -74,10 +74,10 @@ def parse_backend_key_data(buffer: bytes, start: int, end: int) -> BackendKeyDat
 def parse_parameter_description(buffer: bytes, start: int, end: int) -> tuple[int, ...]:
     """The OID of every parameter's type."""
     if end - start < 2:
-        raise _malformed("PARAMETER_DESCRIPTION")
+        raise malformed("PARAMETER_DESCRIPTION")
     (count,) = _uint16.unpack_from(buffer, start)
     if end - start != 2 + 4 * count:
-        raise _malformed("PARAMETER_DESCRIPTION")
+        raise malformed("PARAMETER_DESCRIPTION")
     return Struct(f"!{count}I").unpack_from(buffer, start + 2)
 
 
@@ -91,19 +91,19 @@ def parse_row_description(buffer: bytes, start: int, end: int) -> tuple[Column, 
             table, number, oid, size, modifier, fmt = _field.unpack_from(buffer, start)
             start += _field.size
             if fmt not in (0, 1):
-                raise _malformed("ROW_DESCRIPTION")
+                raise malformed("ROW_DESCRIPTION")
             columns.append(Column(name, oid, modifier, table, number, size, fmt))
     except StructError:
-        raise _malformed("ROW_DESCRIPTION") from None
+        raise malformed("ROW_DESCRIPTION") from None
     if start != end:
-        raise _malformed("ROW_DESCRIPTION")
+        raise malformed("ROW_DESCRIPTION")
     return tuple(columns)
 
 
 def check_copy_response(buffer: bytes, start: int, end: int, what: str) -> None:
     """CopyInResponse and CopyOutResponse: the overall format, and one for each column."""
     if end - start < 3 or end - start != 3 + 2 * _uint16.unpack_from(buffer, start + 1)[0]:
-        raise _malformed(what)
+        raise malformed(what)
 
 
 # The same few tags come all the time.
@@ -118,7 +118,7 @@ def parse_command_tag(buffer: bytes, start: int, end: int) -> str:
     if tag is None:
         tag, stop = _string(buffer, start, end, "COMMAND_COMPLETE")
         if stop != end:
-            raise _malformed("COMMAND_COMPLETE")
+            raise malformed("COMMAND_COMPLETE")
         if len(command_tags) < _MAX_TAGS and len(raw) <= _LONGEST_TAG:
             command_tags[raw] = tag
     return tag
@@ -127,7 +127,7 @@ def parse_command_tag(buffer: bytes, start: int, end: int) -> str:
 def parse_authentication(buffer: bytes, start: int, end: int) -> tuple[int, bytes]:
     """The request's code, and whatever belongs to it."""
     if end - start < 4:
-        raise _malformed("AUTHENTICATION")
+        raise malformed("AUTHENTICATION")
     return _int32.unpack_from(buffer, start)[0], buffer[start + 4 : end]
 
 
@@ -135,5 +135,5 @@ def parse_sasl_mechanisms(data: bytes) -> list[str]:
     """AuthenticationSASL: names that end with NUL each, and an empty one behind them."""
     *names, end, rest = data.split(b"\0") if data.count(0) > 1 else (b"", b"", b"")
     if not all(names) or end or rest:
-        raise _malformed("AUTHENTICATION")
+        raise malformed("AUTHENTICATION")
     return [name.decode(errors="backslashreplace") for name in names]

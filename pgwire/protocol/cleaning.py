@@ -58,11 +58,14 @@ class Clean(SimpleQuery):
     PHASES = (RUNNING, SimpleQuery.FETCHING, SimpleQuery.COPYING_OUT, FAILED)
 
 
-def cleaning(session: Session, *, reset: bool) -> Clean:
-    """What makes the session fit for another lease; `reset` asks for more than a rollback."""
-    statements = []
-    if session.transaction_status is not TransactionStatus.IDLE:
-        statements.append("ROLLBACK")
-    if reset:
-        statements.append(RESET)
-    return Clean("; ".join(statements))
+def cleaning(session: Session, reset: bool | None = None) -> Clean | None:
+    """What makes the session fit for another lease; None where it is.
+
+    `reset` is None for a full reset where a statement may have changed the session, True
+    for always, False for never. An open transaction is rolled back in any case.
+    """
+    if reset is None:
+        reset = session.changed
+    if session.transaction_status is TransactionStatus.IDLE:
+        return Clean(RESET) if reset else None
+    return Clean(f"ROLLBACK; {RESET}" if reset else "ROLLBACK")

@@ -102,6 +102,16 @@ def waiting_may_help(error: BaseException) -> bool:
     return getattr(error, "sqlstate", "") not in _NOT_MENDED_BY_WAITING
 
 
+def failed_attempt(address: str, error: Exception) -> ConnectionFailed:
+    """What to say of an attempt that ended with this error."""
+    if isinstance(error, ConnectionFailed):
+        return error
+    what = "is there a PostgreSQL server? " if isinstance(error, ProtocolError) else ""
+    failure = ConnectionFailed(f"{address}: {what}{error}")
+    failure.__cause__ = error
+    return failure
+
+
 class Attempts:
     """Every try at connecting, and why it failed."""
 
@@ -125,11 +135,17 @@ class Attempts:
         if len(attempts) == 1 and isinstance(errors[0], ConnectionFailed):
             failure = errors[0]
         else:
-            text = "; ".join(f"{attempt.address}: {attempt.error}" for attempt in attempts)
+            text = "; ".join(map(_told, attempts))
             failure = _common_class(errors)(text)
             failure.__cause__ = errors[-1]
         failure.attempts = attempts
         return failure
+
+
+def _told(attempt: Attempt) -> str:
+    """What went wrong and where, which most errors say by themselves."""
+    text = str(attempt.error)
+    return text if attempt.address in text else f"{attempt.address}: {text}"
 
 
 def _common_class(errors: list[Exception]) -> type[ConnectionFailed]:

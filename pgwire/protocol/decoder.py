@@ -13,13 +13,14 @@ from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from pgwire.errors import ProtocolError
 from pgwire.pgtypes.text import decode_utf8
+from pgwire.protocol.backend import malformed
 from pgwire.protocol.messages import TEXT, BackendMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pgwire.errors import ProtocolError
     from pgwire.pgtypes import TypeRegistry
     from pgwire.protocol.messages import Column
 
@@ -106,7 +107,7 @@ def skip_rows(count: int, buffer: bytes, position: int, size: int) -> int:
 
 
 def malformed_row() -> ProtocolError:
-    return ProtocolError("the server sent a malformed DATA_ROW")
+    return malformed("DATA_ROW")
 
 
 def result_formats(columns: Sequence[Column], registry: TypeRegistry) -> list[int]:

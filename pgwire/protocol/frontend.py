@@ -35,6 +35,8 @@ EXECUTE = b"E" + _int32.pack(9) + b"\0" + _int32.pack(0)
 
 def cstring(text: str, what: str) -> bytes:
     """The text as the protocol's String; `what` names it in the error."""
+    if not isinstance(text, str):
+        raise ProgrammingError(f"{what} must be a str, not {type(text).__name__}")
     try:
         data = text.encode()
     except UnicodeEncodeError as error:

@@ -14,6 +14,7 @@ Records are taken and encoded a chunk at a time, when the shell has room to writ
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import NotSupportedError
@@ -22,7 +23,7 @@ from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Phase, expect_empty
 from pgwire.protocol.query import Preparing
-from pgwire.protocol.reading import Reading
+from pgwire.protocol.reading import Reading, check_empty_query
 from pgwire.protocol.rows import Result
 from pgwire.protocol.statement import UNNAMED
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 CHUNK = 65_536
 
 _check_bind_complete = expect_empty("BIND_COMPLETE")
-_check_empty_query = expect_empty("EMPTY_QUERY_RESPONSE")
 
 # Numbers of statements begin at 1.
 _POISON = frontend.bind(b"\0_pgwire_0\0" + b"\0\0" * 3)
@@ -133,9 +133,10 @@ class QueryMany(Preparing):
 
     def _blame(self, error: BaseException, index: int) -> None:
         if self.error is None:
-            error.record_index = index  # type: ignore[attr-defined]
-            error.add_note(f"in record {index}")
             self.error = error
+            with suppress(Exception):  # a frozen dataclass, say, takes no attributes
+                error.add_note(f"in record {index}")
+                error.record_index = index  # type: ignore[attr-defined]
 
     def note_error(self, error: PostgresError) -> None:
         error.query = self.sql
@@ -161,7 +162,7 @@ class QueryMany(Preparing):
         self._next_record()
 
     def on_empty(self, buffer: bytes, start: int, end: int) -> None:
-        _check_empty_query(buffer, start, end)
+        check_empty_query(buffer, start, end)
         self._next_record()
 
     def _next_record(self) -> None:

@@ -25,6 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgwire.errors import ProtocolError
+from pgwire.protocol.backend import malformed
 from pgwire.protocol.messages import (
     LONG_MESSAGES,
     SHORT,
@@ -144,10 +145,6 @@ class Operation:
 
 def too_long(code: int, length: int) -> ProtocolError:
     return ProtocolError(f"{message_name(code)} of {length:,} bytes is longer than it can be")
-
-
-def malformed(name: str) -> ProtocolError:
-    return ProtocolError(f"the server sent a malformed {name}")
 
 
 def expect_empty(name: str) -> Callable[[bytes, int, int], None]:

@@ -6,8 +6,8 @@ takes two, since values can be encoded only once their types are known:
     Parse Describe Flush        →  ParseComplete ParameterDescription RowDescription|NoData
     Bind Execute Sync           →  BindComplete DataRow… CommandComplete ReadyForQuery
 
-Between the two the operation keeps the floor. Statements that the cache no longer wants are
-closed in the second flight.
+Between the two the operation keeps the floor. Statements that nobody wants any more are closed
+with whichever flight comes next.
 
 A stale statement heals: where the server reports at Bind that the plan's result has changed
 (0A000), that it does not know the statement (26000), or at Parse that the name is taken
@@ -27,8 +27,8 @@ from pgwire.protocol.messages import (
     BackendMessage,
     TransactionStatus,
 )
-from pgwire.protocol.operation import Operation, Phase, expect_empty, malformed
-from pgwire.protocol.reading import Reading
+from pgwire.protocol.operation import Operation, Phase, expect_empty
+from pgwire.protocol.reading import Reading, check_empty_query
 from pgwire.protocol.rows import Result
 from pgwire.protocol.session import FORGETTING
 from pgwire.protocol.statement import UNNAMED, Statement
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 _check_parse_complete = expect_empty("PARSE_COMPLETE")
 _check_close_complete = expect_empty("CLOSE_COMPLETE")
 _check_no_data = expect_empty("NO_DATA")
-_check_empty_query = expect_empty("EMPTY_QUERY_RESPONSE")
 
 _STALE_STATES = frozenset({"0A000", "26000"})
 _DUPLICATE_NAME = "42P05"
@@ -286,7 +285,7 @@ class Query(Preparing):
 
     def on_bound(self, buffer: bytes, start: int, end: int) -> None:
         if start != end:
-            raise malformed("BIND_COMPLETE")
+            raise backend.malformed("BIND_COMPLETE")
         self.phase = self.EXECUTING
 
     def on_complete(self, buffer: bytes, start: int, end: int) -> None:
@@ -294,7 +293,7 @@ class Query(Preparing):
         self.phase = self.COMPLETE
 
     def on_empty(self, buffer: bytes, start: int, end: int) -> None:
-        _check_empty_query(buffer, start, end)
+        check_empty_query(buffer, start, end)
         self.phase = self.COMPLETE
 
     def on_execute_error(self, buffer: bytes, start: int, end: int) -> None:

@@ -74,3 +74,4 @@ class Reading(Operation):
 
 
 check_copy_done = expect_empty("COPY_DONE")
+check_empty_query = expect_empty("EMPTY_QUERY_RESPONSE")

@@ -120,6 +120,9 @@ class Result(Generic[R]):
     def __repr__(self) -> str:
         return f"<Result {self.command_tag!r}, {len(self._tuples)} rows>"
 
+    def __reduce__(self) -> tuple[Callable[..., Result[R]], tuple[Any, ...]]:
+        return _restore_result, (self._tuples, self.columns, self.command_tag, self._rows)
+
     @property
     def rows(self) -> list[R]:
         """All rows, as a list that is the caller's own."""
@@ -189,7 +192,9 @@ class Result(Generic[R]):
             mapped._rows = list(self._tuples)
         elif make is dict:
             mapped._rows = self.dicts()
-        elif isinstance(make, type) and not issubclass(make, Row):
+        elif make is Row:
+            pass  # what `rows` makes by itself: `Row` alone knows no names
+        elif isinstance(make, type):
             if len(set(names)) < len(names):
                 raise InterfaceError(
                     f"rows cannot become {make.__name__}: a column name is repeated "
@@ -199,3 +204,14 @@ class Result(Generic[R]):
         else:
             mapped._rows = [make(self._row_type(row)) for row in self._tuples]
         return mapped
+
+
+def _restore_result(
+    tuples: list[tuple[Any, ...]],
+    columns: tuple[Column, ...],
+    command_tag: str,
+    rows: list[Any] | None,
+) -> Result[Any]:
+    result: Result[Any] = Result(tuples, columns, command_tag)
+    result._rows = rows
+    return result

@@ -12,16 +12,18 @@ for the floor, because the one before them has not written its Sync yet.
 The caller's duties: after `submit` and `receive_data`, write `data_to_send()`; when
 `events` is not empty, deliver what it holds, after the batch and outside of any lock.
 
-The loop over messages in `receive_data` is the only one. A run of DataRow messages is handed
-to the operation in one call, so that rows never become objects of their own. A message that
-has arrived in part waits in `_chunks`; they are joined once, when the rest is there.
+The loop over messages in `_receive_messages` is the only one. A run of DataRow messages is
+handed to the operation in one call, and so is an answer that is as usual (`Phase.take_usual`);
+rows never become objects of their own. A message that has arrived in part waits in `_chunks`;
+they are joined once, when the rest is there.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, ProtocolError
 from pgwire.protocol import backend
@@ -59,6 +61,15 @@ class ParameterChange(NamedTuple):
 
 
 Event = Notification | ParameterChange | PostgresError
+EventName = Literal["notice", "notification", "parameter"]
+EVENT_NAMES: tuple[EventName, ...] = get_args(EventName)
+
+
+def event_name(event: Event) -> EventName:
+    """What users ask for this event by."""
+    if isinstance(event, PostgresError):
+        return "notice"
+    return "notification" if isinstance(event, Notification) else "parameter"
 
 
 class Idle(Operation):
@@ -171,7 +182,7 @@ class Session:
                 return position
             if code == _DATA_ROW:
                 if length < _SHORTEST_ROW:  # a decoder could not even read its head
-                    raise ProtocolError("the server sent a malformed DATA_ROW")
+                    raise backend.malformed("DATA_ROW")
                 position = operation.on_rows(data, position, size)
                 continue
             if handler is not None:
@@ -245,6 +256,13 @@ class Session:
         """The operations with a waiter that have been completed since the last call."""
         completed, self._completed = self._completed, []
         return completed
+
+    @property
+    def server_version(self) -> int:
+        """The server's version as a number: 180006 for 18.6. 0 if the server did not say."""
+        text = self.parameters.get("server_version", "")
+        numbers = re.match(r"(\d+)(?:\.(\d+))?", text, re.ASCII)  # "19beta1" is 190000
+        return int(numbers[1]) * 10_000 + int(numbers[2] or 0) if numbers else 0
 
     @property
     def in_step(self) -> bool:

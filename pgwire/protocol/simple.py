@@ -8,24 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgwire.errors import ProtocolError
+from pgwire.errors import Error, ProtocolError
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.changes import changes_session
 from pgwire.protocol.decoder import row_decoder
 from pgwire.protocol.messages import BackendMessage
-from pgwire.protocol.operation import Operation, Phase, expect_empty
-from pgwire.protocol.reading import Reading
+from pgwire.protocol.operation import Operation, Phase
+from pgwire.protocol.reading import Reading, check_empty_query
 from pgwire.protocol.rows import Result, Row
 
 if TYPE_CHECKING:
+    from pgwire.errors import PostgresError
     from pgwire.protocol.session import Session
 
 
-_check_empty_query = expect_empty("EMPTY_QUERY_RESPONSE")
-
-
 class SimpleQuery(Reading):
-    """`result` is a list with a Result per statement; it is filled on errors as well."""
+    """`result` is a list with a Result per statement.
+
+    An error has the results before it as its attribute `results`.
+    """
 
     def __init__(self, sql: str) -> None:
         self._query = sql
@@ -58,11 +59,20 @@ class SimpleQuery(Reading):
         self.phase = self.RUNNING
 
     def on_empty(self, buffer: bytes, start: int, end: int) -> None:
-        _check_empty_query(buffer, start, end)
+        check_empty_query(buffer, start, end)
 
     def on_error(self, buffer: bytes, start: int, end: int) -> None:
         super().on_error(buffer, start, end)
         self.phase = self.FAILED
+
+    def note_error(self, error: PostgresError) -> None:
+        error.query = self._query
+        super().note_error(error)
+
+    def on_ready(self, buffer: bytes, start: int, end: int) -> None:
+        if isinstance(self.error, Error):
+            vars(self.error)["results"] = self.result
+        super().on_ready(buffer, start, end)
 
     def on_copy_in(self, buffer: bytes, start: int, end: int) -> None:
         backend.check_copy_response(buffer, start, end, "COPY_IN_RESPONSE")
@@ -87,7 +97,7 @@ class SimpleQuery(Reading):
             BackendMessage.COPY_IN_RESPONSE: on_copy_in,
             BackendMessage.COPY_OUT_RESPONSE: on_copy_out,
             BackendMessage.ERROR_RESPONSE: on_error,
-            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
+            BackendMessage.READY_FOR_QUERY: on_ready,
         },
     )
     FETCHING = Phase(
@@ -110,7 +120,7 @@ class SimpleQuery(Reading):
         "FAILED",
         {
             BackendMessage.ERROR_RESPONSE: on_error,
-            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
+            BackendMessage.READY_FOR_QUERY: on_ready,
         },
     )
     PHASES = (RUNNING, FETCHING, COPYING_OUT, FAILED)

@@ -107,7 +107,7 @@ class Startup(Operation):
                 f"the server asks for {_OTHER_METHODS[code]}, which is not supported"
             )
         elif code in (CLEARTEXT, MD5):
-            raise ProtocolError("the server sent a malformed AUTHENTICATION")
+            raise backend.malformed("AUTHENTICATION")
         else:
             raise ProtocolError(f"the server asks for an unknown authentication method ({code})")
 
@@ -186,7 +186,7 @@ class Startup(Operation):
 
     def _let_in(self, data: bytes) -> None:
         if data:
-            raise ProtocolError("the server sent a malformed AUTHENTICATION")
+            raise backend.malformed("AUTHENTICATION")
         self.phase = self.STARTING
 
     def on_key(self, buffer: bytes, start: int, end: int) -> None:

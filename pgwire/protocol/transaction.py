@@ -116,7 +116,9 @@ class TransactionBlock:
     def _end(self, verb: str) -> None:
         if self.ended:
             raise InterfaceError(f"{verb}: this transaction has ended already")
-        if not self._stack or self._stack[-1] is not self:
+        if self not in self._stack:
+            raise InterfaceError(f"{verb}: this transaction has not begun")
+        if self._stack[-1] is not self:
             raise InterfaceError(f"{verb}: a transaction begun inside this one has not ended")
         self._stack.pop()
         self.ended = True

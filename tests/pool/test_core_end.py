@@ -286,6 +286,20 @@ def test_nothing_is_due_before_the_start() -> None:
     assert core.take_effects() == []
 
 
+def test_a_pool_that_was_never_started_looks_at_its_idle_connections_all_the_same() -> None:
+    alive = True
+    core: PoolCore[int] = PoolCore(
+        PoolConfig(), jitter=lambda: 0.0, is_alive=lambda connection: alive
+    )
+    core.acquire(5.0, 5.0)
+    [effect] = core.take_effects()
+    assert isinstance(effect, OpenConnection)
+    core.opened(effect.slot, 1, 6.0)
+    alive = False
+    core.tick(6.0)
+    assert core.take_effects() == [CloseConnection(effect.slot)]
+
+
 def test_effects_are_given_out_once() -> None:
     core: PoolCore[int] = PoolCore(PoolConfig(min_size=1), jitter=lambda: 0.0)
     core.start(0.0)

@@ -378,7 +378,9 @@ def test_hooks_may_use_the_pool_as_none_runs_under_a_lock(dsn: str, option: str)
             done.append(1)
 
     with pool(dsn, max_size=3, **{option: hook}) as p:
-        assert p.query("select 1").scalar() == 1
+        leases = [p.connect() for _ in range(2)]  # one to be reset, one to be used meanwhile
+        for lease in leases:
+            lease.release()
         until(lambda: done)
         assert p.query("select 1").scalar() == 1
 

@@ -27,22 +27,32 @@ def in_state(status: str) -> Session:
 
 
 @pytest.mark.parametrize(
-    ("status", "reset", "said"),
+    ("status", "changed", "reset", "said"),
     [
-        ("T", False, "ROLLBACK"),
-        ("E", False, "ROLLBACK"),
-        ("I", True, RESET),
-        ("T", True, f"ROLLBACK; {RESET}"),
+        ("T", False, None, "ROLLBACK"),
+        ("E", True, False, "ROLLBACK"),
+        ("I", True, None, RESET),
+        ("I", False, True, RESET),
+        ("T", True, None, f"ROLLBACK; {RESET}"),
     ],
 )
-def test_what_is_said(status: str, reset: bool, said: str) -> None:
+def test_what_is_said(status: str, changed: bool, reset: bool | None, said: str) -> None:
     session = in_state(status)
-    session.changed = reset
-    session.submit(cleaning(session, reset=reset))
+    session.changed = changed
+    clean = cleaning(session, reset)
+    assert clean is not None
+    session.submit(clean)
     assert session.data_to_send() == frontend.query(said.encode() + b"\0")
     # Said in advance: the next lease finds a session without a past.
     assert session.transaction_status is TransactionStatus.IDLE
     assert session.changed is False
+
+
+@pytest.mark.parametrize(("changed", "reset"), [(False, None), (False, False), (True, False)])
+def test_a_session_that_is_fit_is_left_alone(changed: bool, reset: bool | None) -> None:
+    session = in_state("I")
+    session.changed = changed
+    assert cleaning(session, reset) is None
 
 
 def test_everything_that_discard_all_does_but_for_prepared_statements() -> None:
@@ -57,6 +67,7 @@ def test_everything_that_discard_all_does_but_for_prepared_statements() -> None:
 def begun(status: str = "T") -> tuple[Session, Clean]:
     session = in_state(status)
     clean = cleaning(session, reset=True)
+    assert clean is not None
     session.submit(clean)
     session.data_to_send()
     return session, clean

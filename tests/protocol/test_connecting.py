@@ -19,6 +19,7 @@ from pgwire.protocol.connecting import (
     Attempts,
     Encryption,
     EncryptionPlan,
+    failed_attempt,
     read_ssl_answer,
     waiting_may_help,
 )
@@ -133,6 +134,17 @@ def test_what_waiting_can_mend(error: Exception, may_help: bool) -> None:
     assert attempts.hopeless is not may_help
 
 
+def test_what_is_said_of_an_attempt() -> None:
+    own = TLSError("no certificate")
+    assert failed_attempt("db:5432", own) is own
+    lost = ConnectionLost("gone")
+    failure = failed_attempt("db:5432", lost)
+    assert (type(failure), str(failure)) == (ConnectionFailed, "db:5432: gone")
+    assert failure.__cause__ is lost
+    failure = failed_attempt("db:5432", ProtocolError("garbage"))
+    assert str(failure) == "db:5432: is there a PostgreSQL server? garbage"
+
+
 def failure_of(*errors: Exception) -> ConnectionFailed:
     attempts = Attempts()
     for number, error in enumerate(errors):
@@ -162,6 +174,13 @@ def test_several_attempts_are_listed() -> None:
     assert str(failure) == "host0: refused; host1: no"
     assert [attempt.error for attempt in failure.attempts] == list(errors)
     assert failure.__cause__ is errors[1]
+
+
+def test_an_address_is_told_once() -> None:
+    attempts = Attempts()
+    attempts.failed("db:5432", ConnectionFailed("db:5432: refused"))
+    attempts.failed("db:5433", ConnectionFailed("starting up"))
+    assert str(attempts.error()) == "db:5432: refused; db:5433: starting up"
 
 
 @pytest.mark.parametrize("kind", [AuthenticationError, TLSError])

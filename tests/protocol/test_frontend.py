@@ -62,11 +62,13 @@ def test_a_string_is_utf_8_and_ends_with_nul() -> None:
         ("select\0 1", "the SQL holds a NUL character at index 6; PostgreSQL cannot take it"),
         ("é\0", "the SQL holds a NUL character at index 1; PostgreSQL cannot take it"),
         ("a\ud800", "the SQL holds a lone surrogate at index 1; it cannot be sent as UTF-8"),
+        (b"select 1", "the SQL must be a str, not bytes"),
+        (None, "the SQL must be a str, not NoneType"),
     ],
 )
-def test_a_string_that_cannot_be_sent(text: str, reason: str) -> None:
+def test_a_string_that_cannot_be_sent(text: object, reason: str) -> None:
     with pytest.raises(ProgrammingError) as caught:
-        frontend.cstring(text, "the SQL")
+        frontend.cstring(text, "the SQL")  # type: ignore[arg-type]
     assert str(caught.value) == reason
 
 

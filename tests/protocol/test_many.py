@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,22 @@ def test_the_sources_own_exception_comes_through() -> None:
     assert b"_pgwire_0" in session.data_to_send()
     session.receive_data(INSERTED + backend.error("26000") + backend.ready())
     assert isinstance(operation.error, ZeroDivisionError)
+    assert session.in_step
+
+
+def test_an_exception_that_takes_no_attributes_comes_through_as_well() -> None:
+    @dataclass(frozen=True)
+    class Frozen(Exception):
+        why: str
+
+    def source() -> Iterator[tuple[int]]:
+        yield (1,)
+        raise Frozen("its own")
+
+    session, operation = begun(source())
+    assert b"_pgwire_0" in session.data_to_send()
+    session.receive_data(INSERTED + backend.error("26000") + backend.ready())
+    assert operation.error == Frozen("its own")
     assert session.in_step
 
 

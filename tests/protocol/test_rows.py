@@ -218,3 +218,18 @@ def test_a_mapped_result_is_another_one() -> None:
     two = result((1, 2), (3, 4))
     two.mapped(dict)
     assert two.rows == [(1, 2), (3, 4)]
+
+
+def test_rows_as_rows_keep_their_names() -> None:
+    assert result((1, 2)).mapped(Row).one().b == 2
+
+
+@pytest.mark.parametrize("make", [None, dict, Thing])
+def test_a_result_survives_pickling_and_copying(make: type[Any] | None) -> None:
+    two = result((1, 2), (3, 4))
+    if make is not None:
+        two = two.mapped(make)
+    for again in (pickle.loads(pickle.dumps(two)), copy.copy(two), copy.deepcopy(two)):
+        assert again.rows == two.rows
+        assert (again.columns, again.command_tag) == (two.columns, two.command_tag)
+        assert type(again[0]) is type(two[0])

@@ -19,7 +19,7 @@ from pgwire.errors import (
 from pgwire.pgtypes import TypeRegistry
 from pgwire.protocol.messages import Notification, TransactionStatus
 from pgwire.protocol.query import Query
-from pgwire.protocol.session import MAX_EVENTS, ParameterChange, Session
+from pgwire.protocol.session import EVENT_NAMES, MAX_EVENTS, ParameterChange, Session, event_name
 from pgwire.protocol.simple import Ping, SimpleQuery
 from pgwire.sqlstate import AdminShutdown, IdleSessionTimeout
 from tests.support import backend
@@ -172,6 +172,13 @@ def test_events_keep_their_order() -> None:
     assert session.parameters == {"TimeZone": "three"}
 
 
+def test_every_event_has_a_name() -> None:
+    session = Session(REGISTRY)
+    session.receive_data(backend.notice("hi") + backend.notification("news", "two", 9))
+    session.receive_data(backend.parameter_status("TimeZone", "UTC"))
+    assert tuple(map(event_name, session.events)) == EVENT_NAMES
+
+
 def test_events_that_nobody_fetches_are_bounded_and_the_oldest_go_first() -> None:
     session = Session(REGISTRY)
     for number in range(MAX_EVENTS + 5):
@@ -185,6 +192,17 @@ def test_a_parameter_may_change_and_unknown_ones_are_kept() -> None:
     for value in ("1", "2"):
         session.receive_data(backend.parameter_status("some.thing", value))
     assert session.parameters == {"some.thing": "2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("18.6", 180006), ("19beta1", 190000), ("15.18 (Debian 15.18-1)", 150018), ("", 0), ("x", 0)],
+)
+def test_the_servers_version_as_a_number(text: str, number: int) -> None:
+    session = Session(REGISTRY)
+    assert session.server_version == 0
+    session.receive_data(backend.parameter_status("server_version", text))
+    assert session.server_version == number
 
 
 def test_a_client_encoding_that_is_not_utf8_ends_the_session() -> None:

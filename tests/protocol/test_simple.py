@@ -67,6 +67,8 @@ def test_an_error_ends_the_script_and_the_results_before_it_stay() -> None:
     session.receive_data(COLUMN + backend.row(b"1") + backend.complete())
     session.receive_data(COLUMN + backend.row(b"2") + backend.error("22012") + backend.ready())
     assert isinstance(script.error, DivisionByZero)
+    assert script.error.query == "select 1"
+    assert vars(script.error)["results"] is script.result
     assert [result.rows for result in script.result] == [[(1,)]]
 
 
@@ -89,6 +91,7 @@ def test_a_decoding_error_keeps_the_results_before_it() -> None:
     session.receive_data(COLUMN + backend.row(b"x") + backend.complete() + COLUMN)
     session.receive_data(backend.row(b"3") + backend.complete() + backend.ready())
     assert "int4" in str(script.error)
+    assert vars(script.error)["results"] is script.result
     assert [result.rows for result in script.result] == [[(1,)]]
 
 

@@ -127,8 +127,10 @@ def test_the_innermost_one_ends_first() -> None:
 
 
 def test_a_block_that_has_not_begun_cannot_end() -> None:
-    with pytest.raises(InterfaceError):
-        TransactionBlock([], None, None, None).commit(OPEN)
+    stack: list[TransactionBlock] = []
+    begun(stack, IDLE)
+    with pytest.raises(InterfaceError, match="commit: this transaction has not begun"):
+        TransactionBlock(stack, None, None, None).commit(OPEN)
 
 
 def test_a_lost_connection_takes_a_block_and_all_inside_it() -> None:

@@ -92,7 +92,9 @@ def ping(_: Play) -> Operation:
 
 
 def clean(play: Play) -> Operation:
-    return cleaning(play.session, reset=True)
+    operation = cleaning(play.session, reset=True)
+    assert operation is not None
+    return operation
 
 
 def login(user: str, password: str = PASSWORD, database: str = "postgres") -> Any:

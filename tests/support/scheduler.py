@@ -17,15 +17,18 @@ timed out, even if what it waits for comes before it runs: so the two always mee
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager
+from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from types import FrameType
 
     Condition = Callable[[], bool]
@@ -37,6 +40,13 @@ _MOST_MOMENTS = 100
 
 class ScheduleFailed(AssertionError):
     """What went wrong, the choices that lead there, and what was done in that order."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.choices = [choice for choice, _ in scheduler.chosen]
+        error = scheduler.errors[0]
+        steps = "".join(f"\n  {who} {what} {on}" for who, what, on in scheduler.log[-100:])
+        schedule = ".".join(map(str, self.choices)) or "0"
+        super().__init__(f"{type(error).__name__}: {error}\nschedule {schedule}{steps}")
 
 
 class Killed(BaseException):
@@ -59,24 +69,37 @@ class ModelThread:
     ) -> None:
         self.scheduler = scheduler
         self.name = name
-        self.label = f"{name}.{len(scheduler.threads)}"
-        self.finished = False
+        scheduler.made += 1
+        self.number = scheduler.made
+        self.label = f"{name}.{self.number}"
+        self.started = self.finished = False
         self.waits_for: Condition | None = None
         self.deadline: float | None = None
         self.timed_out = False
-        self.interrupts = 0  # how often Ctrl-C may strike while it waits for a lock
+        self.waits_at = ""
+        self.ctrl_c: Collection[str] = ()  # where Ctrl-C may strike, once: "acquire", "enter"
         self.struck = False
         self.gate = threading.Lock()
         self.gate.acquire()
         self._target, self._args = target, args
         self._real = threading.Thread(target=self._run, daemon=True)
 
+    def __hash__(self) -> int:
+        """Not the address: the order of sets must not differ from run to run."""
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
     def start(self) -> None:
         self.scheduler.threads.append(self)
+        self.started = True
         self._real.start()
         self.scheduler.step("start", self.label)
 
     def join(self, timeout: float | None = None) -> None:
+        if not self.started:
+            raise RuntimeError("cannot join thread before it is started")
         if not self.finished:
             self.scheduler.wait("join", self.label, lambda: self.finished, timeout)
 
@@ -97,6 +120,14 @@ class ModelThread:
             or (not self.finished and self.waits_for())
         )
 
+    @property
+    def is_in_time(self) -> bool:
+        """Whether it waits with a deadline that has not come yet."""
+        return self.deadline is not None and not self.timed_out
+
+    def itself(self) -> Self:
+        return self
+
     def _run(self) -> None:
         self.gate.acquire()
         scheduler = self.scheduler
@@ -111,7 +142,7 @@ class ModelThread:
         finally:
             sys.settrace(None)
             self.finished = True
-            self.waits_for = _never
+            self.waits_for, self.deadline, self.ctrl_c = _never, None, ()
             scheduler.leave(self)
 
 
@@ -130,6 +161,8 @@ class Scheduler:
     ) -> None:
         self.now = 1000.0
         self.threads: list[ModelThread] = []
+        self.made = 0
+        self.quiet = False  # no choices: for what comes before and after what is to be tried
         self.dying = False
         self.errors: list[BaseException] = []
         self.log: list[tuple[str, str, str]] = []
@@ -176,12 +209,13 @@ class Scheduler:
     def wait(self, what: str, on: str, condition: Condition, timeout: float | None) -> bool:
         """Wait until the condition holds; False when time is up. One choice, if it holds."""
         me = self.current
-        me.waits_for = condition
+        me.waits_for, me.waits_at = condition, what
         me.deadline = None if timeout is None or timeout < 0 else self.now + timeout
         me.timed_out = me.deadline is not None and me.deadline <= self.now and not condition()
         self._switch(what, on)
         timed_out, me.timed_out = me.timed_out, False
         me.waits_for = me.deadline = None
+        me.waits_at = ""
         if me.struck:
             me.struck = False
             raise KeyboardInterrupt
@@ -251,36 +285,28 @@ class Scheduler:
             raise Abandoned("too many steps")
         while True:
             able = [thread for thread in self.threads if thread.can_go_on]
-            stay = me in able
-            if stay:
+            stays = me in able
+            if stays:
+                if self.quiet or not self._left:
+                    return me
                 able.remove(me)
                 able.insert(0, me)
-            if len(able) == 1 and (not self._left or not stay):
-                return able[0] if stay or not self._left else self._pick(able, free=1)
-            picked = self._pick(able, free=1 if stay else len(able))
-            if picked is not None:
+            if picked := self._pick(able):
                 return picked
 
-    def _pick(self, able: list[ModelThread], free: int) -> ModelThread | None:
+    def _pick(self, able: list[ModelThread]) -> ModelThread | None:
         """One of the options; None if it was that something else happens first.
 
-        The first `free` of the threads cost nothing. The rest, and that time passes or Ctrl-C
-        strikes although somebody can go on, are preemptions.
+        That the first of the threads goes on costs nothing.
         """
         options: list[tuple[int, Callable[[], ModelThread | None]]] = []
-        for number, thread in enumerate(able):
-            options.append((int(number >= free), lambda thread=thread: thread))  # type: ignore[misc]
-        deadlines = [
-            t.deadline
-            for t in self.threads
-            if t.deadline is not None and not (t.finished or t.timed_out)
-        ]
-        if deadlines:
-            options.append((int(bool(able)), lambda: self._pass_time(min(deadlines))))
-        for thread in self.threads:
-            if thread.interrupts and thread.waits_for is not None and not thread.struck:
-                options.append((1, lambda thread=thread: self._strike(thread)))  # type: ignore[misc]
-        options = [option for option in options if option[0] <= self._left]
+        options += [(min(number, 1), thread.itself) for number, thread in enumerate(able)]
+        if any(thread.is_in_time for thread in self.threads):
+            options.append((min(len(able), 1), self._pass_time))
+        struck = [thread for thread in self.threads if thread.waits_at in thread.ctrl_c]
+        options += [(1, partial(self._strike, thread)) for thread in struck]
+        most = 0 if self.quiet else self._left
+        options = [option for option in options if option[0] <= most]
         if not options:
             raise Abandoned("nobody can go on")
         choice = 0
@@ -292,18 +318,19 @@ class Scheduler:
         self._left -= cost
         return do()
 
-    def _pass_time(self, moment: float) -> None:
+    def _pass_time(self) -> None:
+        """The next deadline has come."""
         self._moments += 1
         if self._moments > _MOST_MOMENTS:
             raise Abandoned("it does not come to its end")
-        self.now = max(self.now, moment)
+        self.now = min(t.deadline for t in self.threads if t.is_in_time and t.deadline is not None)
         self.log.append(("time", "passes", f"{self.now - 1000:g}"))
         for thread in self.threads:
             if thread.deadline is not None and thread.deadline <= self.now:
                 thread.timed_out = thread.timed_out or not thread.can_go_on
 
     def _strike(self, thread: ModelThread) -> None:
-        thread.interrupts -= 1
+        thread.ctrl_c = ()
         thread.struck = True
         self.log.append((thread.label, "Ctrl-C", ""))
 
@@ -339,6 +366,69 @@ class ModelLock:
         self.release()
 
 
+class ModelRLock:
+    """`threading.RLock`. Who has it already may go on without a choice."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._owner: ModelThread | None = None
+        self._count = 0
+
+    def acquire(self) -> bool:
+        me = self._scheduler.current
+        if self._owner is not me:
+            self._scheduler.wait("enter", "", lambda: self._owner is None, None)
+            self._owner = me
+        self._count += 1
+        return True
+
+    def release(self) -> None:
+        if self._owner is not self._scheduler.current:
+            raise RuntimeError("cannot release un-acquired lock")
+        self._count -= 1
+        if not self._count:
+            self._owner = None
+
+    def _is_owned(self) -> bool:
+        return self._owner is self._scheduler.current
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class ModelCondition:
+    """`threading.Condition` on a lock that is held once."""
+
+    def __init__(self, scheduler: Scheduler, lock: ModelRLock) -> None:
+        self._scheduler = scheduler
+        self._lock = lock
+        self._round = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        now = self._round
+        self._lock.release()
+        assert not self._lock._is_owned(), "held twice"
+        try:
+            return self._scheduler.wait("wait", "Condition", lambda: self._round > now, timeout)
+        finally:
+            self._lock.acquire()
+
+    def notify_all(self) -> None:
+        assert self._lock._is_owned()
+        self._round += 1
+
+    def __enter__(self) -> Self:
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class ModelEvent:
     """`threading.Event`."""
 
@@ -350,7 +440,6 @@ class ModelEvent:
         return self._is_set
 
     def set(self) -> None:
-        self._scheduler.step("set")
         self._is_set = True
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -366,7 +455,6 @@ class ModelQueue:
         self._items: deque[Any] = deque()
 
     def put(self, item: object) -> None:
-        self._scheduler.step("put")
         self._items.append(item)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
@@ -386,6 +474,12 @@ class ModelThreading:
 
     def Lock(self) -> ModelLock:
         return ModelLock(self._scheduler)
+
+    def RLock(self) -> ModelRLock:
+        return ModelRLock(self._scheduler)
+
+    def Condition(self, lock: ModelRLock) -> ModelCondition:
+        return ModelCondition(self._scheduler, lock)
 
     def Event(self) -> ModelEvent:
         return ModelEvent(self._scheduler)
@@ -407,19 +501,14 @@ class ModelThreading:
 def replay(
     scenario: Callable[[Scheduler], object],
     choices: Sequence[int],
-    preemptions: int,
+    preemptions: int = 2,
     lines: Collection[str] = (),
 ) -> Scheduler:
     """Run once, with these choices; raises ScheduleFailed."""
     scheduler = Scheduler(choices, preemptions, lines)
     scheduler.run(scenario)
     if scheduler.errors:
-        made = ".".join(str(choice) for choice, _ in scheduler.chosen)
-        steps = "\n".join(f"  {who} {what} {on}" for who, what, on in scheduler.log[-200:])
-        error = scheduler.errors[0]
-        raise ScheduleFailed(
-            f"{type(error).__name__}: {error}\nschedule {made or '0'}\n{steps}"
-        ) from error
+        raise ScheduleFailed(scheduler) from scheduler.errors[0]
     return scheduler
 
 
@@ -431,11 +520,42 @@ def explore(
     """Try every schedule with at most so many preemptions; how many there were."""
     choices: list[int] = []
     runs = 0
-    while True:
-        runs += 1
-        chosen = replay(scenario, choices, preemptions, lines).chosen
-        while chosen and chosen[-1][0] + 1 == chosen[-1][1]:
-            chosen.pop()
-        if not chosen:
-            return runs
-        choices = [choice for choice, _ in chosen[:-1]] + [chosen[-1][0] + 1]
+    with _one_processor(), _no_garbage_collection():
+        while True:
+            runs += 1
+            chosen = replay(scenario, choices, preemptions, lines).chosen
+            while chosen and chosen[-1][0] + 1 == chosen[-1][1]:
+                chosen.pop()
+            if not chosen:
+                return runs
+            choices = [choice for choice, _ in chosen[:-1]] + [chosen[-1][0] + 1]
+            if runs % 100 == 0:
+                gc.collect()
+
+
+@contextmanager
+def _one_processor() -> Iterator[None]:
+    """As only one thread runs at a time, a second processor makes it five times slower."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Destructors of earlier runs would be steps of this one."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        gc.collect()
