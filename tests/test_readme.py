@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -22,15 +19,8 @@ def test_there_are_blocks_to_run() -> None:
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_block(number: int, dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each runs by itself, with `dsn` and the imports that the text takes for granted."""
-    names = {
-        "__name__": "readme",
-        "Decimal": Decimal,
-        "dataclass": dataclass,
-        "date": date,
-        "dsn": dsn,
-        "pgwire": pgwire,
-    }
+    """Each runs by itself, with `dsn` and the first block's `import pgwire`."""
+    names = {"__name__": "readme", "dsn": dsn, "pgwire": pgwire}
     exec(compile(BLOCKS[number], f"README.md, block {number}", "exec", dont_inherit=True), names)
     if number == 0:
         assert capsys.readouterr().out == "42\n"

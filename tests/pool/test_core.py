@@ -36,6 +36,7 @@ def test_a_request_on_an_empty_pool_waits_for_an_opening() -> None:
     assert core.take_effects() == [WakeWaiter(waiter)]
     assert waiter.state is GRANTED
     assert waiter.slot is effect.slot
+    assert waiter.error is None
     assert effect.slot.connection == "the connection"
     assert core.next_deadline() is None
 
