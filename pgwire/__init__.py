@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         make_conninfo as make_conninfo,
     )
     from pgwire.errors import (
+        Attempt as Attempt,
         AuthenticationError as AuthenticationError,
         ConnectionFailed as ConnectionFailed,
         ConnectionLost as ConnectionLost,
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
         quote_literal as quote_literal,
     )
     from pgwire.protocol.rows import Result as Result, Row as Row
+    from pgwire.protocol.session import ParameterChange as ParameterChange
+    from pgwire.sqlstate import *  # noqa: F403
 
 _MODULES = {
     "pgwire.blocking.connect": ("connect",),
@@ -71,7 +74,7 @@ _MODULES = {
     "pgwire.blocking.transaction": ("Transaction",),
     "pgwire.conninfo": ("conninfo_to_dict", "make_conninfo"),
     "pgwire.errors": (
-        "AuthenticationError", "ConnectionFailed", "ConnectionLost", "DataError",
+        "Attempt", "AuthenticationError", "ConnectionFailed", "ConnectionLost", "DataError",
         "DatabaseError", "Error", "IntegrityError", "InterfaceError", "InternalError",
         "NoRows", "NotSupportedError", "OperationalError", "PoolClosed", "PoolDeadlock",
         "PoolError", "PoolFull", "PoolTimeout", "PostgresError", "ProgrammingError",
@@ -84,24 +87,27 @@ _MODULES = {
     "pgwire.protocol.messages": ("Column", "Notification", "TransactionStatus"),
     "pgwire.protocol.quoting": ("quote_identifier", "quote_literal"),
     "pgwire.protocol.rows": ("Result", "Row"),
+    "pgwire.protocol.session": ("ParameterChange",),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = ["__version__", *_HOMES]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for, SQLSTATE classes included."""
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker is to know every name, and no other
 
-    home = _HOMES.get(name)
-    if home is None:
-        sqlstate = import_module("pgwire.sqlstate")
-        if name[:1].isupper() and isinstance(getattr(sqlstate, name, None), type):
-            return getattr(sqlstate, name)
-        raise AttributeError(f"module 'pgwire' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first asked for, SQLSTATE classes included."""
+        from importlib import import_module
+
+        home = _HOMES.get(name)
+        if home is None:
+            sqlstate = import_module("pgwire.sqlstate")
+            if name[:1].isupper() and isinstance(getattr(sqlstate, name, None), type):
+                return getattr(sqlstate, name)
+            raise AttributeError(f"module 'pgwire' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(home), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -118,7 +118,7 @@ class Config:
     statement_cache_size: int = 256
     timezone: Literal["UTC", "session"] = "UTC"
     json_loads: Callable[[str], Any] | None = field(default=None, repr=False)
-    json_dumps: Callable[[Any], str] | None = field(default=None, repr=False)
+    json_dumps: Callable[[Any], str | bytes] | None = field(default=None, repr=False)
 
     def startup_parameters(self) -> dict[str, str]:
         """What the StartupMessage says (manual: "Message Formats"), in the order of sending."""

@@ -43,10 +43,12 @@ class Warning(Exception):
 class Error(Exception):
     """The base of everything that pgwire raises on purpose. All of it can be pickled.
 
-    `record_index` is the number, from 0, of the record that failed in `query_many`.
+    `record_index` is the number, from 0, of the record that failed in `query_many`;
+    `results` holds the `Result`s of the statements before the one that failed in a `script`.
     """
 
     record_index: int | None = None
+    results: Sequence[Any] = ()
 
     def __reduce__(self) -> tuple[Callable[..., Error], tuple[Any, ...], dict[str, Any]]:
         # The attributes come last, as they may lead back here (`attempts`).

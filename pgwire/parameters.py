@@ -222,7 +222,7 @@ class OwnParameters(TypedDict, total=False):
     secure: bool | None
     timezone: str | None
     json_loads: Callable[[str], Any] | None
-    json_dumps: Callable[[Any], str] | None
+    json_dumps: Callable[[Any], str | bytes] | None
     settings: Mapping[str, str | int | float | bool | None] | None
 
 

@@ -109,14 +109,14 @@ def _mixed_class(*bases: Any) -> Any:
     return type("_".join(base.__name__ for base in bases), bases, namespace)
 
 
-def _reduce_mixed(self: Error) -> tuple[Callable[..., Error], tuple[Any, ...]]:
+def _reduce_mixed(self: Error) -> tuple[Callable[..., Error], tuple[Any, ...], dict[str, Any]]:
     # The class is made at run time and cannot be found by its name; what it is made of can.
-    return _rebuild_mixed, (type(self).__bases__, self.args, self.__dict__)
+    # The attributes come last: `attempts` of a single attempt holds this very error.
+    return _rebuild_mixed, (type(self).__bases__, self.args), self.__dict__
 
 
-def _rebuild_mixed(bases: Any, args: tuple[Any, ...], state: dict[str, Any]) -> Error:
+def _rebuild_mixed(bases: Any, args: tuple[Any, ...]) -> Error:
     mixed: Error = _mixed_class(*bases)(*args)
-    mixed.__dict__.update(state)
     return mixed
 
 

@@ -20,9 +20,13 @@ _ALPN = "postgresql"
 _CHUNK = 65_536
 
 
-def default_root_certificate() -> Path:
-    """The file that libpq looks for when `sslrootcert` is not set."""
-    return Path.home() / ".postgresql" / "root.crt"
+def default_root_certificate() -> Path | None:
+    """The file that libpq looks for when `sslrootcert` is not set; None where it cannot be."""
+    try:
+        path = Path.home() / ".postgresql" / "root.crt"
+        return path if path.exists() else None
+    except (OSError, RuntimeError):  # a home of somebody else's, or none at all
+        return None
 
 
 def ssl_context(config: Config) -> ssl.SSLContext:
@@ -35,8 +39,8 @@ def ssl_context(config: Config) -> ssl.SSLContext:
     context.set_alpn_protocols([_ALPN])
     context.check_hostname = mode == "verify-full"
     root = config.sslrootcert
-    if root is None and default_root_certificate().exists():
-        root = str(default_root_certificate())
+    if root is None and (default := default_root_certificate()) is not None:
+        root = str(default)
     try:
         if root == "system":
             context.load_default_certs()
@@ -45,7 +49,7 @@ def ssl_context(config: Config) -> ssl.SSLContext:
         elif mode in ("verify-ca", "verify-full"):
             raise TLSError(
                 f"sslmode={mode} needs the certificate of an authority: set sslrootcert to its "
-                f"file or to 'system', or put it at {default_root_certificate()}"
+                "file or to 'system', or put it at ~/.postgresql/root.crt"
             )
         else:  # require, prefer, allow: encrypted, but to whom is not asked
             context.verify_mode = ssl.CERT_NONE
@@ -64,7 +68,10 @@ class TLSLayer:
             )
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        try:
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        except ValueError as error:  # an empty label, say, or one that is too long
+            raise TLSError(f"the host name {host!r} cannot be sent by TLS: {error}") from None
         self.closed = False  # the other side has said good-bye
 
     def handshake(self) -> bool:

@@ -8,7 +8,8 @@ import pickle
 import pytest
 
 from pgwire import errors
-from pgwire.errors import Attempt, Error, PostgresError
+from pgwire.errors import Attempt, AuthenticationError, Error, PostgresError
+from pgwire.sqlstate import mixed_in, postgres_error
 
 TREE = [
     error
@@ -76,6 +77,15 @@ def test_errors_survive_pickling_and_copying(
         assert_same(pickle.loads(pickle.dumps(raised, protocol)), raised)
     assert_same(copy.copy(raised), raised)
     assert_same(copy.deepcopy(raised), raised)
+
+
+def test_the_error_of_a_single_attempt_holds_itself_and_survives_pickling() -> None:
+    error = mixed_in(AuthenticationError, postgres_error({"C": "28P01", "M": "no", "H": "why"}))
+    error.attempts = (Attempt("db:5432", error),)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(error, protocol))
+        assert str(again) == "no\nHINT: why"
+        assert again.attempts[0].error is again
 
 
 def assert_same(found: BaseException, wanted: BaseException) -> None:

@@ -11,11 +11,11 @@ import pgwire
 from pgwire import errors, sqlstate
 
 PUBLIC = {
-    "AuthenticationError", "Column", "Connection", "ConnectionFailed", "ConnectionLost",
+    "Attempt", "AuthenticationError", "Column", "Connection", "ConnectionFailed", "ConnectionLost",
     "DataError", "DatabaseError", "Error", "IntegrityError", "InterfaceError", "InternalError",
     "Interval", "Json", "Lease", "NoRows", "NotSupportedError", "Notification",
-    "OperationalError", "Pool", "PoolClosed", "PoolDeadlock", "PoolError", "PoolFull",
-    "PoolStats", "PoolTimeout", "PostgresError", "ProgrammingError", "ProtocolError",
+    "OperationalError", "ParameterChange", "Pool", "PoolClosed", "PoolDeadlock", "PoolError",
+    "PoolFull", "PoolStats", "PoolTimeout", "PostgresError", "ProgrammingError", "ProtocolError",
     "QueryTimeout", "Result", "Row", "Statement", "TLSError", "TooManyRows", "Transaction",
     "TransactionStatus", "Warning", "__version__", "conninfo_to_dict", "connect",
     "make_conninfo", "quote_identifier", "quote_literal",
@@ -47,7 +47,7 @@ def test_every_sqlstate_class_can_be_had_from_the_top() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
-        _ = pgwire.Nonsense
+        _ = pgwire.Nonsense  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ class SimpleQuery(Reading):
 
     def on_ready(self, buffer: bytes, start: int, end: int) -> None:
         if isinstance(self.error, Error):
-            vars(self.error)["results"] = self.result
+            self.error.results = self.result
         super().on_ready(buffer, start, end)
 
     def on_copy_in(self, buffer: bytes, start: int, end: int) -> None:

@@ -156,6 +156,27 @@ class TestCertificates:
         default.write_bytes(tls_server.ca.read_bytes())
         assert uses_tls(connect(tls_server.url, sslmode="verify-ca"))
 
+    @pytest.mark.parametrize("error", [RuntimeError("no home"), PermissionError(13, "denied")])
+    def test_a_home_that_cannot_be_looked_into_has_no_root_certificate(
+        self,
+        tls_server: embedded.Server,
+        connect: Connect,
+        monkeypatch: pytest.MonkeyPatch,
+        error: Exception,
+    ) -> None:
+        def fail() -> Path:
+            raise error
+
+        monkeypatch.setattr("pathlib.Path.home", fail)
+        assert uses_tls(connect(tls_server.url, sslmode="require"))
+
+    @pytest.mark.parametrize("host", ["a..b", "x" * 64])
+    def test_a_host_name_that_tls_cannot_send(
+        self, tls_server: embedded.Server, connect: Connect, host: str
+    ) -> None:
+        with pytest.raises(pgwire.TLSError, match="host name"):
+            connect(tls_server.url, sslmode="require", host=host, hostaddr=tls_server.host)
+
     def test_a_name_that_the_certificate_does_not_have(
         self, tls_server: embedded.Server, connect: Connect
     ) -> None:

@@ -68,7 +68,7 @@ def test_an_error_ends_the_script_and_the_results_before_it_stay() -> None:
     session.receive_data(COLUMN + backend.row(b"2") + backend.error("22012") + backend.ready())
     assert isinstance(script.error, DivisionByZero)
     assert script.error.query == "select 1"
-    assert vars(script.error)["results"] is script.result
+    assert script.error.results is script.result
     assert [result.rows for result in script.result] == [[(1,)]]
 
 
