@@ -378,9 +378,16 @@ class Driver:
 
         `always` cuts the line even if nothing is being done.
         """
-        if self._owner is not None or always:
-            with suppress(Deadline, OSError, Error):
-                self._cancel_request(self, monotonic() + PATIENCE)
+        deadline = monotonic() + PATIENCE
+        with suppress(Deadline, OSError, Error):
+            # The time is looked at here too: behind a pooler that gives no key there is
+            # nothing to ask, and asking never runs out of time.
+            while self._owner is not None and monotonic() < deadline:
+                self._cancel_request(self, deadline)
+                # The request may have overtaken its query, and hit nothing: ask again.
+                if self._turn.acquire(timeout=0.1):
+                    self._turn.release()
+        if always or self._owner is not None:
             self.channel.shut_down()
 
     def abort(self) -> None:

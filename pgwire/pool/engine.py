@@ -139,11 +139,16 @@ class Engine:
 
     def _undo(self, answer: Slot[Driver] | Waiter[Driver] | None) -> None:
         """The caller of `acquire` will not take what it asked for."""
-        if isinstance(answer, Waiter):
+        if isinstance(answer, Slot):
+            self.release(answer)
+            return
+        if answer is None:  # Ctrl-C struck in the core: a thread has one place in the queue at most
+            me = _current_thread()
+            with self.lock:
+                answer = next((w for w in self.core._waiting if w.owner is me), None)
+        if answer is not None:
             self._wakers.pop(answer, None)
             self.report(self.core.abandon, answer)
-        elif answer is not None:
-            self.release(answer)
 
     def request(
         self, deadline: float | None, wake: Callable[[Waiter[Driver]], object]
@@ -250,10 +255,10 @@ class Engine:
                     reusable, hooked = self._judge(driver)
                 else:
                     reusable = driver.clean(self.options.always_reset)
-            self.leases.pop(slot, None)
             if self.listeners:
                 self.listeners.emit("release", Connection(driver))
         finally:
+            self.leases.pop(slot, None)
             if not reusable:
                 driver.given_up = True
             try:
@@ -358,7 +363,7 @@ class Engine:
     def end(self, timeout: float | None) -> None:
         """See Pool.end."""
         self._recover_orphans()
-        if timeout is None:
+        if timeout is None and not self.has_ended:
             self._refuse_to_wait_for_itself()
         self.report(self.core.close)
         if not self._ended.wait(timeout):

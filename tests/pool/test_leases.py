@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import random
 import re
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -354,3 +355,32 @@ def test_ctrl_c_that_meets_the_grant_passes_the_connection_on(
             waiting.outcome()
         assert behind.outcome() == 1
         assert p.stats().leased == 0
+
+
+@pytest.mark.filterwarnings(
+    "ignore:a lease taken at:ResourceWarning",
+    # Where it strikes in a destructor Python itself drops it, and says so.
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+def test_ctrl_c_at_any_moment_leaves_no_connection_out(dsn: str) -> None:
+    """I-21, B-13."""
+    dice = random.Random(13)
+
+    def busy() -> None:
+        for _ in range(100):  # it may strike in a destructor, where nobody hears of it
+            with p.connect() as conn:
+                conn.query("select 1")
+            p.query("select 1")
+
+    with pool(dsn, max_size=2, min_size=2) as p, strikes():
+        p.wait(PATIENCE)
+        for _ in range(200):
+            with suppress(Interrupted):
+                signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-6, 3e-3))
+                busy()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        until(lambda: p.stats().leased == 0)
+        leases = [p.connect(timeout=PATIENCE) for _ in range(2)]
+        for lease in leases:
+            assert lease.query("select 1").scalar() == 1
+            lease.release()
