@@ -429,10 +429,13 @@ def test_a_full_disk_is_one_line(dsn: str, sql: str) -> None:
 
 
 def test_ctrl_c_ends_the_query_here_and_on_the_server(dsn: str) -> None:
+    # A text of its own: other tests leave sleeping backends behind, and Ctrl-C must not come
+    # before Python has begun to listen for it.
+    sql = "select pg_sleep(60) as until_ctrl_c"
     with pgwire.connect(dsn) as conn:
-        running = "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)'"
+        running = f"select count(*) from pg_stat_activity where query = '{sql}'"
         with subprocess.Popen(
-            [sys.executable, "-m", "pgwire", dsn, "select pg_sleep(60)"],
+            [sys.executable, "-m", "pgwire", dsn, sql],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=ROOT,
