@@ -10,6 +10,7 @@ Names are imported when they are first used, so that a program pays for what it 
 
 from __future__ import annotations
 
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -94,19 +95,23 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = ["__version__", *_HOMES]
 
 
+# Python's own locks do not keep two threads apart that import parts of one package at once.
+_importing = RLock()
+
 if not TYPE_CHECKING:  # a type checker is to know every name, and no other
 
     def __getattr__(name: str) -> Any:
         """Import a public name when it is first asked for, SQLSTATE classes included."""
         from importlib import import_module
 
-        home = _HOMES.get(name)
-        if home is None:
-            sqlstate = import_module("pgwire.sqlstate")
-            if name[:1].isupper() and isinstance(getattr(sqlstate, name, None), type):
-                return getattr(sqlstate, name)
-            raise AttributeError(f"module 'pgwire' has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(home), name)
+        with _importing:
+            home = _HOMES.get(name)
+            if home is None:
+                sqlstate = import_module("pgwire.sqlstate")
+                if name[:1].isupper() and isinstance(getattr(sqlstate, name, None), type):
+                    return getattr(sqlstate, name)
+                raise AttributeError(f"module 'pgwire' has no attribute {name!r}")
+            value = globals()[name] = getattr(import_module(home), name)
         return value
 
 

@@ -108,9 +108,10 @@ def _unix_addresses(host: str | None, port: int) -> list[Address]:
     return [Address(socket.AF_UNIX, f"{d}/.s.PGSQL.{port}", None) for d in directories]
 
 
-def open_socket(address: Address, config: Config, deadline: float | None) -> socket.socket:
-    """A connected socket, or ConnectionFailed; `Deadline` when time is up."""
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
+def connect_socket(
+    sock: socket.socket, address: Address, config: Config, deadline: float | None
+) -> None:
+    """Connect a new socket, or raise ConnectionFailed; `Deadline` when time is up."""
     try:
         sock.settimeout(left(deadline))
         sock.connect(address.sockaddr)
@@ -118,18 +119,12 @@ def open_socket(address: Address, config: Config, deadline: float | None) -> soc
         if not address.is_unix:
             _tune(sock, config)
     except TimeoutError:
-        sock.close()
         left(deadline)
         raise ConnectionFailed(f"{address}: the network timed out") from None
     except OSError as error:
-        sock.close()
         nobody = isinstance(error, ConnectionRefusedError | FileNotFoundError)
         hint = "; is the server running there?" if nobody else ""
         raise ConnectionFailed(f"{address}: {error.strerror or error}{hint}") from error
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _tune(sock: socket.socket, config: Config) -> None:

@@ -9,13 +9,21 @@ import getpass
 import json
 import os
 import secrets
+import socket
 from contextlib import suppress
 from datetime import UTC
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from pgwire.blocking.driver import Driver
-from pgwire.blocking.net import Channel, Deadline, TLSChannel, deadline_in, look_up, open_socket
+from pgwire.blocking.net import (
+    Channel,
+    Deadline,
+    TLSChannel,
+    connect_socket,
+    deadline_in,
+    look_up,
+)
 from pgwire.config import Secret, resolve
 from pgwire.errors import ConnectionFailed, ConnectionLost, InterfaceError, ProtocolError, TLSError
 from pgwire.pgtypes import TypeRegistry
@@ -33,7 +41,6 @@ from pgwire.protocol.startup import Credentials, Startup
 from pgwire.tls import TLSLayer, ssl_context
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Awaitable, Callable, Mapping
     from typing import Any
@@ -84,6 +91,8 @@ class Opener:
         self.registry = self._registry_in("UTC")
         self._ssl_context: ssl.SSLContext | None = None
         self._keys = KeyCache()
+        self._under_way: set[socket.socket] = set()
+        self._aborted = False
 
     def _registry_in(self, zone: str) -> TypeRegistry:
         """The types, with datetimes in this zone; in UTC if Python does not know the zone."""
@@ -120,6 +129,19 @@ class Opener:
                     raise attempts.error()
         raise attempts.error()
 
+    def abort(self) -> None:
+        """Every `open` that is under way in another thread fails soon, every later one at once."""
+        self._aborted = True
+        for sock in tuple(self._under_way):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def begin_anew(self) -> None:
+        """In a forked child: what is under way is the parent's, and goes on there."""
+        for sock in self._under_way:
+            sock.close()
+        self._under_way = set()
+
     def _try(self, address: Address, attempts: Attempts, limit: float | None) -> Driver | None:
         deadline = None if limit is None else deadline_in(limit)
         plan = EncryptionPlan(self.config.sslmode, unix_socket=address.is_unix)
@@ -137,8 +159,12 @@ class Opener:
         return None
 
     def _attempt(self, address: Address, encryption: Encryption, deadline: float | None) -> Driver:
-        sock = open_socket(address, self.config, deadline)
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+        self._under_way.add(sock)
         try:
+            if self._aborted:
+                raise ConnectionFailed(f"{address}: whoever wanted the connection has ended")
+            connect_socket(sock, address, self.config, deadline)
             channel = self._channel(sock, address, encryption, deadline)
             session = Session(
                 self.registry,
@@ -151,6 +177,8 @@ class Opener:
         except BaseException:
             sock.close()
             raise
+        finally:
+            self._under_way.discard(sock)
         return driver
 
     def _startup(self, address: Address, channel: Channel) -> Startup:
@@ -212,8 +240,9 @@ class Opener:
                 return
             encrypted = driver.channel.tls is not None
             encryption = Encryption.TLS if encrypted else Encryption.PLAIN
-            sock = open_socket(address, self.config, deadline)
+            sock = socket.socket(address.family, socket.SOCK_STREAM)
             try:
+                connect_socket(sock, address, self.config, deadline)
                 channel = self._channel(sock, address, encryption, deadline)
                 channel.send(frontend.cancel_request(key.pid, key.secret))
                 with suppress(ConnectionError):  # an end, if not a fine one

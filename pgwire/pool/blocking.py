@@ -306,17 +306,20 @@ class Pool:
     @property
     def total_count(self) -> int:
         """Connections at the server, or on their way there or back."""
-        return self.stats().size
+        with self._engine.lock:
+            return self._engine.core.total_count
 
     @property
     def idle_count(self) -> int:
         """Connections that nobody uses."""
-        return self.stats().idle
+        with self._engine.lock:
+            return self._engine.core.idle_count
 
     @property
     def waiting_count(self) -> int:
         """Requests in the queue."""
-        return self.stats().waiting
+        with self._engine.lock:
+            return self._engine.core.waiting_count
 
     def stats(self) -> PoolStats:
         """All figures of one instant."""

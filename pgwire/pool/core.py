@@ -282,6 +282,10 @@ class PoolCore(Generic[C]):
         """Requests in the queue."""
         return len(self._waiting)
 
+    def waiter_of(self, owner: Hashable) -> Waiter[C] | None:
+        """The request in the queue that this owner made last; None if there is none."""
+        return next((w for w in reversed(self._waiting) if w.owner is owner), None)
+
     def connections(self) -> list[C]:
         """Every connection that has been opened and not been closed."""
         return [slot.connection for slot in self._slots if slot.state is not OPENING]

@@ -23,10 +23,10 @@ class Crew:
 
         Raises RuntimeError if there are too many, or the interpreter is on its way out.
         """
-        thread = threading.Thread(
-            target=self._run, args=(target, *args), name=self._name, daemon=True
-        )
+        thread = threading.Thread(target=target, args=args, name=self._name, daemon=True)
         with self._starting:
+            # A thread cannot strike itself off: it is still there when it has done its last.
+            self._threads = {t for t in self._threads if t.ident is None or t.is_alive()}
             self._threads.add(thread)
             try:
                 thread.start()
@@ -49,9 +49,3 @@ class Crew:
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(timeout)
-
-    def _run(self, target: Callable[..., object], *args: Any) -> None:
-        try:
-            target(*args)
-        finally:
-            self._threads.discard(threading.current_thread())

@@ -145,7 +145,7 @@ class Engine:
         if answer is None:  # Ctrl-C struck in the core: a thread has one place in the queue at most
             me = _current_thread()
             with self.lock:
-                answer = next((w for w in self.core._waiting if w.owner is me), None)
+                answer = self.core.waiter_of(me)
         if answer is not None:
             self._wakers.pop(answer, None)
             self.report(self.core.abandon, answer)
@@ -389,6 +389,7 @@ class Engine:
         with self.lock:
             stats = self.core.stats()
         self.aborting = True
+        self.opener.abort()
         self.report(self.core.abort)
         if self.listeners.innermost is None:  # else it would wait for itself
             self._ended.wait(ABORT_TIMEOUT)
@@ -406,6 +407,7 @@ class Engine:
         """In a forked child: the connections are the parent's. Start empty, tell nobody."""
         old, ending = self.core, self.core.ending
         self._begin(old.config)
+        self.opener.begin_anew()
         for driver in old.connections():
             driver.drop()
         if ending:

@@ -218,3 +218,16 @@ def test_now_or_never_does_not_pass_a_waiter() -> None:
     assert wait(sim, 0.0).state is TIMED_OUT
     sim.release(slot)
     assert first.slot is slot
+
+
+def test_the_request_of_an_owner_is_found_while_it_waits() -> None:
+    core: PoolCore[str] = PoolCore(PoolConfig(max_size=1), jitter=lambda: 0.0)
+    me = object()
+    assert core.waiter_of(me) is None
+    waiter = core.acquire(0.0, None, me)
+    core.acquire(0.0, None, object())
+    assert core.waiter_of(me) is waiter
+    effect = core.take_effects()[0]
+    assert isinstance(effect, OpenConnection)
+    core.opened(effect.slot, "the connection", 1.0)
+    assert core.waiter_of(me) is None

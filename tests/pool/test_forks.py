@@ -214,3 +214,37 @@ def test_a_child_that_leaves_in_the_usual_way_says_nothing(dsn: str) -> None:
         dsn,
     )
     assert out.splitlines() == ["child 7", "parent 8"]
+
+
+def test_an_opening_that_is_under_way_stays_with_the_parent(dsn: str) -> None:
+    """The child ends its pool at once: that must not cut the connection of the parent's."""
+    out = run(
+        """
+        from tests.support.proxy import Proxy
+        from urllib.parse import urlsplit
+
+        url = urlsplit(DSN)
+        with Proxy(url.hostname, url.port) as proxy:
+            proxy.hold()
+            with pgwire.Pool(proxy.dsn(DSN), max_size=1) as pool:
+                waits = Thread(lambda: pool.query("select 7").scalar())
+                until(lambda: proxy.accepted == 1)
+
+                def child():
+                    try:
+                        pool.query("select 1", timeout=0.01)
+                    except pgwire.PoolTimeout:
+                        pass
+                    try:
+                        pool.end(timeout=0.01)
+                    except pgwire.PoolTimeout:
+                        pass
+                    return pool.total_count
+
+                print(in_child(child))
+                proxy.flow()
+                print(waits.outcome(), pool.stats().open_failures)
+        """,
+        dsn,
+    )
+    assert out == "0\n7 0"
