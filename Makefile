@@ -5,7 +5,8 @@ BIN := .venv/bin
 
 # The tests of the pure cores: no server, no socket, no clock; seconds altogether.
 PURE_TESTS := tests/protocol tests/pgtypes \
-	$(filter-out %/test_blocking.py %/test_lease.py,$(wildcard tests/pool/test_*.py)) \
+	$(wildcard tests/pool/test_core*.py) \
+	$(patsubst %,tests/pool/test_%.py,complexity config faults histogram machine search waiters walk) \
 	$(wildcard $(patsubst %,tests/test_%.py,config conninfo errors keywords parameters sqlstate))
 HEARTS := pgwire/protocol/*,$\
 	pgwire/pool/core.py,pgwire/pool/effects.py,pgwire/pool/slots.py,pgwire/pool/waiters.py,$\

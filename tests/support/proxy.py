@@ -33,6 +33,7 @@ class Link:
         self.server: socket.socket | None = None
         self.swallowed = False
         self.received = 0
+        self.threads: list[threading.Thread] = []
 
     def cut(self) -> None:
         """End it in order: both sides read the end of the stream."""
@@ -62,7 +63,7 @@ class Proxy:
         self.delay = 0.0
         self.accepted = 0
         self._address = host, port
-        self._links: list[Link] = []
+        self.links: list[Link] = []  # in order of arrival
         self._threads: list[threading.Thread] = []
         self._flowing = threading.Event()
         self._flowing.set()
@@ -82,17 +83,20 @@ class Proxy:
 
     def cut(self) -> None:
         """End all links in order."""
-        for link in self._links:
+        for link in self.links:
             link.cut()
 
     def reset(self) -> None:
-        """End all links with an RST to the client."""
-        for link in self._links:
+        """End all links with an RST to the client; it is there when this returns."""
+        for link in self.links:
             link.reset()
+        for link in self.links:
+            for thread in link.threads:
+                thread.join(_PATIENCE)  # who waits in recv() keeps the socket open
 
     def swallow(self) -> None:
         """All links are half-open from now on, and for ever."""
-        for link in self._links:
+        for link in self.links:
             link.swallowed = True
 
     def stall(self) -> None:
@@ -130,10 +134,11 @@ class Proxy:
 
     # Relaying
 
-    def _start(self, target: Callable[..., None], *args: object) -> None:
+    def _start(self, target: Callable[..., None], *args: object) -> threading.Thread:
         thread = threading.Thread(target=target, args=args, daemon=True)
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
@@ -141,10 +146,10 @@ class Proxy:
                 link = Link(listener.accept()[0])
                 self.accepted += 1
                 limit, self._break_after = self._break_after, None
-                self._links.append(link)
+                self.links.append(link)
                 held = self._holding > 0
                 self._holding -= held
-                self._start(self._connect, link, held, limit)
+                link.threads.append(self._start(self._connect, link, held, limit))
 
     def _connect(self, link: Link, held: bool, limit: int | None) -> None:
         if held:
@@ -157,10 +162,8 @@ class Proxy:
         for sock in (link.client, server):
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._start(self._relay, link, link.client, server, None)
+        link.threads.append(self._start(self._relay, link, link.client, server, None))
         self._relay(link, server, link.client, limit)
-        link.client.close()
-        server.close()
 
     def _relay(
         self, link: Link, source: socket.socket, target: socket.socket, limit: int | None
@@ -206,7 +209,7 @@ class Proxy:
         for thread in tuple(self._threads):
             thread.join(_PATIENCE)
             assert not thread.is_alive(), "a thread of the proxy hangs"
-        for link in self._links:
+        for link in self.links:
             link.client.close()
             if link.server is not None:
                 link.server.close()

@@ -1,18 +1,18 @@
 """A scheduler that owns every lock, event, queue and clock, and tries all interleavings.
 
 Of the threads of a scenario exactly one runs at a time. Whatever one may wait for is a model
-that hands the turn on: `ModelThreading` stands in for the module `threading`, `ModelQueue` for
-`SimpleQueue`, `Scheduler.now` for the clock. Before each such operation there is a choice: go
-on, let another thread go on, let time pass to the next deadline, or strike with Ctrl-C where
-the scenario allows that. A run is the list of its choices, and does not depend on anything else.
+(`model_threading`) that hands the turn on. Before each such operation there is a choice: go on,
+let another thread go on, let time pass to the next deadline, or strike with Ctrl-C where the
+scenario allows that. A run is the list of its choices, and does not depend on anything else.
 
-`explore` runs a scenario again and again, depth first, until every list of choices has been
-tried that takes a thread's turn away while it could go on ("preempts") at most so many times.
-Most mistakes need two. With `lines`, each line of the given files is a place for a choice too:
-that finds what threads do to each other without locks.
+The usual choice is that a thread goes on while it can, and then the oldest that can; time passes
+when none can. `explore` runs a scenario again and again, depth first, until every list has been
+tried that departs from that at most so many times ("preemptions"). Most mistakes need two. With
+`lines`, each line of the given files is a place for a choice too: that finds what threads do to
+each other without locks.
 
-Time passes only by choice, or where nobody can go on. When it does, who waits until then has
-timed out, even if what it waits for comes before it runs: so the two always meet.
+Who waits until a moment that has come has timed out, even if what it waits for comes before it
+runs: so the two always meet.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ import gc
 import os
 import sys
 import threading
-from collections import deque
 from contextlib import contextmanager
 from functools import partial
-from queue import Empty
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -104,7 +102,11 @@ class ModelThread:
             self.scheduler.wait("join", self.label, lambda: self.finished, timeout)
 
     def is_alive(self) -> bool:
-        return not self.finished
+        return self.started and not self.finished
+
+    @property
+    def ident(self) -> int | None:
+        return self.number if self.started else None
 
     def reap(self) -> None:
         """Wait for the real thread, at the end of a run."""
@@ -131,16 +133,18 @@ class ModelThread:
     def _run(self) -> None:
         self.gate.acquire()
         scheduler = self.scheduler
+        trace_before = sys.gettrace()
         scheduler.trace_lines()
         try:
             if not scheduler.dying:
                 self._target(*self._args)
+                scheduler.step("exit")  # it has done its last, and is still there
         except Killed:
             pass
         except BaseException as error:
             scheduler.fail(error)
         finally:
-            sys.settrace(None)
+            sys.settrace(trace_before)
             self.finished = True
             self.waits_for, self.deadline, self.ctrl_c = _never, None, ()
             scheduler.leave(self)
@@ -333,169 +337,6 @@ class Scheduler:
         thread.ctrl_c = ()
         thread.struck = True
         self.log.append((thread.label, "Ctrl-C", ""))
-
-
-class ModelLock:
-    """`threading.Lock`, as far as it is used."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-        self._locked = False
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if not blocking:
-            timeout = 0
-        if not self._scheduler.wait("acquire", "", lambda: not self._locked, timeout):
-            return False
-        self._locked = True
-        return True
-
-    def release(self) -> None:
-        if not self._locked:
-            raise RuntimeError("release unlocked lock")
-        self._locked = False
-
-    def locked(self) -> bool:
-        return self._locked
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-class ModelRLock:
-    """`threading.RLock`. Who has it already may go on without a choice."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-        self._owner: ModelThread | None = None
-        self._count = 0
-
-    def acquire(self) -> bool:
-        me = self._scheduler.current
-        if self._owner is not me:
-            self._scheduler.wait("enter", "", lambda: self._owner is None, None)
-            self._owner = me
-        self._count += 1
-        return True
-
-    def release(self) -> None:
-        if self._owner is not self._scheduler.current:
-            raise RuntimeError("cannot release un-acquired lock")
-        self._count -= 1
-        if not self._count:
-            self._owner = None
-
-    def _is_owned(self) -> bool:
-        return self._owner is self._scheduler.current
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-class ModelCondition:
-    """`threading.Condition` on a lock that is held once."""
-
-    def __init__(self, scheduler: Scheduler, lock: ModelRLock) -> None:
-        self._scheduler = scheduler
-        self._lock = lock
-        self._round = 0
-
-    def wait(self, timeout: float | None = None) -> bool:
-        now = self._round
-        self._lock.release()
-        assert not self._lock._is_owned(), "held twice"
-        try:
-            return self._scheduler.wait("wait", "Condition", lambda: self._round > now, timeout)
-        finally:
-            self._lock.acquire()
-
-    def notify_all(self) -> None:
-        assert self._lock._is_owned()
-        self._round += 1
-
-    def __enter__(self) -> Self:
-        self._lock.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-class ModelEvent:
-    """`threading.Event`."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-        self._is_set = False
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def set(self) -> None:
-        self._is_set = True
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self._scheduler.wait("wait", "", lambda: self._is_set, timeout)
-        return self._is_set
-
-
-class ModelQueue:
-    """`queue.SimpleQueue`."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-        self._items: deque[Any] = deque()
-
-    def put(self, item: object) -> None:
-        self._items.append(item)
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        if not self._scheduler.wait("get", "", lambda: bool(self._items), timeout):
-            raise Empty
-        return self._items.popleft()
-
-
-class ModelThreading:
-    """Stands where a module has `threading`."""
-
-    TIMEOUT_MAX = threading.TIMEOUT_MAX
-    get_ident = staticmethod(threading.get_ident)
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-
-    def Lock(self) -> ModelLock:
-        return ModelLock(self._scheduler)
-
-    def RLock(self) -> ModelRLock:
-        return ModelRLock(self._scheduler)
-
-    def Condition(self, lock: ModelRLock) -> ModelCondition:
-        return ModelCondition(self._scheduler, lock)
-
-    def Event(self) -> ModelEvent:
-        return ModelEvent(self._scheduler)
-
-    def Thread(
-        self,
-        target: Callable[..., object],
-        args: Iterable[Any] = (),
-        name: str = "thread",
-        daemon: bool | None = None,
-    ) -> ModelThread:
-        assert daemon, "it would keep the process alive"
-        return ModelThread(self._scheduler, target, args, name)
-
-    def current_thread(self) -> ModelThread:
-        return self._scheduler.current
 
 
 def replay(
