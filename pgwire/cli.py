@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pgwire
 from pgwire.blocking.connection import Connection
-from pgwire.blocking.opening import Opener, settings
+from pgwire.blocking.opening import Opener
 from pgwire.conninfo import conninfo_to_dict
 from pgwire.errors import PostgresError, ProgrammingError
+from pgwire.opening import settings
 from pgwire.parameters import PARAMETERS
 from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.pgtypes.text import unknown_codec

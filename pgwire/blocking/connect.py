@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgwire.blocking.connection import Connection
-from pgwire.blocking.opening import Opener, settings
+from pgwire.blocking.opening import Opener
+from pgwire.opening import settings
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -1,4 +1,4 @@
-"""Bytes over sockets: addresses, opening, and the two kinds of channel.
+"""Bytes over sockets: looking up, connecting, and the two kinds of channel.
 
 A channel sends and receives plain bytes; whether TLS is between is its own affair. Sockets
 block and never have a Python timeout (that would poll before every call): who has a deadline
@@ -8,16 +8,23 @@ waits with `wait_readable` first.
 from __future__ import annotations
 
 import math
-import re
 import select
 import socket
-import sys
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from pgwire.addresses import (
+    Address,
+    addresses,
+    is_unix,
+    lookup_arguments,
+    not_connected,
+    not_resolved,
+    tune,
+    unix_addresses,
+)
 from pgwire.errors import ConnectionFailed
 
 if TYPE_CHECKING:
@@ -28,33 +35,6 @@ if TYPE_CHECKING:
 
 RECEIVE = 65_536  # more than 128 KiB costs a fresh mapping per call
 _FOR_EVER = 1_000_000.0
-
-# Where servers put their sockets: Debian's place, then upstream's.
-_SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
-_LOOPBACK = re.compile(r"(::ffff:)?127\..*|::1")
-
-
-class Address(NamedTuple):
-    """One place to connect to; `host` is the name that was asked for."""
-
-    family: int
-    sockaddr: tuple[str, int] | tuple[str, int, int, int] | str
-    host: str | None
-
-    @property
-    def is_unix(self) -> bool:
-        return isinstance(self.sockaddr, str)
-
-    @property
-    def is_loopback(self) -> bool:
-        return self.is_unix or _LOOPBACK.fullmatch(str(self.sockaddr[0])) is not None
-
-    def __str__(self) -> str:
-        if isinstance(self.sockaddr, str):
-            return self.sockaddr.replace("\0", "@")
-        ip, port = self.sockaddr[:2]
-        shown = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-        return shown if self.host in (None, ip) else f"{self.host} ({shown})"
 
 
 class Deadline(Exception):
@@ -80,32 +60,13 @@ def left(deadline: float | None) -> float | None:
 
 def look_up(spec: HostSpec) -> list[Address]:
     """The addresses behind one host of the settings, in the order to try them."""
-    host = spec.host
-    if spec.hostaddr is None and (host is None or host.startswith(("/", "@"))):
-        return _unix_addresses(host, spec.port)
+    if is_unix(spec):
+        return unix_addresses(spec)
     try:
-        found = socket.getaddrinfo(
-            spec.hostaddr or host,
-            spec.port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_NUMERICHOST if spec.hostaddr else 0,
-        )
+        found = socket.getaddrinfo(**lookup_arguments(spec))
     except (OSError, UnicodeError) as error:
-        raise ConnectionFailed(
-            f"the host name {spec.hostaddr or host!r} could not be resolved: {error}"
-        ) from error
-    return [Address(family, sockaddr, host) for family, _, _, _, sockaddr in found]  # type: ignore[arg-type]
-
-
-def _unix_addresses(host: str | None, port: int) -> list[Address]:
-    if not hasattr(socket, "AF_UNIX"):
-        raise ConnectionFailed("there are no Unix sockets on this platform: set host=localhost")
-    if host is None:
-        directories = [d for d in _SOCKET_DIRECTORIES if Path(d, f".s.PGSQL.{port}").exists()]
-        directories = directories or [_SOCKET_DIRECTORIES[0]]
-    else:
-        directories = ["\0" + host[1:] if host.startswith("@") else host]
-    return [Address(socket.AF_UNIX, f"{d}/.s.PGSQL.{port}", None) for d in directories]
+        raise not_resolved(spec, error) from error
+    return addresses(spec, found)
 
 
 def connect_socket(
@@ -117,29 +78,12 @@ def connect_socket(
         sock.connect(address.sockaddr)
         sock.settimeout(None)
         if not address.is_unix:
-            _tune(sock, config)
+            tune(sock, config)
     except TimeoutError:
         left(deadline)
         raise ConnectionFailed(f"{address}: the network timed out") from None
     except OSError as error:
-        nobody = isinstance(error, ConnectionRefusedError | FileNotFoundError)
-        hint = "; is the server running there?" if nobody else ""
-        raise ConnectionFailed(f"{address}: {error.strerror or error}{hint}") from error
-
-
-def _tune(sock: socket.socket, config: Config) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if config.keepalives:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (
-            ("TCP_KEEPIDLE", config.keepalives_idle),
-            ("TCP_KEEPINTVL", config.keepalives_interval),
-            ("TCP_KEEPCNT", config.keepalives_count),
-        ):
-            if value and hasattr(socket, option):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    if config.tcp_user_timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, config.tcp_user_timeout)
+        raise not_connected(address, error) from error
 
 
 class _Poller(Protocol):
@@ -321,7 +265,3 @@ class TLSChannel(Channel):
 
         self.tls.encrypt(data)
         super().pump(self.tls.take_wire(), feed_plain, more_wire, deadline)
-
-
-if sys.platform == "win32":  # pragma: no cover
-    _SOCKET_DIRECTORIES = ()

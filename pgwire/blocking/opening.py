@@ -5,15 +5,9 @@ What is tried, and when to stop, is decided in `protocol.connecting`; here it is
 
 from __future__ import annotations
 
-import getpass
-import json
-import os
-import secrets
 import socket
 from contextlib import suppress
-from datetime import UTC
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from pgwire.blocking.driver import Driver
 from pgwire.blocking.net import (
@@ -24,9 +18,9 @@ from pgwire.blocking.net import (
     deadline_in,
     look_up,
 )
-from pgwire.config import Secret, resolve
-from pgwire.errors import ConnectionFailed, ConnectionLost, InterfaceError, ProtocolError, TLSError
-from pgwire.pgtypes import TypeRegistry
+from pgwire.config import Secret
+from pgwire.errors import ConnectionFailed, ConnectionLost, ProtocolError, TLSError
+from pgwire.opening import OpenerBase, check_password
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import (
     Attempts,
@@ -35,77 +29,23 @@ from pgwire.protocol.connecting import (
     failed_attempt,
     read_ssl_answer,
 )
-from pgwire.protocol.scram import KeyCache
-from pgwire.protocol.session import Session
-from pgwire.protocol.startup import Credentials, Startup
-from pgwire.tls import TLSLayer, ssl_context
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Awaitable, Callable, Mapping
-    from typing import Any
+    from collections.abc import Callable
 
-    from pgwire.blocking.net import Address
+    from pgwire.addresses import Address
     from pgwire.config import Config
 
-
-def settings(conninfo: str, parameters: Mapping[str, Any]) -> Config:
-    """The Config for a connection string and keyword arguments, in this environment."""
-    try:
-        return resolve(conninfo, parameters, environ=os.environ, default_user=_os_user())
-    finally:
-        del conninfo, parameters  # a traceback may show what this frame holds
+_COROUTINES = "; coroutine functions are for connect_async() and AsyncPool"
 
 
-def _os_user() -> str | None:
-    """The account's name, as libpq takes it; None where there is none."""
-    try:
-        import pwd
-
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except (ImportError, KeyError):
-        try:
-            return getpass.getuser()
-        except (KeyError, OSError, ImportError):
-            return None
-
-
-def _called(password: Callable[[], str | Awaitable[str]]) -> Secret:
-    """The password that a callable gives for this connection."""
-    secret = Secret(password())  # type: ignore[arg-type]
-    kind = type(secret.reveal()).__name__
-    if kind != "str":
-        raise InterfaceError(
-            f"password() gave {kind}, not str; coroutine functions are for "
-            "connect_async() and AsyncPool"
-        )
-    return secret
-
-
-class Opener:
-    """Opens connections for one Config; what they can share is made once and kept here."""
+class Opener(OpenerBase):
+    """Opens connections for one Config."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self._registry_for_zone = None if config.timezone == "UTC" else self._registry_in
-        self.registry = self._registry_in("UTC")
-        self._ssl_context: ssl.SSLContext | None = None
-        self._keys = KeyCache()
+        super().__init__(config)
         self._under_way: set[socket.socket] = set()
         self._aborted = False
-
-    def _registry_in(self, zone: str) -> TypeRegistry:
-        """The types, with datetimes in this zone; in UTC if Python does not know the zone."""
-        try:
-            timezone = UTC if zone == "UTC" else ZoneInfo(zone)
-        except (KeyError, ValueError, OSError):
-            timezone = UTC
-        json_loads, json_dumps = self.config.json_loads, self.config.json_dumps
-        return TypeRegistry(
-            timezone=timezone,
-            json_loads=json_loads or json.loads,
-            json_dumps=json_dumps or json.dumps,
-        )
 
     def open(self, timeout: float | None = None) -> Driver:
         """One ready connection; ConnectionFailed says what was tried.
@@ -113,8 +53,7 @@ class Opener:
         `timeout` (seconds) bounds every attempt beside the settings' `connect_timeout`.
         """
         attempts = Attempts()
-        limits = [t for t in (self.config.connect_timeout, timeout) if t is not None]
-        limit = min(limits) if limits else None
+        limit = self.limit(timeout)
         for spec in self.config.hosts:
             try:
                 addresses = look_up(spec)
@@ -166,14 +105,9 @@ class Opener:
                 raise ConnectionFailed(f"{address}: whoever wanted the connection has ended")
             connect_socket(sock, address, self.config, deadline)
             channel = self._channel(sock, address, encryption, deadline)
-            session = Session(
-                self.registry,
-                statement_cache_size=self.config.statement_cache_size,
-                prepare=self.config.prepare,
-                registry_for_zone=self._registry_for_zone,
-            )
-            driver = Driver(session, channel, self._cancel(address))
-            driver.start(self._startup(address, channel), deadline)
+            driver = Driver(self.new_session(), channel, self._cancel(address))
+            tls = channel.tls is not None
+            driver.start(self.startup(address, self._password(), tls=tls), deadline)
         except BaseException:
             sock.close()
             raise
@@ -181,25 +115,11 @@ class Opener:
             self._under_way.discard(sock)
         return driver
 
-    def _startup(self, address: Address, channel: Channel) -> Startup:
-        config = self.config
-        password = config.password
-        if callable(password) and not isinstance(password, Secret):
-            password = _called(password)
-        return Startup(
-            config.startup_parameters(),
-            Credentials(
-                user=config.user,
-                password=password,
-                nonce=secrets.token_urlsafe(24),
-                tls=channel.tls is not None,
-                exposed=channel.tls is None and not address.is_loopback,
-                allow_cleartext=config.allow_cleartext,
-                scram_only=config.secure,
-                max_iterations=config.scram_max_iterations,
-                keys=self._keys,
-            ),
-        )
+    def _password(self) -> Secret | None:
+        password = self.config.password
+        if password is None or isinstance(password, Secret):
+            return password
+        return check_password(password(), _COROUTINES)
 
     def _channel(
         self,
@@ -219,9 +139,7 @@ class Opener:
         if plain.is_readable():
             # Nobody knows who sent it, and nobody may take it for the server's (CVE-2021-23222).
             raise TLSError("the server, or somebody in between, spoke before TLS had begun")
-        if self._ssl_context is None:
-            self._ssl_context = ssl_context(self.config)
-        layer = TLSLayer(self._ssl_context, address.host)
+        layer = self.tls_layer(address)
         while not layer.handshake():
             sock.sendall(layer.take_wire())
             plain.wait_readable(deadline)

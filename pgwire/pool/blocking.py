@@ -13,8 +13,9 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from pgwire.blocking.opening import Opener, settings
+from pgwire.blocking.opening import Opener
 from pgwire.errors import Error, NotSupportedError, PostgresError, ProgrammingError
+from pgwire.opening import settings
 from pgwire.pool.config import PoolConfig, check_seconds
 from pgwire.pool.engine import Engine, Options
 from pgwire.pool.lease import Lease

@@ -1,0 +1,126 @@
+"""What both shells need to open a connection, beside the network: settings, secrets, sessions.
+
+What all connections of one Config can share is made once and kept in an `OpenerBase`: the
+types, the TLS context, the SCRAM keys. What is tried, and when to stop, is decided in
+`protocol.connecting`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+from datetime import UTC
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from pgwire.config import Secret, resolve
+from pgwire.errors import InterfaceError
+from pgwire.pgtypes import TypeRegistry
+from pgwire.protocol.scram import KeyCache
+from pgwire.protocol.session import Session
+from pgwire.protocol.startup import Credentials, Startup
+from pgwire.tls import TLSLayer, ssl_context
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+    from typing import Any
+
+    from pgwire.addresses import Address
+    from pgwire.config import Config, Password
+
+
+def settings(conninfo: str, parameters: Mapping[str, Any]) -> Config:
+    """The Config for a connection string and keyword arguments, in this environment."""
+    try:
+        return resolve(conninfo, parameters, environ=os.environ, default_user=_os_user())
+    finally:
+        del conninfo, parameters  # a traceback may show what this frame holds
+
+
+def _os_user() -> str | None:
+    """The account's name, as libpq takes it; None where there is none."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except (ImportError, KeyError):
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError, ImportError):
+            return None
+
+
+def check_password(given: object, hint: str) -> Secret:
+    """What a `password` function has given, if it can be one."""
+    secret = Secret(given)  # type: ignore[arg-type]
+    del given
+    kind = type(secret.reveal()).__name__
+    if kind != "str":
+        raise InterfaceError(f"password() gave {kind}, not str{hint}")
+    return secret
+
+
+class OpenerBase:
+    """See the module. A shell's opener is one of these, and adds the network."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._registry_for_zone = None if config.timezone == "UTC" else self._registry_in
+        self.registry = self._registry_in("UTC")
+        self._ssl_context: ssl.SSLContext | None = None
+        self._keys = KeyCache()
+
+    def _registry_in(self, zone: str) -> TypeRegistry:
+        """The types, with datetimes in this zone; in UTC if Python does not know the zone."""
+        try:
+            timezone = UTC if zone == "UTC" else ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            timezone = UTC
+        json_loads, json_dumps = self.config.json_loads, self.config.json_dumps
+        return TypeRegistry(
+            timezone=timezone,
+            json_loads=json_loads or json.loads,
+            json_dumps=json_dumps or json.dumps,
+        )
+
+    def limit(self, timeout: float | None) -> float | None:
+        """Seconds for each address: the settings' `connect_timeout`, or less."""
+        limits = [t for t in (self.config.connect_timeout, timeout) if t is not None]
+        return min(limits) if limits else None
+
+    def new_session(self) -> Session:
+        """A session that has not begun."""
+        return Session(
+            self.registry,
+            statement_cache_size=self.config.statement_cache_size,
+            prepare=self.config.prepare,
+            registry_for_zone=self._registry_for_zone,
+        )
+
+    def startup(self, address: Address, password: Password | None, *, tls: bool) -> Startup:
+        """How the session begins; a `password` function has been called already."""
+        assert password is None or isinstance(password, Secret)
+        config = self.config
+        return Startup(
+            config.startup_parameters(),
+            Credentials(
+                user=config.user,
+                password=password,
+                nonce=secrets.token_urlsafe(24),
+                tls=tls,
+                exposed=not tls and not address.is_loopback,
+                allow_cleartext=config.allow_cleartext,
+                scram_only=config.secure,
+                max_iterations=config.scram_max_iterations,
+                keys=self._keys,
+            ),
+        )
+
+    def tls_layer(self, address: Address) -> TLSLayer:
+        """The encryption of a new connection; its handshake has not begun."""
+        if self._ssl_context is None:
+            self._ssl_context = ssl_context(self.config)
+        return TLSLayer(self._ssl_context, address.host)
