@@ -13,7 +13,8 @@ from pgwire.blocking.statement import Statement
 from pgwire.blocking.transaction import Transaction
 from pgwire.errors import InterfaceError, ProgrammingError
 from pgwire.protocol.many import QueryMany
-from pgwire.protocol.query import Prepare, Query
+from pgwire.protocol.preparing import Prepare
+from pgwire.protocol.query import Query
 from pgwire.protocol.session import EVENT_NAMES, event_name
 from pgwire.protocol.simple import Ping, SimpleQuery
 

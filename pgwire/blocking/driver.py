@@ -21,7 +21,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.net import Deadline, deadline_in
-from pgwire.errors import ConnectionLost, Error, InterfaceError, OperationalError, QueryTimeout
+from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost
+from pgwire.errors import Error, InterfaceError, OperationalError, QueryTimeout
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
 from pgwire.protocol.simple import Ping
@@ -31,14 +32,8 @@ if TYPE_CHECKING:
 
     from pgwire.blocking.net import Channel
     from pgwire.protocol.operation import Operation
-    from pgwire.protocol.session import Event, Session
+    from pgwire.protocol.session import Session
 
-# How long the server may take to answer a cancel request before the connection is given up.
-PATIENCE = 1.0
-# How long `cancel()` may take to deliver its request.
-CANCEL_PATIENCE = 10.0
-# How long it may take to close its end after Terminate.
-CLOSE_PATIENCE = 2.0
 # More than this is written while reading, as it may not fit the socket's buffer.
 _PUMP_ABOVE = 32_768
 
@@ -50,20 +45,17 @@ _REENTERED = (
 _get_ident = threading.get_ident
 _main_thread = threading.main_thread().ident
 
-_forks = 0
 
-
-def _count_fork() -> None:
-    global _forks, _main_thread
-    _forks += 1
+def _begin_anew() -> None:
+    global _main_thread
     _main_thread = _get_ident()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_count_fork)
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
-class Driver:
+class Driver(DriverBase):
     """See the module. `cancel_request` opens a second connection and asks for a cancel."""
 
     def __init__(
@@ -72,12 +64,8 @@ class Driver:
         channel: Channel,
         cancel_request: Callable[[Driver, float], None],
     ) -> None:
-        self.session = session
+        super().__init__(session)
         self.channel = channel
-        self.closed = False
-        # Whoever had it knows that it is of no more use (so nobody else need be told).
-        self.given_up = False
-        self.listener: Callable[[Event], None] | None = None
         self._cancel_request = cancel_request
         # Reentrant for one reason: it knows whose it is, so that giving it back after Ctrl-C
         # does no harm, wherever that struck. `_owner` is what refuses reentry.
@@ -86,7 +74,6 @@ class Driver:
         self._unsafe = False
         self._cancelling = threading.Lock()
         self._cancelled = False
-        self._forks = _forks
 
     # ---------------------------------------------------------------- running operations
 
@@ -112,7 +99,7 @@ class Driver:
             session = self.session
             if self._unsafe:
                 self.abort()  # Ctrl-C struck twice, and nobody was left to do it
-            if session.failure is not None or self._forks != _forks:
+            if session.failure is not None or self._forks != DriverBase.forks:
                 self.check_usable()
             if self._cancelled:
                 self._outlive_cancel(deadline)
@@ -127,7 +114,7 @@ class Driver:
             if session.failure is not None:
                 self.abort()
             if session.events:
-                self._deliver_events()
+                self.deliver_events()
         finally:
             # No call before `release`: only behind one can Ctrl-C strike.
             if self._owner == me:
@@ -144,7 +131,7 @@ class Driver:
         """`_drive` was left before the operation was done."""
         if isinstance(error, OSError):
             self.catch_up()  # the server may have said why
-            self.session.fail(_lost(error))
+            self.session.fail(lost(error))
             return
         self._recover(operation)
         if not isinstance(error, Deadline):
@@ -155,7 +142,7 @@ class Driver:
         ) from None
 
     def _wait_for_turn(self, deadline: float | None) -> None:
-        if self._forks != _forks:
+        if self._forks != DriverBase.forks:
             self.check_usable()  # who holds the turn is not here to give it back
         seconds = -1 if deadline is None else max(deadline - monotonic(), 0)
         if not self._turn.acquire(timeout=seconds):
@@ -263,26 +250,6 @@ class Driver:
 
     # ---------------------------------------------------------------- between operations
 
-    def check_usable(self) -> None:
-        """Raise what a caller should know before anything is sent."""
-        if self._forks != _forks:
-            raise InterfaceError(
-                "this connection was opened before a fork, and belongs to the parent process"
-            )
-        if self.closed and not isinstance(self.session.failure, ConnectionLost):
-            raise InterfaceError("the connection is closed") from self.session.failure
-        if self.session.failure is not None:
-            raise ConnectionLost(
-                f"the connection was lost before: {self.session.failure}"
-            ) from self.session.failure
-
-    def _deliver_events(self) -> None:
-        events, listener = self.session.events, self.listener
-        while events:
-            event = events.popleft()
-            if listener is not None:
-                listener(event)
-
     def catch_up(self) -> bool:
         """Read what came while nobody waited; whether the connection is still good.
 
@@ -299,18 +266,8 @@ class Driver:
                     return True
                 self._feed(data)
         except (OSError, Error) as error:
-            session.fail(_lost(error))
+            session.fail(lost(error))
         return False
-
-    @property
-    def is_inherited(self) -> bool:
-        """Whether the connection was opened by the process that this one was forked from."""
-        return self._forks != _forks
-
-    @property
-    def is_in_step(self) -> bool:
-        """Whether the connection is good and nothing is under way on it."""
-        return not self.closed and self.session.in_step
 
     def clean(self, reset: bool | None = None) -> bool:
         """Write what makes the session fit for its next user, without waiting.
@@ -345,7 +302,7 @@ class Driver:
         """Terminate, read to the server's end (at most 2 s), close. Idempotent."""
         if self.closed:
             return
-        if self._forks != _forks:
+        if self._forks != DriverBase.forks:
             self.abort()  # the session is the parent's: not a word to the server
             return
         if self._owner == _get_ident():
@@ -395,11 +352,3 @@ class Driver:
         self.closed = True
         self.session.fail(InterfaceError("the connection is closed"))
         self.channel.close()
-
-
-def _lost(error: Exception) -> Error:
-    if isinstance(error, Error):
-        return error
-    lost = ConnectionLost(f"the connection was lost: {error}")
-    lost.__cause__ = error
-    return lost

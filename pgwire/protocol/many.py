@@ -22,7 +22,7 @@ from pgwire.protocol import backend, frontend
 from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Phase, expect_empty
-from pgwire.protocol.query import Preparing
+from pgwire.protocol.preparing import Preparing
 from pgwire.protocol.reading import Reading, check_empty_query
 from pgwire.protocol.rows import Result
 from pgwire.protocol.statement import UNNAMED

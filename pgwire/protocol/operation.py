@@ -78,6 +78,9 @@ class Operation:
     # NoticeResponse, ParameterStatus and NotificationResponse may come at any moment, but
     # for the time before the server has let us in (see Startup).
     takes_asynchronous_messages = True
+    # Nobody writes behind it until it is answered.
+    is_fence = False
+    spares = False  # see `simple.Fence`
     # Lengths up to this one are taken as they come, others are looked at (`check_length`).
     usual_length = SHORT
 

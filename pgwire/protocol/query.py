@@ -1,4 +1,4 @@
-"""Query and Prepare: the extended query protocol (manual: "Extended Query").
+"""Query: the extended query protocol (manual: "Extended Query").
 
 A query whose statement is cached takes one flight: Bind, Execute, Sync. The first time it
 takes two, since values can be encoded only once their types are known:
@@ -6,13 +6,15 @@ takes two, since values can be encoded only once their types are known:
     Parse Describe Flush        →  ParseComplete ParameterDescription RowDescription|NoData
     Bind Execute Sync           →  BindComplete DataRow… CommandComplete ReadyForQuery
 
-Between the two the operation keeps the floor. Statements that nobody wants any more are closed
-with whichever flight comes next.
+Between the two the operation keeps the floor.
 
 A stale statement heals: where the server reports at Bind that the plan's result has changed
 (0A000), that it does not know the statement (26000), or at Parse that the name is taken
 (42P05), nothing has been carried out. Outside a transaction, and if nobody else has written
 since, the statement is prepared under a new name and the query sent again, once.
+
+A query that a cancel request has hit in place of the one before it (`simple.Fence`) begins anew
+as well: what it had done is undone.
 """
 
 from __future__ import annotations
@@ -27,10 +29,12 @@ from pgwire.protocol.messages import (
     BackendMessage,
     TransactionStatus,
 )
-from pgwire.protocol.operation import Operation, Phase, expect_empty
+from pgwire.protocol.operation import Operation, Phase
+from pgwire.protocol.preparing import Preparing
 from pgwire.protocol.reading import Reading, check_empty_query
 from pgwire.protocol.rows import Result
 from pgwire.protocol.session import FORGETTING
+from pgwire.protocol.simple import QUERY_CANCELED
 from pgwire.protocol.statement import UNNAMED, Statement
 
 if TYPE_CHECKING:
@@ -39,155 +43,8 @@ if TYPE_CHECKING:
     from pgwire.errors import PostgresError
     from pgwire.protocol.session import Session
 
-_check_parse_complete = expect_empty("PARSE_COMPLETE")
-_check_close_complete = expect_empty("CLOSE_COMPLETE")
-_check_no_data = expect_empty("NO_DATA")
-
 _STALE_STATES = frozenset({"0A000", "26000"})
 _DUPLICATE_NAME = "42P05"
-
-
-class Preparing(Reading):
-    """Parse and Describe, and what to do with the answers; shared by Query and Prepare."""
-
-    statement: Statement | None = None
-    _closing = 0  # Close messages that have not been answered yet
-
-    def __init__(self, sql: str) -> None:
-        self.sql = sql
-        self._rows = []
-
-    def _write_parse(self, session: Session, name: bytes, end: bytes) -> None:
-        sql = frontend.cstring(self.sql, "the SQL")
-        parse = frontend.parse(name, sql)  # may raise: then nothing is taken from `closing`
-        closing = self._close_messages(session)
-        session.write(closing + parse + frontend.describe_statement(name) + end)
-        self.session = session
-        self.phase = self.PARSING
-        self._name = name
-
-    def _close_messages(self, session: Session) -> bytes:
-        """Close for every statement that nobody wants any more; their replies come first."""
-        if not session.statements.closing:
-            return b""
-        names = session.statements.take_closing()
-        self._closing += len(names)
-        return b"".join(map(frontend.close_statement, names))
-
-    def on_closed(self, buffer: bytes, start: int, end: int) -> None:
-        _check_close_complete(buffer, start, end)
-        if not self._closing:
-            raise self.session.unexpected(self, BackendMessage.CLOSE_COMPLETE)
-        self._closing -= 1
-
-    def on_parsed(self, buffer: bytes, start: int, end: int) -> None:
-        _check_parse_complete(buffer, start, end)
-        self.phase = self.DESCRIBING_PARAMETERS
-
-    def on_parameters(self, buffer: bytes, start: int, end: int) -> None:
-        self._parameter_oids = backend.parse_parameter_description(buffer, start, end)
-        self.phase = self.DESCRIBING_COLUMNS
-
-    def on_columns(self, buffer: bytes, start: int, end: int) -> None:
-        self._columns = backend.parse_row_description(buffer, start, end)
-        self._described()
-
-    def on_no_columns(self, buffer: bytes, start: int, end: int) -> None:
-        _check_no_data(buffer, start, end)
-        self._columns = ()
-        self._described()
-
-    def _described(self) -> None:
-        self.statement = Statement(
-            self._name, self.sql, self._parameter_oids, self._columns, self.session.registry
-        )
-        self.go_on(self.statement)
-
-    def go_on(self, statement: Statement) -> None:
-        """The server's answers to Parse and Describe are complete."""
-        raise NotImplementedError
-
-    def parse_failed(self, error: PostgresError) -> None:
-        """Parse or Describe failed: the server skips everything up to our Sync."""
-        raise NotImplementedError
-
-    def note_error(self, error: PostgresError) -> None:
-        error.query = self.sql
-        super().note_error(error)
-
-    def on_parse_error(self, buffer: bytes, start: int, end: int) -> None:
-        error = self.session.read_error(buffer, start, end)
-        if not self.done:  # a fatal one has ended it all
-            self.parse_failed(error)
-
-    PARSING = Phase(
-        "PARSING",
-        {
-            BackendMessage.CLOSE_COMPLETE: on_closed,
-            BackendMessage.PARSE_COMPLETE: on_parsed,
-            BackendMessage.ERROR_RESPONSE: on_parse_error,
-        },
-    )
-    DESCRIBING_PARAMETERS = Phase(
-        "DESCRIBING_PARAMETERS",
-        {
-            BackendMessage.PARAMETER_DESCRIPTION: on_parameters,
-            BackendMessage.ERROR_RESPONSE: on_parse_error,
-        },
-    )
-    DESCRIBING_COLUMNS = Phase(
-        "DESCRIBING_COLUMNS",
-        {
-            BackendMessage.ROW_DESCRIPTION: on_columns,
-            BackendMessage.NO_DATA: on_no_columns,
-            BackendMessage.ERROR_RESPONSE: on_parse_error,
-        },
-    )
-    # Something has failed and the Sync is written: what remains is the end.
-    ENDING = Phase(
-        "ENDING",
-        {
-            BackendMessage.ERROR_RESPONSE: Operation.on_error,
-            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
-        },
-    )
-
-
-class Prepare(Preparing):
-    """`result` is a Statement with a name of its own, outside the cache. One flight."""
-
-    def begin(self, session: Session) -> bool:
-        self._write_parse(session, session.statements.new_name(), frontend.SYNC)
-        return False
-
-    def go_on(self, statement: Statement) -> None:
-        self.phase = self.ENDING
-
-    def parse_failed(self, error: PostgresError) -> None:
-        self.note_error(error)
-        self.phase = self.ENDING
-
-    def on_prepared(self, buffer: bytes, start: int, end: int) -> None:
-        self.take_status(buffer, start, end)
-        if self.error is None and not self.abandoned:
-            self.result = self.statement
-        elif self.statement is not None:  # nobody will ever know its name
-            self.session.statements.closing.append(self.statement.name)
-        self.session.complete(self)
-
-    ENDING = Phase(
-        "ENDING",
-        {
-            BackendMessage.ERROR_RESPONSE: Operation.on_error,
-            BackendMessage.READY_FOR_QUERY: on_prepared,
-        },
-    )
-    PHASES = (
-        Preparing.PARSING,
-        Preparing.DESCRIBING_PARAMETERS,
-        Preparing.DESCRIBING_COLUMNS,
-        ENDING,
-    )
 
 
 class Query(Preparing):
@@ -237,6 +94,8 @@ class Query(Preparing):
     def parse_failed(self, error: PostgresError) -> None:
         if error.sqlstate == _DUPLICATE_NAME and not self._retried:
             self._await_retry(error)
+        elif self._is_struck(error):
+            self._await_return(error)
         else:
             self.note_error(error)
             self.phase = self.ENDING
@@ -276,7 +135,9 @@ class Query(Preparing):
 
     def on_bind_error(self, buffer: bytes, start: int, end: int) -> None:
         error = self.session.read_error(buffer, start, end)
-        if not self._fresh and error.sqlstate in _STALE_STATES and self.statement is not None:
+        if self._is_struck(error):
+            self._await_return(error)
+        elif not self._fresh and error.sqlstate in _STALE_STATES and self.statement is not None:
             self.session.statements.forget(self.statement)
             self._await_retry(error)
         else:
@@ -297,8 +158,12 @@ class Query(Preparing):
         self.phase = self.COMPLETE
 
     def on_execute_error(self, buffer: bytes, start: int, end: int) -> None:
-        self.note_error(self.session.read_error(buffer, start, end))
-        self.phase = self.ENDING
+        error = self.session.read_error(buffer, start, end)
+        if self._is_struck(error):
+            self._await_return(error)
+        else:
+            self.note_error(error)
+            self.phase = self.ENDING
 
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
         self.take_status(buffer, start, end)
@@ -333,6 +198,30 @@ class Query(Preparing):
             self.error = None
             self._retried = True
             self._parse(session)
+
+    # ---------------------------------------------------------------- struck by mistake
+
+    def _is_struck(self, error: PostgresError) -> bool:
+        """Whether it was canceled in place of another one, that was done just before."""
+        return error.sqlstate == QUERY_CANCELED and self.session.may_be_struck(self)
+
+    def _await_return(self, error: PostgresError) -> None:
+        self.note_error(error)
+        self.phase = self.STRUCK
+
+    def on_ready_to_return(self, buffer: bytes, start: int, end: int) -> None:
+        """What it had done is undone, outside of a transaction: it may begin anew."""
+        self.take_status(buffer, start, end)
+        session, error = self.session, self.error
+        self.error = None
+        self._rows = []
+        self._fresh = False
+        if not self._pinned:
+            self.statement = None
+        idle = session.transaction_status is TransactionStatus.IDLE
+        if self.abandoned or not idle or not session.put_back(self):
+            self.error = error
+            session.complete(self)
 
     # ---------------------------------------------------------------- COPY has its own calls
 
@@ -417,6 +306,13 @@ class Query(Preparing):
             BackendMessage.READY_FOR_QUERY: on_ready_to_retry,
         },
     )
+    STRUCK = Phase(
+        "STRUCK",
+        {
+            BackendMessage.ERROR_RESPONSE: Operation.on_error,
+            BackendMessage.READY_FOR_QUERY: on_ready_to_return,
+        },
+    )
     PHASES = (
         Preparing.PARSING,
         Preparing.DESCRIBING_PARAMETERS,
@@ -426,6 +322,7 @@ class Query(Preparing):
         COPYING_OUT,
         COMPLETE,
         STALE,
+        STRUCK,
         Preparing.ENDING,
     )
 

@@ -114,7 +114,11 @@ class Session:
         self._unsent: deque[Operation] = deque()
         self._floor: Operation | None = None
         self.out: list[bytes] = []  # what operations have written, to be sent
-        self._completed: list[Operation] = []
+        self.completed: list[Operation] = []  # those with a waiter: see `take_completed`
+        self.fence: Operation | None = None  # the last one that has been raised, until it is done
+        # Whether what was submitted together may be carried out in another order: where each
+        # operation is somebody else's, as on a shared connection of a pool.
+        self.unordered = False
         self._idle = Idle(self)
         self._chunks: list[bytes] = []
         self._have = 0
@@ -139,6 +143,18 @@ class Session:
             self._give_floor(operation)
         else:
             self._unsent.append(operation)
+
+    def raise_fence(self, fence: Operation) -> None:
+        """Queue a fence (`simple.Fence`) in front of all that has not been written yet."""
+        if self.failure is not None:
+            self.submit(fence)
+            return
+        ahead = sum(1 for operation in self._unsent if operation.is_fence)
+        self.pending.insert(len(self.pending) - len(self._unsent) + ahead, fence)
+        self._unsent.insert(ahead, fence)
+        self.fence = fence
+        if self._floor is None:
+            self.pass_floor()
 
     def receive_data(self, data: bytes) -> None:
         """Take what the server sent, cut anywhere."""
@@ -254,7 +270,7 @@ class Session:
 
     def take_completed(self) -> list[Operation]:
         """The operations with a waiter that have been completed since the last call."""
-        completed, self._completed = self._completed, []
+        completed, self.completed = self.completed, []
         return completed
 
     @property
@@ -291,6 +307,28 @@ class Session:
         self._floor = operation
         return True
 
+    def may_be_struck(self, operation: Operation) -> bool:
+        """Whether a cancel request of ours, for another operation, may have hit this one."""
+        return self.fence is not None and self.fence.spares and not operation.abandoned
+
+    def put_back(self, operation: Operation) -> bool:
+        """Have the operation at the head begin anew, behind the fences.
+
+        Its ReadyForQuery has been read, and nothing of it has been carried out. Where another
+        has been written behind it, order matters unless the session is `unordered`.
+        """
+        pending, unsent = self.pending, self._unsent
+        written = [o for o in pending if not o.is_fence and o not in unsent]
+        if len(written) > 1 and not self.unordered:
+            return False
+        pending.remove(operation)
+        ahead = sum(1 for o in unsent if o.is_fence)
+        pending.insert(len(pending) - len(unsent) + ahead, operation)
+        unsent.insert(ahead, operation)
+        if self._floor is None:
+            self.pass_floor()
+        return True
+
     def _give_floor(self, operation: Operation) -> None:
         self._floor = operation
         if operation.abandoned:
@@ -317,12 +355,12 @@ class Session:
         self.pending.popleft()
         operation.done = True
         if operation.waiter is not None:
-            self._completed.append(operation)
+            self.completed.append(operation)
 
     def _finish(self, operation: Operation) -> None:
         operation.done = True
         if operation.waiter is not None:
-            self._completed.append(operation)
+            self.completed.append(operation)
 
     def read_error(self, buffer: bytes, start: int, end: int) -> PostgresError:
         """An ErrorResponse as an exception. A fatal one fails the session as well."""

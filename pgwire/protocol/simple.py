@@ -6,7 +6,7 @@ the first error ends them all, and one ReadyForQuery follows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pgwire.errors import Error, ProtocolError
 from pgwire.protocol import backend, frontend
@@ -151,7 +151,58 @@ class Ping(Operation):
             BackendMessage.READY_FOR_QUERY: Operation.on_ready,
         },
     )
-    PHASES = (WAITING,)
+    PHASES: ClassVar[tuple[Phase, ...]] = (WAITING,)
+
+
+class Fence(Ping):
+    """An empty round trip that begins when no cancel request is on its way any more.
+
+    Raised (`Session.raise_fence`) before a cancel request is sent: nobody writes behind it
+    until it is answered, so that the request can hit nobody who comes later. `lower` must be
+    called once the request has been delivered, or been given up. With `spares`, a query that
+    was written before and is hit in place of another begins anew.
+    """
+
+    is_fence = True
+
+    def __init__(self, *, spares: bool = True) -> None:
+        self.spares = spares
+        self.phase = self.RAISED
+        self._lowered = False
+
+    def begin(self, session: Session) -> bool:
+        self.session = session
+        if self._lowered:
+            self._write_sync()
+        return True
+
+    def lower(self) -> None:
+        """The cancel request has done what it can do. More than once does no harm."""
+        if not self._lowered:
+            self._lowered = True
+            if hasattr(self, "session") and not self.done:  # it has the floor
+                self._write_sync()
+
+    def _write_sync(self) -> None:
+        self.session.write(frontend.SYNC)
+        self.phase = self.WAITING
+
+    def on_ready(self, buffer: bytes, start: int, end: int) -> None:
+        session = self.session
+        super().on_ready(buffer, start, end)
+        if session.fence is self:
+            session.fence = None
+        session.pass_floor()
+
+    RAISED = Phase("RAISED", {BackendMessage.ERROR_RESPONSE: Ping.on_error})
+    WAITING = Phase(
+        "WAITING",
+        {
+            BackendMessage.ERROR_RESPONSE: Ping.on_error,
+            BackendMessage.READY_FOR_QUERY: on_ready,
+        },
+    )
+    PHASES = (RAISED, WAITING)
 
 
 QUERY_CANCELED = "57014"

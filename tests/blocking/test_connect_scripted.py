@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pgwire
-from pgwire.blocking import net
+from pgwire import addresses
 from tests.support import backend
 from tests.support.leaks import all_that_shows
 from tests.support.scripted import CLEARTEXT, LET_IN, MD5, Line, ScriptedServer
@@ -172,7 +172,7 @@ class TestPasswordsInClear:
     def test_they_are_refused_over_an_open_network(
         self, request_: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(net, "_LOOPBACK", re.compile("nothing"))
+        monkeypatch.setattr(addresses, "_LOOPBACK", re.compile("nothing"))
         said: list[bytes] = []
 
         def script(line: Line) -> None:
@@ -187,7 +187,7 @@ class TestPasswordsInClear:
     def test_allow_cleartext_allows_them(
         self, request_: bytes, connect: Connect, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(net, "_LOOPBACK", re.compile("nothing"))
+        monkeypatch.setattr(addresses, "_LOOPBACK", re.compile("nothing"))
         with ScriptedServer(asks_for(request_)) as server:
             connect(server.dsn, password="marker", allow_cleartext=True).close()
 
@@ -213,7 +213,7 @@ class TestPasswordsInClear:
     ],
 )
 def test_which_addresses_are_of_this_machine(address: str, loopback: bool) -> None:
-    assert net.Address(0, (address, 5432), None).is_loopback is loopback
+    assert addresses.Address(0, (address, 5432), None).is_loopback is loopback
 
 
 class TestTheErrorItself:

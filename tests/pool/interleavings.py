@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pgwire
 from pgwire.blocking import driver
+from pgwire.driving import DriverBase
 from pgwire.errors import ConnectionFailed
 from pgwire.pool import blocking, chores, crew, engine, keeper, lease, ledger, submitting
 from pgwire.pool.core import PoolCore
@@ -99,7 +100,7 @@ class FakeDriver(driver.Driver):
         self.world = world
         self.user: str | None = None
         self._owner = None
-        self._forks = driver._forks
+        self._forks = DriverBase.forks
 
     def run(self, operation: Operation, timeout: float | None = None) -> Any:
         if self.closed:

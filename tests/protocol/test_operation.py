@@ -7,7 +7,8 @@ import pytest
 from pgwire.errors import ConnectionLost, ProtocolError
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase, expect_empty
-from pgwire.protocol.query import Preparing, Query
+from pgwire.protocol.preparing import Preparing
+from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping
 from tests.support import backend

@@ -218,7 +218,7 @@ def _check_ends(session: Session, operation: Operation) -> None:
     """Nothing is left hanging: a ReadyForQuery goes on or fails, and EOF ends it all."""
     session.data_to_send()
     session.receive_data(backend.ready())
-    if session.failure is None and session.pending:
+    if session.failure is None and session.pending and session.fence is None:
         assert b"select $1" in session.data_to_send()  # a stale one is prepared again
     _check_lost(session, operation)
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from pgwire.errors import DataError, NotSupportedError, PostgresError, ProtocolError
-from pgwire.protocol.query import Prepare, Query
+from pgwire.protocol.preparing import Prepare
+from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery
 from tests.support.backend_double import FAILURES, BackendDouble, converse, run

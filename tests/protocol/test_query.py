@@ -8,7 +8,8 @@ import pytest
 
 from pgwire.errors import DataError, NotSupportedError, ProgrammingError, ProtocolError
 from pgwire.protocol import frontend
-from pgwire.protocol.query import Prepare, Query
+from pgwire.protocol.preparing import Prepare
+from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery
 from pgwire.sqlstate import (

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pgwire.protocol import frontend
-from pgwire.protocol.query import Prepare, Query
+from pgwire.protocol.preparing import Prepare
+from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping
 from pgwire.protocol.statement import Statement

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.config import Secret
 from pgwire.protocol.cleaning import cleaning
-from pgwire.protocol.query import Prepare, Query
+from pgwire.protocol.preparing import Prepare
+from pgwire.protocol.query import Query
 from pgwire.protocol.scram import KeyCache
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery

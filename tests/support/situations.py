@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pgwire.config import Secret
 from pgwire.protocol.cleaning import Clean
 from pgwire.protocol.many import QueryMany
-from pgwire.protocol.query import Prepare, Query
+from pgwire.protocol.preparing import Prepare
+from pgwire.protocol.query import Query
 from pgwire.protocol.session import Idle, Session
-from pgwire.protocol.simple import Ping, SimpleQuery
+from pgwire.protocol.simple import Fence, Ping, SimpleQuery
 from pgwire.protocol.startup import Credentials, Startup
 from tests.support import backend
 from tests.support.conversations import REGISTRY
@@ -60,6 +61,24 @@ def idle() -> Situation:
     return Situation(session, Idle(session))
 
 
+def fence(*, lowered: bool) -> Situation:
+    session = Session(REGISTRY)
+    operation = Fence()
+    session.raise_fence(operation)
+    if lowered:
+        operation.lower()
+    session.data_to_send()
+    return Situation(session, operation)
+
+
+def struck() -> Situation:
+    """A query that was canceled while a fence was up behind it."""
+    session, operation = after(Query("select $1", [1]), DESCRIBED, backend.BIND_COMPLETE)
+    session.raise_fence(Fence())
+    session.receive_data(backend.error("57014"))
+    return Situation(session, operation)
+
+
 def startup(*replies: bytes) -> Situation:
     credentials = Credentials("me", Secret(SECRET), NONCE, exposed=False)
     return after(Startup({"user": "me"}, credentials), *replies)
@@ -82,6 +101,9 @@ FRESH = Query, ("select $1", [1])
 WAYS: list[tuple[type[Operation], Phase, Callable[[], Situation]]] = [
     (Idle, Idle.IDLE, idle),
     (Ping, Ping.WAITING, lambda: after(Ping())),
+    (Fence, Fence.RAISED, partial(fence, lowered=False)),
+    (Fence, Fence.WAITING, partial(fence, lowered=True)),
+    (Query, Query.STRUCK, struck),
     (Startup, Startup.AUTHENTICATING, startup),
     (Startup, Startup.SCRAM_BEGUN, lambda: scram(1)),
     (Startup, Startup.SCRAM_ANSWERED, lambda: scram(2)),

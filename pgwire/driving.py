@@ -1,0 +1,85 @@
+"""What the drivers of both shells have in common: a session, and what may be said about it.
+
+A driver runs operations on one session over one line. How it waits is its shell's affair.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pgwire.errors import ConnectionLost, Error, InterfaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgwire.protocol.session import Event, Session
+
+# How long the server may take to answer a cancel request before the connection is given up.
+PATIENCE = 1.0
+# How long `cancel()` may take to deliver its request.
+CANCEL_PATIENCE = 10.0
+# How long it may take to close its end after Terminate.
+CLOSE_PATIENCE = 2.0
+
+
+class DriverBase:
+    """See the module. `closed`: this side has closed it, or is closing it."""
+
+    forks = 0  # how often this process has been forked from its parent, and that from its own
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.closed = False
+        # Whoever had it knows that it is of no more use (so nobody else need be told).
+        self.given_up = False
+        self.listener: Callable[[Event], None] | None = None
+        self._forks = DriverBase.forks
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the connection was opened by the process that this one was forked from."""
+        return self._forks != DriverBase.forks
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the connection is good and nothing is under way on it."""
+        return not self.closed and self.session.in_step
+
+    def check_usable(self) -> None:
+        """Raise what a caller should know before anything is sent."""
+        if self._forks != DriverBase.forks:
+            raise InterfaceError(
+                "this connection was opened before a fork, and belongs to the parent process"
+            )
+        if self.closed and not isinstance(self.session.failure, ConnectionLost):
+            raise InterfaceError("the connection is closed") from self.session.failure
+        if self.session.failure is not None:
+            raise ConnectionLost(
+                f"the connection was lost before: {self.session.failure}"
+            ) from self.session.failure
+
+    def deliver_events(self) -> None:
+        """Hand what the server has said by itself to who listens."""
+        events, listener = self.session.events, self.listener
+        while events:
+            event = events.popleft()
+            if listener is not None:
+                listener(event)
+
+
+def _count_fork() -> None:
+    DriverBase.forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
+def lost(error: Exception) -> Error:
+    """What an error of the line means to the operations on it."""
+    if isinstance(error, Error):
+        return error
+    failure = ConnectionLost(f"the connection was lost: {error}")
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,167 @@
+"""Preparing and Prepare: statements before they are run (manual: "Extended Query").
+
+    Parse Describe        →  ParseComplete ParameterDescription RowDescription|NoData
+
+Statements that nobody wants any more are closed with whichever flight comes next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgwire.protocol import backend, frontend
+from pgwire.protocol.messages import BackendMessage
+from pgwire.protocol.operation import Operation, Phase, expect_empty
+from pgwire.protocol.reading import Reading
+from pgwire.protocol.statement import Statement
+
+if TYPE_CHECKING:
+    from pgwire.errors import PostgresError
+    from pgwire.protocol.session import Session
+
+_check_parse_complete = expect_empty("PARSE_COMPLETE")
+_check_close_complete = expect_empty("CLOSE_COMPLETE")
+_check_no_data = expect_empty("NO_DATA")
+
+
+class Preparing(Reading):
+    """Parse and Describe, and what to do with the answers; shared by Query and Prepare."""
+
+    statement: Statement | None = None
+    _closing = 0  # Close messages that have not been answered yet
+
+    def __init__(self, sql: str) -> None:
+        self.sql = sql
+        self._rows = []
+
+    def _write_parse(self, session: Session, name: bytes, end: bytes) -> None:
+        sql = frontend.cstring(self.sql, "the SQL")
+        parse = frontend.parse(name, sql)  # may raise: then nothing is taken from `closing`
+        closing = self._close_messages(session)
+        session.write(closing + parse + frontend.describe_statement(name) + end)
+        self.session = session
+        self.phase = self.PARSING
+        self._name = name
+
+    def _close_messages(self, session: Session) -> bytes:
+        """Close for every statement that nobody wants any more; their replies come first."""
+        if not session.statements.closing:
+            return b""
+        names = session.statements.take_closing()
+        self._closing += len(names)
+        return b"".join(map(frontend.close_statement, names))
+
+    def on_closed(self, buffer: bytes, start: int, end: int) -> None:
+        _check_close_complete(buffer, start, end)
+        if not self._closing:
+            raise self.session.unexpected(self, BackendMessage.CLOSE_COMPLETE)
+        self._closing -= 1
+
+    def on_parsed(self, buffer: bytes, start: int, end: int) -> None:
+        _check_parse_complete(buffer, start, end)
+        self.phase = self.DESCRIBING_PARAMETERS
+
+    def on_parameters(self, buffer: bytes, start: int, end: int) -> None:
+        self._parameter_oids = backend.parse_parameter_description(buffer, start, end)
+        self.phase = self.DESCRIBING_COLUMNS
+
+    def on_columns(self, buffer: bytes, start: int, end: int) -> None:
+        self._columns = backend.parse_row_description(buffer, start, end)
+        self._described()
+
+    def on_no_columns(self, buffer: bytes, start: int, end: int) -> None:
+        _check_no_data(buffer, start, end)
+        self._columns = ()
+        self._described()
+
+    def _described(self) -> None:
+        self.statement = Statement(
+            self._name, self.sql, self._parameter_oids, self._columns, self.session.registry
+        )
+        self.go_on(self.statement)
+
+    def go_on(self, statement: Statement) -> None:
+        """The server's answers to Parse and Describe are complete."""
+        raise NotImplementedError
+
+    def parse_failed(self, error: PostgresError) -> None:
+        """Parse or Describe failed: the server skips everything up to our Sync."""
+        raise NotImplementedError
+
+    def note_error(self, error: PostgresError) -> None:
+        error.query = self.sql
+        super().note_error(error)
+
+    def on_parse_error(self, buffer: bytes, start: int, end: int) -> None:
+        error = self.session.read_error(buffer, start, end)
+        if not self.done:  # a fatal one has ended it all
+            self.parse_failed(error)
+
+    PARSING = Phase(
+        "PARSING",
+        {
+            BackendMessage.CLOSE_COMPLETE: on_closed,
+            BackendMessage.PARSE_COMPLETE: on_parsed,
+            BackendMessage.ERROR_RESPONSE: on_parse_error,
+        },
+    )
+    DESCRIBING_PARAMETERS = Phase(
+        "DESCRIBING_PARAMETERS",
+        {
+            BackendMessage.PARAMETER_DESCRIPTION: on_parameters,
+            BackendMessage.ERROR_RESPONSE: on_parse_error,
+        },
+    )
+    DESCRIBING_COLUMNS = Phase(
+        "DESCRIBING_COLUMNS",
+        {
+            BackendMessage.ROW_DESCRIPTION: on_columns,
+            BackendMessage.NO_DATA: on_no_columns,
+            BackendMessage.ERROR_RESPONSE: on_parse_error,
+        },
+    )
+    # Something has failed and the Sync is written: what remains is the end.
+    ENDING = Phase(
+        "ENDING",
+        {
+            BackendMessage.ERROR_RESPONSE: Operation.on_error,
+            BackendMessage.READY_FOR_QUERY: Operation.on_ready,
+        },
+    )
+
+
+class Prepare(Preparing):
+    """`result` is a Statement with a name of its own, outside the cache. One flight."""
+
+    def begin(self, session: Session) -> bool:
+        self._write_parse(session, session.statements.new_name(), frontend.SYNC)
+        return False
+
+    def go_on(self, statement: Statement) -> None:
+        self.phase = self.ENDING
+
+    def parse_failed(self, error: PostgresError) -> None:
+        self.note_error(error)
+        self.phase = self.ENDING
+
+    def on_prepared(self, buffer: bytes, start: int, end: int) -> None:
+        self.take_status(buffer, start, end)
+        if self.error is None and not self.abandoned:
+            self.result = self.statement
+        elif self.statement is not None:  # nobody will ever know its name
+            self.session.statements.closing.append(self.statement.name)
+        self.session.complete(self)
+
+    ENDING = Phase(
+        "ENDING",
+        {
+            BackendMessage.ERROR_RESPONSE: Operation.on_error,
+            BackendMessage.READY_FOR_QUERY: on_prepared,
+        },
+    )
+    PHASES = (
+        Preparing.PARSING,
+        Preparing.DESCRIBING_PARAMETERS,
+        Preparing.DESCRIBING_COLUMNS,
+        ENDING,
+    )

@@ -1,0 +1,265 @@
+"""Fences: a cancel request hits nobody but whom it is meant for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgwire.errors import ConnectionLost, PostgresError
+from pgwire.protocol import frontend
+from pgwire.protocol.query import Query
+from pgwire.protocol.session import Session
+from pgwire.protocol.simple import Fence, Ping, SimpleQuery
+from tests.support import backend
+from tests.support.conversations import REGISTRY
+
+if TYPE_CHECKING:
+    from pgwire.protocol.operation import Operation
+
+CANCELED = backend.error("57014")
+DESCRIBED = backend.described([23], [backend.column("n")])
+
+
+def session_that_knows(sql: str = "select $1") -> Session:
+    session = Session(REGISTRY)
+    session.submit(Query(sql, [0]))
+    session.receive_data(DESCRIBED + backend.executed())
+    session.data_to_send()
+    return session
+
+
+def submitted(session: Session, *numbers: int) -> list[Query]:
+    queries = [Query("select $1", [number]) for number in numbers]
+    for query in queries:
+        session.submit(query)
+    return queries
+
+
+def answer(number: int) -> bytes:
+    return backend.executed(backend.row(backend.int4(number)))
+
+
+def raised(session: Session, *, spares: bool = True) -> Fence:
+    fence = Fence(spares=spares)
+    session.raise_fence(fence)
+    return fence
+
+
+def test_nobody_writes_behind_a_fence_until_it_is_answered() -> None:
+    session = session_that_knows()
+    [running] = submitted(session, 1)
+    session.data_to_send()
+    running.abandon()
+    fence = raised(session)
+    [later] = submitted(session, 2)
+    assert session.data_to_send() == b""
+    session.receive_data(CANCELED + backend.ready())
+    assert running.done
+    assert session.data_to_send() == b"", "the request may still be on its way"
+    fence.lower()
+    assert session.data_to_send() == frontend.SYNC
+    session.receive_data(backend.ready())
+    assert fence.done
+    assert session.fence is None
+    assert session.data_to_send() != b""
+    session.receive_data(answer(2))
+    assert later.result.scalar() == 2
+
+
+def test_a_late_cancel_hits_the_fence_and_nobody_else() -> None:
+    session = session_that_knows()
+    fence = raised(session)
+    fence.lower()
+    fence.lower()  # once is enough
+    assert session.data_to_send() == frontend.SYNC
+    session.receive_data(CANCELED + backend.ready())
+    assert fence.done
+    assert session.failure is None
+
+
+def test_a_fence_goes_in_front_of_what_is_not_written_yet() -> None:
+    """The first keeps the floor until its types are known; the second has written nothing."""
+    session = Session(REGISTRY)
+    first, second = Query("select $1", [1]), Query("select $1", [2])
+    session.submit(first)
+    session.submit(second)
+    session.data_to_send()
+    first.abandon()
+    fences = [raised(session), raised(session)]
+    assert list(session.pending) == [first, *fences, second]
+    session.receive_data(DESCRIBED)
+    assert session.data_to_send() == frontend.SYNC
+    session.receive_data(backend.ready())
+    for fence in fences:
+        assert session.data_to_send() == b""
+        fence.lower()
+        assert session.data_to_send() == frontend.SYNC
+        session.receive_data(backend.ready())
+    assert session.data_to_send() != b""
+    session.receive_data(answer(2))
+    assert second.result.scalar() == 2
+
+
+@pytest.mark.parametrize("sent", [b"", backend.BIND_COMPLETE])
+def test_a_query_hit_in_place_of_another_begins_anew(sent: bytes) -> None:
+    session = session_that_knows()
+    meant, struck = submitted(session, 1, 2)
+    session.data_to_send()
+    meant.abandon()
+    fence = raised(session)
+    [later] = submitted(session, 3)
+    session.receive_data(answer(1) + sent)
+    assert meant.done
+    session.receive_data(CANCELED + backend.ready())
+    assert not struck.done
+    assert list(session.pending) == [fence, struck, later]
+    fence.lower()
+    session.data_to_send()
+    session.receive_data(backend.ready())
+    assert session.data_to_send().count(b"E\0\0\0\x09") == 2, "two are executed"
+    session.receive_data(answer(2) + answer(3))
+    assert [struck.result.scalars(), later.result.scalars()] == [[2], [3]]
+
+
+def test_rows_that_came_before_the_cancel_do_not_stay() -> None:
+    session = session_that_knows()
+    meant, struck = submitted(session, 1, 2)
+    session.data_to_send()
+    meant.abandon()
+    fence = raised(session)
+    row = backend.row(backend.int4(2))
+    session.receive_data(answer(1) + backend.BIND_COMPLETE + row + CANCELED + backend.ready())
+    fence.lower()
+    session.receive_data(backend.ready())
+    session.receive_data(answer(2))
+    assert struck.result.scalars() == [2]
+
+
+def test_an_unnamed_statement_is_parsed_anew() -> None:
+    session = Session(REGISTRY, prepare=False)
+    meant, struck = submitted(session, 1, 2)
+    session.receive_data(DESCRIBED)
+    meant.abandon()
+    fence = raised(session)
+    session.receive_data(answer(1) + DESCRIBED)
+    assert not struck.done
+    session.receive_data(CANCELED + backend.ready())
+    fence.lower()
+    session.data_to_send()
+    session.receive_data(backend.ready())
+    assert b"select $1" in session.data_to_send()
+    session.receive_data(DESCRIBED + answer(2))
+    assert struck.result.scalar() == 2
+
+
+def test_a_parse_that_is_hit_begins_anew() -> None:
+    session = session_that_knows()
+    [meant] = submitted(session, 1)
+    struck = Query("select $1, 'new'", [2])
+    session.submit(struck)
+    session.data_to_send()
+    meant.abandon()
+    session.receive_data(answer(1)[:-6])
+    fence = raised(session)
+    session.receive_data(answer(1)[-6:] + CANCELED)
+    assert session.data_to_send() == frontend.SYNC
+    session.receive_data(backend.ready())
+    fence.lower()
+    session.data_to_send()
+    session.receive_data(backend.ready())
+    assert b"'new'" in session.data_to_send()
+    session.receive_data(DESCRIBED + answer(2))
+    assert struck.result.scalar() == 2
+
+
+def struck_first_of(session: Session, status: str = "I") -> tuple[Query, Query]:
+    meant, struck, behind = submitted(session, 1, 2, 3)
+    session.data_to_send()
+    meant.abandon()
+    raised(session)
+    session.receive_data(answer(1) + CANCELED + backend.ready(status))
+    return struck, behind
+
+
+def test_where_order_matters_it_fails() -> None:
+    """The third has been written, and carried out: the second cannot come before it any more."""
+    session = session_that_knows()
+    struck, behind = struck_first_of(session)
+    assert isinstance(struck.error, PostgresError)
+    session.receive_data(answer(3))
+    assert behind.result.scalar() == 3
+
+
+def test_where_order_does_not_matter_it_begins_anew_behind_the_others() -> None:
+    session = session_that_knows()
+    session.unordered = True
+    struck, behind = struck_first_of(session)
+    assert not struck.done
+    session.receive_data(answer(3))
+    assert behind.result.scalar() == 3
+    assert session.fence is not None
+    assert list(session.pending) == [session.fence, struck]
+
+
+def test_inside_a_transaction_it_fails() -> None:
+    """The transaction has failed, and what it was to do first is gone."""
+    session = session_that_knows()
+    session.unordered = True
+    struck, _ = struck_first_of(session, "E")
+    assert isinstance(struck.error, PostgresError)
+
+
+def test_who_is_canceled_on_purpose_fails() -> None:
+    session = session_that_knows()
+    [query] = submitted(session, 1)
+    fence = raised(session, spares=False)
+    session.receive_data(CANCELED + backend.ready())
+    assert isinstance(query.error, PostgresError)
+    assert query.error.sqlstate == "57014"
+    assert not fence.done
+
+
+def test_a_query_abandoned_after_it_was_hit_is_not_begun_anew() -> None:
+    session = session_that_knows()
+    meant, struck = submitted(session, 1, 2)
+    session.data_to_send()
+    meant.abandon()
+    raised(session)
+    session.receive_data(answer(1) + CANCELED)
+    struck.abandon()
+    session.receive_data(backend.ready())
+    assert struck.done
+
+
+@pytest.mark.parametrize("lowered", [False, True])
+def test_a_fence_on_a_session_that_fails_is_done(lowered: bool) -> None:
+    session = session_that_knows()
+    fence = raised(session)
+    if lowered:
+        fence.lower()
+    session.receive_eof()
+    assert isinstance(fence.error, ConnectionLost)
+    fence.lower()  # too late, and no harm
+    assert session.data_to_send() == b""
+    late = raised(session)
+    assert late.done
+
+
+def test_an_answer_before_the_question_is_a_violation() -> None:
+    session = session_that_knows()
+    raised(session)
+    session.receive_data(backend.ready())
+    assert session.failure is not None
+
+
+def test_only_queries_begin_anew() -> None:
+    session = session_that_knows()
+    operations: list[Operation] = [Ping(), SimpleQuery("select 1")]
+    for operation in operations:
+        session.submit(operation)
+    session.data_to_send()
+    raised(session)
+    session.receive_data(CANCELED + backend.ready() + CANCELED + backend.ready())
+    assert operations[0].error is None
+    assert isinstance(operations[1].error, PostgresError)
