@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pgwire.aio.connect import connect_async as connect_async
+    from pgwire.aio.connection import AsyncConnection as AsyncConnection
+    from pgwire.aio.statement import AsyncStatement as AsyncStatement
+    from pgwire.aio.transaction import AsyncTransaction as AsyncTransaction
     from pgwire.blocking.connect import connect as connect
     from pgwire.blocking.connection import Connection as Connection
     from pgwire.blocking.statement import Statement as Statement
@@ -69,6 +73,10 @@ if TYPE_CHECKING:
     from pgwire.sqlstate import *  # noqa: F403
 
 _MODULES = {
+    "pgwire.aio.connect": ("connect_async",),
+    "pgwire.aio.connection": ("AsyncConnection",),
+    "pgwire.aio.statement": ("AsyncStatement",),
+    "pgwire.aio.transaction": ("AsyncTransaction",),
     "pgwire.blocking.connect": ("connect",),
     "pgwire.blocking.connection": ("Connection",),
     "pgwire.blocking.statement": ("Statement",),

@@ -53,10 +53,8 @@ def _os_user() -> str | None:
             return None
 
 
-def check_password(given: object, hint: str) -> Secret:
+def check_password(secret: Secret, hint: str = "") -> Secret:
     """What a `password` function has given, if it can be one."""
-    secret = Secret(given)  # type: ignore[arg-type]
-    del given
     kind = type(secret.reveal()).__name__
     if kind != "str":
         raise InterfaceError(f"password() gave {kind}, not str{hint}")

@@ -1,9 +1,4 @@
-"""Connection: what users of the blocking shell hold in their hands.
-
-A `Connection` is a handle on a `Driver`, which owns the session and the socket. That makes
-a lease of the pool cheap (another handle on the same driver) and dead after its release
-(its driver is taken away).
-"""
+"""Connection: what users of the blocking shell hold in their hands."""
 
 from __future__ import annotations
 
@@ -11,30 +6,27 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from pgwire.blocking.statement import Statement
 from pgwire.blocking.transaction import Transaction
-from pgwire.errors import InterfaceError, ProgrammingError
+from pgwire.handle import Handle
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
-from pgwire.protocol.session import EVENT_NAMES, event_name
 from pgwire.protocol.simple import Ping, SimpleQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from pgwire.blocking.driver import Driver
-    from pgwire.protocol.messages import TransactionStatus
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.rows import Result, Row
-    from pgwire.protocol.session import Event, EventName as EventName
+    from pgwire.protocol.session import EventName as EventName
     from pgwire.protocol.statement import Statement as ServerStatement
-    from pgwire.protocol.transaction import IsolationLevel, TransactionBlock
-    from pgwire.tls import TLSLayer
+    from pgwire.protocol.transaction import IsolationLevel
 
 T = TypeVar("T")
 
 
-class Connection:
+class Connection(Handle):
     """One session with a server. Made by `pgwire.connect()`, or leased from a pool.
 
     Threads may share it: their calls take turns. A call from one of its own callbacks
@@ -42,16 +34,7 @@ class Connection:
     connection was lost, `ConnectionLost`.
     """
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self._blocks: list[TransactionBlock] = []
-        self._callbacks: dict[str, list[Callable[[Any], object]]] = {}
-        self._default_timeout: float | None = None
-
-    def __repr__(self) -> str:
-        driver = self._driver
-        state = "closed" if self.closed else driver.session.transaction_status.name
-        return f"<{type(self).__name__} pid={self.backend_pid} {state}>"
+    _driver: Driver
 
     # ---------------------------------------------------------------- statements
 
@@ -173,62 +156,7 @@ class Connection:
     def _run(self, operation: Operation, timeout: float | None) -> Any:
         return self._driver.run(operation, self._default_timeout if timeout is None else timeout)
 
-    # ---------------------------------------------------------------- events
-
-    def on(self, event: EventName, callback: Callable[[Any], object]) -> None:
-        """Call `callback` for every "notice", "notification" or "parameter" from now on.
-
-        It gets the notice (a `PostgresError`, not raised), the `Notification`, or the changed
-        parameter (`.name`, `.value`), in the thread that happens to read it, after the
-        operation under way. What it raises comes out of that thread's call.
-        """
-        if event not in EVENT_NAMES:
-            raise ProgrammingError(f"no event {event!r}; there are: {', '.join(EVENT_NAMES)}")
-        self._driver.listener = self._deliver
-        self._callbacks.setdefault(event, []).append(callback)
-
-    def off(self, event: EventName, callback: Callable[[Any], object]) -> None:
-        """Undo `on`; nothing happens if the callback is not there."""
-        callbacks = self._callbacks.get(event, [])
-        if callback in callbacks:
-            callbacks.remove(callback)
-
-    def _deliver(self, event: Event) -> None:
-        for callback in tuple(self._callbacks.get(event_name(event), ())):
-            callback(event)
-
-    # ---------------------------------------------------------------- state
-
-    @property
-    def transaction_status(self) -> TransactionStatus:
-        """Where the session stands, as its last answer said."""
-        return self._driver.session.transaction_status
-
-    @property
-    def parameters(self) -> Mapping[str, str]:
-        """The settings that the server reports, as they are now (`TimeZone`, …)."""
-        return dict(self._driver.session.parameters)
-
-    @property
-    def server_version(self) -> int:
-        """The server's version as a number: 180006 for 18.6. 0 if the server did not say."""
-        return self._driver.session.server_version
-
-    @property
-    def backend_pid(self) -> int:
-        """The process id of the server's end; 0 where a pooler in between does not tell."""
-        key = self._driver.session.backend_key
-        return 0 if key is None else key.pid
-
-    @property
-    def closed(self) -> bool:
-        """Whether the connection is closed or lost, as far as is known."""
-        return self._driver.closed or self._driver.session.failure is not None
-
-    @property
-    def tls(self) -> TLSLayer | None:
-        """`.version` and `.cipher` of the encryption in use, None without."""
-        return self._driver.channel.tls
+    # ---------------------------------------------------------------- the end
 
     def close(self) -> None:
         """Say good-bye, wait for the server's end (at most 2 s), close. Idempotent.
@@ -247,6 +175,3 @@ class Connection:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def __reduce__(self) -> Any:
-        raise InterfaceError("a connection cannot be pickled or copied")

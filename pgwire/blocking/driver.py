@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pgwire.blocking.net import Channel
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.session import Session
+    from pgwire.tls import TLSLayer
 
 # More than this is written while reading, as it may not fit the socket's buffer.
 _PUMP_ABOVE = 32_768
@@ -74,6 +75,11 @@ class Driver(DriverBase):
         self._unsafe = False
         self._cancelling = threading.Lock()
         self._cancelled = False
+
+    @property
+    def tls(self) -> TLSLayer | None:
+        """The encryption in use; None without."""
+        return self.channel.tls
 
     # ---------------------------------------------------------------- running operations
 

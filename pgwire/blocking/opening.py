@@ -119,7 +119,7 @@ class Opener(OpenerBase):
         password = self.config.password
         if password is None or isinstance(password, Secret):
             return password
-        return check_password(password(), _COROUTINES)
+        return check_password(Secret(password()), _COROUTINES)  # type: ignore[arg-type]
 
     def _channel(
         self,

@@ -274,6 +274,11 @@ class Session:
         return completed
 
     @property
+    def floor_is_taken(self) -> bool:
+        """Whether an operation has more to write than it has written."""
+        return self._floor is not None
+
+    @property
     def server_version(self) -> int:
         """The server's version as a number: 180006 for 18.6. 0 if the server did not say."""
         text = self.parameters.get("server_version", "")

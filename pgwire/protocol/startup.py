@@ -77,6 +77,11 @@ class Startup(Operation):
         self.phase = self.AUTHENTICATING
         return True
 
+    @property
+    def hashes_next(self) -> bool:
+        """Whether the next bytes may have it hash for milliseconds, or for longer."""
+        return not self.done and self.phase is self.SCRAM_BEGUN
+
     def check_length(self, code: int, length: int) -> None:
         # Whoever has not let us in yet gets no more memory than it needs.
         super().check_length(code, length)

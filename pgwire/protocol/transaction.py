@@ -96,6 +96,13 @@ class TransactionBlock:
     def begun(self) -> None:
         self._stack.append(self)
 
+    def undo_begin(self) -> str | None:
+        """What to send where nobody waits any more for `begin`, which was sent; None: nothing.
+
+        A savepoint does no harm: the transaction around it fails, or ends it.
+        """
+        return "ROLLBACK" if self._savepoint is None else None
+
     def commit(self, status: TransactionStatus) -> str:
         """What to send; where the block has failed, the server's answer will say so."""
         self._end("commit")

@@ -1,0 +1,1 @@
+"""The asyncio shell: transports, timers and the public `AsyncConnection`. It decides nothing."""

@@ -1,0 +1,178 @@
+"""AsyncConnection: what users of the asyncio shell hold in their hands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from pgwire.aio.statement import AsyncStatement
+from pgwire.aio.transaction import AsyncTransaction
+from pgwire.handle import Handle
+from pgwire.protocol.many import QueryMany
+from pgwire.protocol.preparing import Prepare
+from pgwire.protocol.query import Query
+from pgwire.protocol.simple import Ping, SimpleQuery
+
+if TYPE_CHECKING:
+    from asyncio import Future
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+    from pgwire.aio.driver import AsyncDriver
+    from pgwire.protocol.operation import Operation
+    from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.transaction import IsolationLevel
+
+T = TypeVar("T")
+
+
+class AsyncConnection(Handle):
+    """One session with a server. Made by `pgwire.connect_async()`, or leased from a pool.
+
+    Tasks may share it: what they ask for pipelines by itself, in the order of the calls, each
+    with its own answer or error. It belongs to the event loop that it was made in. After
+    `close()` every call raises `InterfaceError`; once the connection was lost,
+    `ConnectionLost`.
+    """
+
+    _driver: AsyncDriver
+
+    # ---------------------------------------------------------------- statements
+
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: None = None,
+    ) -> Future[Result[Row]]: ...
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: type[dict[Any, Any]],
+    ) -> Future[Result[dict[str, Any]]]: ...
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: Callable[..., T],
+    ) -> Future[Result[T]]: ...
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> Future[Any]:
+        """Run one statement with `$1` parameters; prepared and cached by itself.
+
+        Takes its place when called, and returns a future for the result; await it, or let it
+        run beside others. `params` is a sequence in the order of `$1`, `$2`, …. `timeout` is
+        in seconds and covers what was asked for before as well. `row` gives the rows another
+        shape: a class is called with the columns as keyword arguments, `dict` and `tuple`
+        give those, any other callable gets each `Row`.
+
+        Cancelling the future, or the task that awaits it, cancels the query on the server if
+        it runs already; the connection stays usable if the server answers within a second.
+
+        The future raises `ProgrammingError` (wrong number of parameters, NUL in the SQL) and
+        `DataError` (a value that does not fit) before anything is sent, `PostgresError` for
+        what the server reports, `QueryTimeout` when time runs out, and `ConnectionLost`. The
+        call itself raises `InterfaceError` in another event loop. Manual: "Extended Query" in
+        "Frontend/Backend Protocol".
+        """
+        if timeout is None:
+            timeout = self._default_timeout
+        return self._driver.submit(Query(sql, params), timeout, row)
+
+    async def query_many(
+        self,
+        sql: str,
+        rows: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+    ) -> Result[Row]:
+        """Run one statement over many parameter tuples, in one flight.
+
+        All or nothing: outside a transaction the records are one of their own, undone if a
+        record fails, `rows` raises, or time runs out; inside, the transaction has failed then.
+        Errors carry the number of their record, from 0, as `record_index`. `rows` is taken a
+        bit at a time, so that it may be endless; it must not use this connection. The
+        result's `row_count` is the sum; rows that the statement returns are all in it.
+        """
+        result: Result[Row] = await self._run(QueryMany(sql, rows), timeout)
+        return result
+
+    async def script(self, sql: str, *, timeout: float | None = None) -> list[Result[Row]]:
+        """Run several statements, without parameters; a result for each.
+
+        They are one transaction unless they begin and end their own. The first error ends
+        the script: it is raised, with the results before it as `error.results`. COPY is
+        `NotSupportedError`. Manual: "Simple Query".
+        """
+        results: list[Result[Row]] = await self._run(SimpleQuery(sql), timeout)
+        return results
+
+    async def prepare(self, sql: str, *, timeout: float | None = None) -> AsyncStatement:
+        """Prepare a statement to be run many times; it keeps its place outside the cache."""
+        return AsyncStatement(self, await self._run(Prepare(sql), timeout))
+
+    def transaction(
+        self,
+        *,
+        isolation: IsolationLevel | None = None,
+        read_only: bool | None = None,
+        deferrable: bool | None = None,
+    ) -> AsyncTransaction:
+        """An `async with` block that commits at its end, and rolls back on an exception.
+
+        Blocks nest as savepoints; the modes belong to the outermost one. A COMMIT that the
+        server answers with ROLLBACK raises. Manual: "BEGIN", "SAVEPOINT".
+        """
+        return AsyncTransaction(self, isolation, read_only, deferrable)
+
+    async def ping(self, timeout: float | None = None) -> None:
+        """One empty round trip: returns if the server answers, raises if it does not."""
+        await self._run(Ping(), timeout)
+
+    async def cancel(self) -> None:
+        """Ask the server to cancel what runs now; what was asked for behind it waits.
+
+        The query that is hit raises `QueryCanceled`; if nothing runs, nothing happens.
+        Manual: "Canceling Requests in Progress".
+        """
+        await self._driver.cancel()
+
+    def _run(self, operation: Operation, timeout: float | None) -> Future[Any]:
+        if timeout is None:
+            timeout = self._default_timeout
+        return self._driver.submit(operation, timeout)
+
+    # ---------------------------------------------------------------- the end
+
+    async def close(self) -> None:
+        """Say good-bye, wait for the server's end (at most 2 s), close. Idempotent.
+
+        What was asked for before is waited for first; see `cancel`. A cancelled `close` goes on.
+        """
+        await self._driver.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,77 @@
+"""Deadlines: the times by which futures must have ended, with one timer of the loop for all.
+
+A timer of its own for each query would cost several times as much as the query's share of this.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, TimerHandle
+    from collections.abc import Callable
+
+
+class Deadlines:
+    """Calls `expired(item)` for every item that is not removed in time.
+
+    What is removed stays as an empty entry until its time has come, or until such entries are
+    the greater part: the memory follows the number of items.
+    """
+
+    __slots__ = ("_entries", "_expired", "_live", "_loop", "_number", "_timer", "_when")
+
+    def __init__(self, loop: AbstractEventLoop, expired: Callable[[Any], object]) -> None:
+        self._loop = loop
+        self._expired = expired
+        self._entries: list[list[Any]] = []
+        self._live = self._number = 0
+        self._timer: TimerHandle | None = None
+        self._when = 0.0
+
+    def add(self, when: float, item: object) -> list[Any]:
+        """Note an item; what is returned is for `remove`. `when` is the loop's time."""
+        self._number += 1
+        entry = [when, self._number, item]
+        heappush(self._entries, entry)
+        self._live += 1
+        if self._timer is None or when < self._when:
+            self._arm(when)
+        return entry
+
+    def remove(self, entry: list[Any]) -> None:
+        """Forget an item; more than once does no harm."""
+        if entry[2] is None:
+            return
+        entry[2] = None
+        self._live -= 1
+        if not self._live:
+            self._entries.clear()
+            self._disarm()
+        elif len(self._entries) > 2 * self._live + 16:
+            self._entries = [entry for entry in self._entries if entry[2] is not None]
+            heapify(self._entries)
+
+    def _arm(self, when: float) -> None:
+        self._disarm()
+        self._when = when
+        self._timer = self._loop.call_at(when, self._due)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _due(self) -> None:
+        self._timer = None
+        entries = self._entries
+        now = max(self._loop.time(), self._when)  # a loop's clock may be coarse
+        while entries and (entries[0][0] <= now or entries[0][2] is None):
+            entry = heappop(entries)
+            if (item := entry[2]) is not None:
+                entry[2] = None
+                self._live -= 1
+                self._expired(item)
+        if self._entries and self._timer is None:
+            self._arm(self._entries[0][0])

@@ -1,0 +1,428 @@
+"""AsyncDriver: one session on one transport, whose operations pipeline by themselves.
+
+`start` queues an operation in the session, `buffer_updated` feeds it what has come; whatever is
+to be written is joined, once per turn of the loop, unless nothing is under way. Operations carry
+a `QueryFuture`, which is settled when they are done.
+
+When nobody wants an outcome any more (a cancelled task, a timeout), the caller goes on at once,
+and the rest is done behind its back:
+
+- What was not written yet never is.
+- What waits behind others for its answer is left alone until it is its turn.
+- What runs gets `GRACE` to end by itself, then the server is asked to cancel it, and has
+  `PATIENCE` to answer; else the connection is closed. A fence holds back whoever comes next
+  until no cancel request can be on its way any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import BufferedProtocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from pgwire.aio.deadlines import Deadlines
+from pgwire.aio.future import QueryFuture, hear
+from pgwire.aio.loops import check_loop
+from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost
+from pgwire.errors import Error, InterfaceError, OperationalError
+from pgwire.protocol import frontend
+from pgwire.protocol.cleaning import cleaning
+from pgwire.protocol.simple import Fence
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future, Task
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from pgwire.protocol.operation import Operation
+    from pgwire.protocol.session import Session
+    from pgwire.tls import TLSLayer
+
+# How long what nobody wants any more may take to end by itself: a cancel request costs the
+# server a process.
+GRACE = 0.01
+_BUFFER = 65_536
+
+
+class AsyncDriver(DriverBase, BufferedProtocol):
+    """See the module. `cancel_request` opens a second connection and asks for a cancel."""
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        session: Session,
+        tls: TLSLayer | None,
+        cancel_request: Callable[[AsyncDriver], Awaitable[None]],
+    ) -> None:
+        super().__init__(session)
+        self.loop = loop
+        self.tls = tls
+        self.gone: Future[None] = loop.create_future()  # the transport is closed
+        self.lost_listener: Callable[[], object] | None = None  # hears of it while idle
+        self._cancel_request = cancel_request
+        self._deadlines = Deadlines(loop, QueryFuture.time_is_up)
+        self._transport: asyncio.Transport = cast("Any", None)
+        self._view = memoryview(bytearray(_BUFFER))
+        self._receiving = self._settling = self._paused = self._flush_planned = False
+        self._abandoned = False  # among `pending` may be what nobody wants any more
+        self._recovering: Operation | None = None
+        self._tasks: set[Task[Any]] = set()
+        self._when_idle: list[Callable[[], object]] = []
+        self._closing: Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<AsyncDriver {self.session!r}>"
+
+    # ---------------------------------------------------------------- operations
+
+    def submit(
+        self,
+        operation: Operation,
+        timeout: float | None = None,
+        row: Callable[..., Any] | None = None,
+        finished: Callable[[QueryFuture], object] | None = None,
+    ) -> QueryFuture:
+        """Queue an operation; errors come out of the future, but for a foreign loop's."""
+        check_loop(self.loop, "connection")
+        future = QueryFuture(self.loop, operation, self, row, finished)
+        self.start(future, timeout)
+        return future
+
+    def start(self, future: QueryFuture, timeout: float | None = None) -> None:
+        """Queue the operation of a future that exists already."""
+        session = self.session
+        operation = future.operation
+        if self.closed or session.failure is not None or self._forks != DriverBase.forks:
+            self._refuse(operation)
+            return
+        alone = not session.pending
+        session.submit(operation)
+        if session.completed:  # a misfit: nothing was written
+            self._settle()
+        if timeout is not None and not operation.done:
+            future.entry = self._deadlines.add(self.loop.time() + timeout, future)
+        if not self._receiving:
+            if alone:
+                self._flush()
+            else:
+                self._flush_soon()
+
+    def _refuse(self, operation: Operation) -> None:
+        try:
+            self.check_usable()
+        except Error as error:
+            operation.error = error
+        operation.done = True
+        self._settle_one(operation)
+
+    def _settle(self) -> None:
+        """Hand on what is done; pools start the next operation from here."""
+        session = self.session
+        if self._settling:
+            return  # it goes on there, and not deeper and deeper
+        self._settling = True
+        try:
+            while session.completed:
+                for operation in session.take_completed():
+                    self._settle_one(operation)
+        finally:
+            self._settling = False
+
+    def _settle_one(self, operation: Operation) -> None:
+        future: QueryFuture = operation.waiter
+        operation.waiter = None  # else they would hold each other until the garbage collector comes
+        if future.entry is not None:
+            self._deadlines.remove(future.entry)
+        future.settle()
+        if future.finished is not None:
+            future.finished(future)
+
+    # ---------------------------------------------------------------- the transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._view[:nbytes])
+        self._receiving = True
+        try:
+            if self.tls is None:
+                self.session.receive_data(data)
+            else:
+                self._receive_wire(data)
+            self._go_on()
+        finally:
+            self._receiving = False
+        self._flush()
+
+    def _receive_wire(self, wire: bytes) -> None:
+        session, tls = self.session, self.tls
+        assert tls is not None
+        try:
+            tls.feed(wire)
+            session.receive_data(tls.decrypt())
+        except Error as error:
+            session.fail(error)
+            return
+        if answer := tls.take_wire():  # TLS's own talk: a key update, an alert
+            self._transport.write(answer)
+        if tls.closed:
+            session.receive_eof()
+
+    def _go_on(self) -> None:
+        """Something has been read, or the line is gone: what follows from that."""
+        session = self.session
+        if session.completed:
+            self._settle()
+        if session.events:
+            self._deliver()
+        if session.failure is not None:
+            self._fail()
+        elif self._abandoned:
+            self._recover_head()
+        if self._when_idle and not session.pending:
+            waiting, self._when_idle = self._when_idle, []
+            for callback in waiting:
+                callback()
+
+    def _deliver(self) -> None:
+        try:
+            self.deliver_events()
+        except Exception as error:
+            self.loop.call_exception_handler(
+                {"message": "a callback of a connection raised", "exception": error}
+            )
+            self._deliver()  # what is left
+
+    def eof_received(self) -> None:
+        self.session.receive_eof()
+        self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None:
+            self.session.receive_eof()
+        else:
+            self.session.fail(lost(exc))
+        self._go_on()
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    def _fail(self) -> None:
+        """The session has failed: nothing more can be said here."""
+        self.closed = True
+        self._transport.abort()
+        if self.lost_listener is not None:
+            self.lost_listener()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._flush()
+
+    # ---------------------------------------------------------------- writing
+
+    def _flush_soon(self) -> None:
+        if not self._flush_planned:
+            self._flush_planned = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what there is; what an operation takes from elsewhere bit by bit, turn by turn."""
+        self._flush_planned = False
+        if self._paused or self.session.failure is not None:
+            return
+        session = self.session
+        data = session.data_to_send()
+        if data:
+            self._write(data)
+            if session.floor_is_taken:
+                self._flush_soon()
+        if session.completed:  # a source raised before anything was written
+            self._go_on()
+
+    def _write(self, data: bytes) -> None:
+        if self.tls is not None:
+            try:
+                self.tls.encrypt(data)
+            except Error as error:
+                self.session.fail(error)
+                self._go_on()
+                return
+            data = self.tls.take_wire()
+        self._transport.write(data)
+
+    # ---------------------------------------------------------------- giving up
+
+    def abandon(self, future: QueryFuture) -> None:
+        operation = future.operation
+        if future.entry is not None:
+            self._deadlines.remove(future.entry)
+        if not operation.done:
+            operation.abandon()
+            self._abandoned = True
+            self._recover_head()
+            if not self._receiving:
+                self._flush_soon()
+
+    def _recover_head(self) -> None:
+        """What runs now is canceled if nobody wants it; what waits behind it has its time."""
+        pending = self.session.pending
+        if pending and pending[0].abandoned and pending[0] is not self._recovering:
+            self._recovering = head = pending[0]
+            head.waiter.ended = ended = self.loop.create_future()
+            self._spawn(self._recover(head, ended, *self._raise_fence(Fence())))
+        self._abandoned = any(operation.abandoned for operation in pending)
+
+    def _raise_fence(self, fence: Fence) -> tuple[Fence, QueryFuture]:
+        fenced = QueryFuture(self.loop, fence, self)
+        fenced.add_done_callback(hear)
+        self.session.raise_fence(fence)
+        return fence, fenced
+
+    async def _recover(
+        self, operation: Operation, ended: Future[None], fence: Fence, fenced: QueryFuture
+    ) -> None:
+        try:
+            if not await _within(ended, PATIENCE if operation.is_brief else GRACE):
+                await self._cancel_running(ended)
+            fence.lower()
+            self._flush()
+            while not await _within(fenced, PATIENCE):
+                if self.session.pending[0] is fence:  # nobody is to blame but the server
+                    self.abort()
+        except BaseException:  # the loop is being shut down
+            fence.lower()
+            self.abort()
+            raise
+        finally:
+            if self._recovering is operation:
+                self._recovering = None
+
+    async def _cancel_running(self, ended: Future[None]) -> None:
+        """Ask the server to cancel; give the connection up if that does not help in time."""
+        limit = self.loop.time() + PATIENCE
+        with suppress(TimeoutError, OSError, Error):
+            async with asyncio.timeout_at(limit):
+                await self._cancel_request(self)
+        if not await _within(ended, max(0.0, limit - self.loop.time())):
+            self.abort()
+
+    async def cancel(self) -> None:
+        """Ask the server to cancel what runs now."""
+        check_loop(self.loop, "connection")
+        self.check_usable()
+        fence, _ = self._raise_fence(Fence(spares=False))
+        self._flush()
+        try:
+            async with asyncio.timeout(CANCEL_PATIENCE):
+                await self._cancel_request(self)
+        except TimeoutError:
+            raise OperationalError(
+                f"the cancel request could not be delivered within {CANCEL_PATIENCE:g} s"
+            ) from None
+        except OSError as error:
+            raise OperationalError(f"the cancel request could not be delivered: {error}") from error
+        finally:
+            fence.lower()
+            self._flush()
+
+    # ---------------------------------------------------------------- between operations
+
+    def when_idle(self, callback: Callable[[], object]) -> None:
+        """Call it once nothing is under way any more; at once if nothing is."""
+        if self.session.pending:
+            self._when_idle.append(callback)
+        else:
+            callback()
+
+    def clean(self, reset: bool | None = None) -> bool:
+        """Write what makes the session fit for its next user, without waiting.
+
+        `reset` as in `protocol.cleaning`. Returns False where the connection is of no more
+        use: it is lost, or something is under way.
+        """
+        if not self.is_in_step:
+            return False
+        clean = cleaning(self.session, reset)
+        if clean is not None:
+            self.session.submit(clean)
+            if not self._receiving:
+                self._flush()
+        return self.session.failure is None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> Task[None]:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # ---------------------------------------------------------------- the end
+
+    async def close(self) -> None:
+        """Terminate, read to the server's end (at most 2 s), close. Idempotent.
+
+        What is under way is waited for first. Cancelling the caller does not undo it.
+        """
+        if self.is_inherited:
+            self.drop()
+            return
+        check_loop(self.loop, "connection")
+        if self._closing is None:
+            self.closed = True
+            self._closing = self._spawn(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            if self.session.pending:
+                idle: Future[None] = self.loop.create_future()
+                self.when_idle(lambda: idle.set_result(None))
+                await idle
+            if self.session.failure is None:
+                self._write(frontend.TERMINATE)
+                self.session.fail(InterfaceError("the connection is closed"))
+                await _within(self.gone, CLOSE_PATIENCE)
+        finally:
+            self.abort()
+        await _within(self.gone, CLOSE_PATIENCE)
+
+    async def interrupt(self, *, always: bool = False) -> None:
+        """End what is being done here: on the server, then by cutting the line.
+
+        `always` cuts the line even if nothing is being done.
+        """
+        limit = self.loop.time() + PATIENCE
+        while self.session.pending and self.loop.time() < limit:
+            idle: Future[None] = self.loop.create_future()
+            self.when_idle(lambda idle=idle: idle.done() or idle.set_result(None))  # type: ignore[misc]
+            with suppress(TimeoutError, OSError, Error):
+                async with asyncio.timeout_at(limit):
+                    await self._cancel_request(self)
+            # The request may have overtaken its query, and hit nothing: ask again.
+            await _within(idle, 0.1)
+        if always or self.session.pending:
+            self.abort()
+
+    def drop(self) -> None:
+        """Forget a connection that belongs to the parent process.
+
+        The transport is not touched: what it is registered with is the parent's as well.
+        """
+        self.closed = True
+
+    def abort(self) -> None:
+        """Close the socket now, without a word."""
+        self.closed = True
+        self.session.fail(InterfaceError("the connection is closed"))
+        self._go_on()
+
+
+async def _within(future: Future[Any], seconds: float) -> bool:
+    """Wait until it is done, at most so long; whether it is."""
+    await asyncio.wait((future,), timeout=seconds)
+    return future.done()

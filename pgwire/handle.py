@@ -1,0 +1,108 @@
+"""Handle: what the connections of both shells tell about themselves, and whom they tell.
+
+A connection is a handle on a driver, which owns the session and the line. That makes a lease of
+the pool cheap (another handle on the same driver) and dead after its release (its driver is
+taken away). Nothing here waits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pgwire.errors import InterfaceError, ProgrammingError
+from pgwire.protocol.session import EVENT_NAMES, event_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pgwire.protocol.messages import TransactionStatus
+    from pgwire.protocol.session import Event, EventName as EventName, Session
+    from pgwire.protocol.statement import Statement
+    from pgwire.protocol.transaction import TransactionBlock
+    from pgwire.tls import TLSLayer
+
+
+class Handle:
+    """See the module. `_driver` is a `DriverBase` that has `tls` as well."""
+
+    _driver: Any
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self._blocks: list[TransactionBlock] = []
+        self._callbacks: dict[str, list[Callable[[Any], object]]] = {}
+        self._default_timeout: float | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else self.transaction_status.name
+        return f"<{type(self).__name__} pid={self.backend_pid} {state}>"
+
+    @property
+    def _session(self) -> Session:
+        session: Session = self._driver.session
+        return session
+
+    def _close_statement(self, statement: Statement) -> None:
+        self._session.statements.closing.append(statement.name)
+
+    # ---------------------------------------------------------------- events
+
+    def on(self, event: EventName, callback: Callable[[Any], object]) -> None:
+        """Call `callback` for every "notice", "notification" or "parameter" from now on.
+
+        It gets the notice (a `PostgresError`, not raised), the `Notification`, or the changed
+        parameter (`.name`, `.value`), after the operation under way: in the thread that
+        happens to read it, whose call raises what it raises; or in the event loop, which
+        reports what it raises.
+        """
+        if event not in EVENT_NAMES:
+            raise ProgrammingError(f"no event {event!r}; there are: {', '.join(EVENT_NAMES)}")
+        self._driver.listener = self._deliver
+        self._callbacks.setdefault(event, []).append(callback)
+
+    def off(self, event: EventName, callback: Callable[[Any], object]) -> None:
+        """Undo `on`; nothing happens if the callback is not there."""
+        callbacks = self._callbacks.get(event, [])
+        if callback in callbacks:
+            callbacks.remove(callback)
+
+    def _deliver(self, event: Event) -> None:
+        for callback in tuple(self._callbacks.get(event_name(event), ())):
+            callback(event)
+
+    # ---------------------------------------------------------------- state
+
+    @property
+    def transaction_status(self) -> TransactionStatus:
+        """Where the session stands, as its last answer said."""
+        return self._session.transaction_status
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The settings that the server reports, as they are now (`TimeZone`, …)."""
+        return dict(self._session.parameters)
+
+    @property
+    def server_version(self) -> int:
+        """The server's version as a number: 180006 for 18.6. 0 if the server did not say."""
+        return self._session.server_version
+
+    @property
+    def backend_pid(self) -> int:
+        """The process id of the server's end; 0 where a pooler in between does not tell."""
+        key = self._session.backend_key
+        return 0 if key is None else key.pid
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed or lost, as far as is known."""
+        return bool(self._driver.closed) or self._session.failure is not None
+
+    @property
+    def tls(self) -> TLSLayer | None:
+        """`.version` and `.cipher` of the encryption in use, None without."""
+        layer: TLSLayer | None = self._driver.tls
+        return layer
+
+    def __reduce__(self) -> Any:
+        raise InterfaceError("a connection cannot be pickled or copied")

@@ -1,0 +1,1 @@
+"""AsyncPool: to come."""
