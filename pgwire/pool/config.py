@@ -32,6 +32,7 @@ class PoolConfig:
     max_uses: int | None = None  # retired after this many leases; None: never
     max_opening: int = 3  # connections being opened at the same time
     check_after: float | None = 30.0  # idle for longer: asked before it is used; None: never
+    max_pipeline: int = 1  # requests that may share a connection at a time; 1: none shares
 
     def __post_init__(self) -> None:
         self._require_count("min_size", 0)
@@ -42,6 +43,7 @@ class PoolConfig:
         self._require_count("max_uses", 1, optional=True)
         self._require_count("max_opening", 1)
         self._require_seconds("check_after", positive=False)
+        self._require_count("max_pipeline", 1)
         if not (_is_number(self.lifetime_spread) and 0 <= self.lifetime_spread <= 1):
             self._refuse("lifetime_spread", "a number from 0 to 1")
         if self.min_size > self.max_size:
@@ -85,19 +87,22 @@ class PoolStats:
 
     Every request ends in one way:
     `requests = waiting + granted + timed_out + failed + abandoned + rejected`,
-    and so do leases, `granted = leased + released`, and connections:
-    `opened = idle + checking + leased + resetting + closing + closed`, where
-    `closing + closed = lost + retired + discarded`.
+    and so do leases, `granted = leased + sharing + released`, and connections:
+    `opened = idle + checking + leased + shared + resetting + closing + closed`, where
+    `closing + closed = lost + retired + discarded`. Each query on a shared connection is a
+    lease of its own in these figures.
     """
 
-    # Gauges. `size` is the sum of the six below it, and the one that max_size bounds.
+    # Gauges. `size` is the sum of the seven below it, and the one that max_size bounds.
     size: int
     opening: int
     idle: int
     checking: int  # an idle connection that is being asked whether it still lives
     leased: int
+    shared: int  # used by requests that share, one of them or several
     resetting: int
     closing: int  # Terminate was sent; it counts until the server's end was read
+    sharing: int  # queries in flight on the shared connections
     waiting: int
     min_size: int
     max_size: int
@@ -121,7 +126,10 @@ class PoolStats:
 
     # How long things took; each has as many values as the counter beside it says.
     wait_time: Histogram  # granted: from the request to the hand-over, 0 if served at once
-    use_time: Histogram  # released: from the hand-over to the release
+    # released: from the hand-over to the release. On a shared connection a query's time begins
+    # when it becomes the next to be answered: so the sum is how long connections were in use,
+    # however many used them, and what a query waits behind others is in neither histogram.
+    use_time: Histogram
     connect_time: Histogram  # opened: from the start of the attempt, `on_connect` included
 
 
@@ -141,10 +149,12 @@ class Counters:
     use_time: Tally = field(default_factory=Tally)
     connect_time: Tally = field(default_factory=Tally)
 
-    def stats(self, config: PoolConfig, gauges: dict[str, int], waiting: int) -> PoolStats:
+    def stats(
+        self, config: PoolConfig, gauges: dict[str, int], sharing: int, waiting: int
+    ) -> PoolStats:
         """All figures; `gauges` are the numbers of connections by state."""
         released, gone = self.use_time.count, gauges["closing"] + self.closed
-        granted = released + gauges["leased"]
+        granted = released + gauges["leased"] + sharing
         ended = self.timed_out + self.failed + self.abandoned + self.rejected
         figures: dict[str, Any] = {
             **vars(self),
@@ -155,6 +165,7 @@ class Counters:
         }
         return PoolStats(
             size=sum(gauges.values()),
+            sharing=sharing,
             waiting=waiting,
             min_size=config.min_size,
             max_size=config.max_size,

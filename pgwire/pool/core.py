@@ -6,44 +6,53 @@ connection are injected; one seed replays everything. A shell calls it under one
 one loop), then carries out `take_effects()`, and reports what came of them by further inputs.
 
     OPENING -> IDLE <-> LEASED -> RESETTING -> IDLE        any -> CLOSING -> CLOSED
+               IDLE <-> SHARED -> RESETTING
                IDLE <-> CHECKING
 
 A waiter is served by whatever becomes free first: it is never tied to the connection that was
 opened on its account, nor is an opening called off because its waiter left. A grant is a change
 of state here; `WakeWaiter` only delivers the news, and may come late.
 
-The two paths that matter for speed, `acquire` with something idle and `release` with nobody
-waiting, change one slot's state and nothing else. All others end in `_serve`, which leaves
+Up to `max_pipeline` requests that are `shared` may use one connection at a time, which is SHARED
+then. One that is in use is filled before the next is touched, unless its head has been running
+for long (`HEAD_LIMIT`). There is one queue for both kinds, and nobody overtakes: while its head
+wants a connection for itself, nobody joins a shared one, and so these run dry for it.
+
+The paths that matter for speed, `acquire` with something idle or with room and `release` with
+nobody waiting, change one slot's state and nothing else. All others end in `_serve`, which leaves
 nothing undone: so between two inputs someone waits only while nothing fit is idle, and while
 something is on its way or a time to try again is set. Idle connections are used last in, first
 out: they are in order of age, so if the newest has idled for too long, all have.
+
+The connections themselves (which are fit, too many or missing) are the matter of `supply`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING
 
 from pgwire.errors import PoolClosed, PoolFull
 from pgwire.pool import effects
-from pgwire.pool.backoff import Backoff
-from pgwire.pool.config import Counters, PoolConfig, PoolStats
 from pgwire.pool.deadlock import deadlock_error, holds_lease, youngest_in_deadlock
-from pgwire.pool.slots import C, Slot, SlotState, SlotTable, require
-from pgwire.pool.waiters import Waiter, WaiterState, WaitQueue
+from pgwire.pool.slots import C, Slot, SlotState, require
+from pgwire.pool.supply import Supply
+from pgwire.pool.waiters import Waiter, WaiterState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from pgwire.pool.config import PoolConfig, PoolStats
+
 LOOK_INTERVAL = 1.0  # seconds between two looks at the idle connections
 
 # An enumeration's attribute costs ten times as much to read as a name of the module.
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 WAITING, GRANTED, TIMED_OUT, FAILED, ABANDONED = WaiterState
 
 
-class PoolCore(Generic[C]):
+class PoolCore(Supply[C]):
     """The pool's state machine; `C` is whatever a connection is to the shell.
 
     `jitter()` gives numbers in [0, 1) for lifetimes and back-off. `is_alive(connection)` is a
@@ -61,25 +70,9 @@ class PoolCore(Generic[C]):
         jitter: Callable[[], float],
         is_alive: Callable[[C], bool] = lambda connection: True,
     ) -> None:
-        self.config = config
-        self._jitter = jitter
-        self._is_alive = is_alive
-        self._max_uses = inf if config.max_uses is None else config.max_uses
-        self._check_after = inf if config.check_after is None else config.check_after
-
-        self._slots: SlotTable[C] = SlotTable()
-        self._move, self._lend = self._slots.move, self._slots.lend  # nothing else changes states
-        self._idle = self._slots.idle
-        self._waiting: WaitQueue[C] = WaitQueue()
-        self._effects: list[effects.Effect[C]] = []
-
+        super().__init__(config, jitter=jitter, is_alive=is_alive)
         self.aborted = False  # closing need not be polite any more
-        self.ending = False
-        self._restless = False  # a release may be more than a change of state
         self._next_look = -inf
-        self._backoff = Backoff(jitter)
-        self._retry_wanted = False  # an opening waits for the back-off to end
-        self._count = Counters()
 
     # Requests
 
@@ -89,15 +82,18 @@ class PoolCore(Generic[C]):
         self._serve(now)
 
     def acquire(
-        self, now: float, deadline: float | None, owner: Hashable = None
+        self, now: float, deadline: float | None, owner: Hashable = None, *, shared: bool = False
     ) -> Slot[C] | Waiter[C]:
         """A slot to use at once, or a waiter, which WakeWaiter will tell of.
 
         `deadline` is absolute; None waits for ever; `now` or earlier is now or never, where the
         waiter has timed out already, but what would have served it is set going. `owner`: a thread
         or a task that does nothing while it waits, and will release the lease itself (`deadlock`
-        says why). Raises PoolClosed, and PoolFull when `max_waiting` are queued.
+        says why). `shared`: it is one short query, and up to `max_pipeline` of these may be in
+        flight on one connection. Raises PoolClosed, and PoolFull when `max_waiting` are queued.
         """
+        if shared and self._max_pipeline > 1:
+            return self._acquire_shared(now, deadline, owner)
         if self._idle and not self._waiting:
             slot = self._newest_fit(now)
             if slot is not None and now - slot.idle_since <= self._check_after:
@@ -105,7 +101,7 @@ class PoolCore(Generic[C]):
                 if self._restless:  # others were not fit and have been closed
                     self._serve(now)
                 return slot
-        return self._request(now, deadline, owner)
+        return self._request(Waiter(now, deadline, owner))
 
     def abandon(self, waiter: Waiter[C], now: float) -> None:
         """The caller was cancelled, or has timed out by itself, and wants nothing any more.
@@ -114,23 +110,43 @@ class PoolCore(Generic[C]):
         `release`), goes to the next in line. Whoever ended otherwise stays as it is.
         """
         if waiter.state is WAITING:
-            del self._waiting[waiter]
+            self._waiting.leave(waiter)
             self._count.abandoned += 1
             waiter.state = ABANDONED
             self._serve(now)
-        elif (slot := waiter.slot) is not None and slot.state is LEASED:
+        elif (slot := waiter.slot) and slot.state is (SHARED if waiter.shared else LEASED):
             waiter.slot, waiter.state = None, ABANDONED
             slot.uses -= 1
-            self.release(slot, now)
+            if slot.users <= 1:
+                self.release(slot, now)
+                return
+            # It has sent nothing, so the head is another's, and the time of that goes on.
+            slot.users -= 1
+            self._count.use_time.add(0.0)
+            if self._waiting:
+                self._serve(now)
 
     def release(
         self, slot: Slot[C], now: float, *, reusable: bool = True, reset: bool = False
     ) -> None:
-        """The lease has ended; `reusable=False` closes, `reset=True` has it reset first."""
-        if slot.state is not LEASED and self._is_late(slot, LEASED):
+        """The lease has ended; `reusable=False` closes, `reset=True` has it reset first.
+
+        On a shared connection one of its users has ended, and this happens after the last; until
+        then nobody joins them.
+        """
+        if slot.state is LEASED:
+            self._count.use_time.add(now - slot.leased_at)
+            slot.owner = None  # what is idle keeps nobody alive
+        elif slot.state is SHARED:
+            self._leave(slot, now, reusable=reusable, reset=reset)
+            if slot.users:
+                if self._waiting:
+                    self._serve(now)
+                return
+            reusable, reset = slot.becomes is not CLOSING, slot.becomes is RESETTING
+        else:
+            self._is_late(slot, LEASED)
             return
-        self._count.use_time.add(now - slot.leased_at)
-        slot.owner = None  # what is idle keeps nobody alive
         if not reusable:
             self._close(slot)
         elif now >= slot.expires_at or slot.uses >= self._max_uses:
@@ -247,6 +263,8 @@ class PoolCore(Generic[C]):
         for slot in list(self._slots):
             if slot.state is LEASED:
                 self._count.use_time.add(now - slot.leased_at)
+            while slot.users:
+                self._leave(slot, now)
             if slot.state is not OPENING and slot.state is not CLOSING:
                 self._retire(slot)
         self._serve(now)
@@ -268,16 +286,6 @@ class PoolCore(Generic[C]):
         return None if due == inf else due
 
     @property
-    def total_count(self) -> int:
-        """Connections at the server or on their way there, closing ones included."""
-        return self._slots.size
-
-    @property
-    def idle_count(self) -> int:
-        """Connections that nobody uses."""
-        return len(self._idle)
-
-    @property
     def waiting_count(self) -> int:
         """Requests in the queue."""
         return len(self._waiting)
@@ -285,10 +293,6 @@ class PoolCore(Generic[C]):
     def waiter_of(self, owner: Hashable) -> Waiter[C] | None:
         """The request in the queue that this owner made last; None if there is none."""
         return next((w for w in reversed(self._waiting) if w.owner is owner), None)
-
-    def connections(self) -> list[C]:
-        """Every connection that has been opened and not been closed."""
-        return [slot.connection for slot in self._slots if slot.state is not OPENING]
 
     @property
     def ended(self) -> bool:
@@ -298,20 +302,48 @@ class PoolCore(Generic[C]):
     def stats(self) -> PoolStats:
         """All gauges and counters, as of this instant."""
         gauges = {state.value: len(slots) for state, slots in self._slots.by_state.items()}
-        return self._count.stats(self.config, gauges, len(self._waiting))
+        sharing = sum(slot.users for slot in self._slots.shared)
+        return self._count.stats(self.config, gauges, sharing, len(self._waiting))
 
     # The queue
 
-    def _request(self, now: float, deadline: float | None, owner: Hashable) -> Waiter[C]:
+    def _acquire_shared(
+        self, now: float, deadline: float | None, owner: Hashable
+    ) -> Slot[C] | Waiter[C]:
+        """Join others, or else begin to share an idle connection, or else wait."""
+        if self._waiting.next_deadline() <= now and not self.ending:
+            self._serve(now)  # who is due stands in nobody's way
+        if not self._waiting and not self.ending:
+            slot = self._with_room(now) or self._newest_fit(now)
+            if slot is not None and (slot.users or now - slot.idle_since <= self._check_after):
+                self._join(slot, now)
+                if self._restless:  # others were not fit and have been closed
+                    self._serve(now)
+                return slot
+        return self._request(Waiter(now, deadline, owner, shared=True))
+
+    def _leave(
+        self, slot: Slot[C], now: float, *, reusable: bool = True, reset: bool = False
+    ) -> None:
+        """The head of a shared connection has ended, and the next query becomes the head."""
+        self._count.use_time.add(now - slot.busy_since)
+        slot.busy_since = now
+        slot.users -= 1
+        if not reusable:
+            slot.becomes = CLOSING
+        elif reset and slot.becomes is IDLE:
+            slot.becomes = RESETTING
+
+    def _request(self, waiter: Waiter[C]) -> Waiter[C]:
+        now, deadline = waiter.since, waiter.deadline
         if self.ending:
             self._count.rejected += 1
             raise PoolClosed("the pool is closed and takes no new requests")
         self._expire_waiters(now)
-        waiter: Waiter[C] = Waiter(now, deadline, owner)
         if deadline is not None and deadline <= now:
             self._count.timed_out += 1
             waiter.state, waiter.error = TIMED_OUT, self._backoff.last_error
-            self._serve(now, passing=1)
+            self._serve(now, passing=waiter)
             return waiter
         queued, limit = len(self._waiting), self.config.max_waiting
         if limit is not None and queued >= limit:
@@ -319,7 +351,7 @@ class PoolCore(Generic[C]):
             raise PoolFull(f"{queued} requests wait for a connection already (max_waiting)")
         self._waiting.join(waiter)
         self._serve(now)
-        if deadline is None and holds_lease(owner, self._slots):
+        if deadline is None and holds_lease(waiter.owner, self._slots):
             self._break_deadlock()
         return waiter
 
@@ -334,7 +366,7 @@ class PoolCore(Generic[C]):
             self._fail(waiter, deadlock_error(self._slots, self._waiting))
 
     def _fail(self, waiter: Waiter[C], error: Exception) -> None:
-        del self._waiting[waiter]
+        self._waiting.leave(waiter)
         self._count.failed += 1
         self._settle(waiter, FAILED, error)
 
@@ -342,87 +374,53 @@ class PoolCore(Generic[C]):
         waiter.state, waiter.error = state, error
         self._effects.append(effects.WakeWaiter(waiter))
 
-    def _serve(self, now: float, passing: int = 0) -> None:
-        """Leave nothing undone. `passing` requests want a connection, but do not wait for it."""
+    def _serve(self, now: float, passing: Waiter[C] | None = None) -> None:
+        """Leave nothing undone. `passing` wants a connection, but does not wait for it."""
         self._expire_waiters(now)
         if self._restless:
             self._shed()
-        demand = len(self._waiting) + passing
-        while demand and (slot := self._newest_fit(now)):
-            if now - slot.idle_since <= self._check_after:
-                demand -= 1
-                waiter = self._waiting.pop_head()
-                waiter.slot = slot
-                self._lend(slot, waiter.owner, now)
-                self._count.wait_time.add(now - waiter.since)
-                self._settle(waiter, GRANTED, None)
-            elif len(self._slots.checking) < demand:
+        if self._idle or self._waiting.shared:
+            self._hand_out(now, passing)
+        if self._restless:
+            self._shed()  # again: serving the last waiter may have been all that a close waited for
+            self._restless = self.ending or self._has_surplus()
+        self._grow(self._demand(passing), now)
+
+    def _hand_out(self, now: float, passing: Waiter[C] | None) -> None:
+        """Give what is free, or has room, to the first in the queue, again and again."""
+        waiting = self._waiting
+        while waiting or passing:
+            slot = None
+            if waiting.shared and next(iter(waiting)).shared:
+                slot = self._with_room(now)
+            slot = slot or self._newest_fit(now)
+            if slot is None:
+                break
+            if slot.users or now - slot.idle_since <= self._check_after:
+                self._grant(slot, now)
+            elif len(self._slots.checking) < self._demand(passing):
                 self._move(slot, CHECKING)
                 self._effects.append(effects.CheckConnection(slot))
             else:
                 break
-        if self._restless:
-            self._shed()  # again: serving the last waiter may have been all that a close waited for
-            self._restless = self.ending or self._has_surplus()
-        self._grow(demand, now)
 
-    def _newest_fit(self, now: float) -> Slot[C] | None:
-        """The idle connection used last; those that are dead or past their time are closed."""
-        while self._idle:
-            slot = self._slots.newest_idle()
-            if now >= slot.expires_at:
-                self._retire(slot)
-            elif not self._is_alive(slot.connection):
-                self._bury(slot)
-            else:
-                return slot
-        return None
+    def _grant(self, slot: Slot[C], now: float) -> None:
+        """The head of the queue gets it."""
+        waiter = self._waiting.pop_head()
+        waiter.slot = slot
+        if waiter.shared:
+            self._join(slot, now)
+        else:
+            self._lend(slot, waiter.owner, now)
+        self._count.wait_time.add(now - waiter.since)
+        self._settle(waiter, GRANTED, None)
 
-    def _grow(self, demand: int, now: float) -> None:
-        """Open what is missing: for requests that have nothing on its way, and for the floor."""
-        slots, config = self._slots, self.config
-        # What is being checked or reset will be free sooner than a new one could be open.
-        demand -= len(slots.checking) + len(slots.resetting)
-        floor = 0 if self.ending else config.min_size
-        self._retry_wanted = False
-        while len(slots.opening) < demand or slots.live_count < floor:
-            if len(slots.opening) >= config.max_opening or slots.size >= config.max_size:
-                break
-            if now < self._backoff.retry_at:
-                self._retry_wanted = True
-                break
-            slot: Slot[C] = Slot(now)
-            self._move(slot, OPENING)
-            self._effects.append(effects.OpenConnection(slot))
-
-    def _has_surplus(self) -> bool:
-        """Whether a connection is to be closed as soon as nobody uses it."""
-        if self.ending and not self._waiting:
-            return True
-        return self._slots.live_count > self.config.max_size
-
-    def _shed(self) -> None:
-        for slot in list(self._idle):
-            if not self._has_surplus():
-                break
-            self._retire(slot)
-
-    def _look(self, now: float) -> None:
-        """Close what has died, what is past its lifetime, and what has idled for too long."""
-        self._retire_expired(now)
-        for slot in list(self._idle):
-            if not self._is_alive(slot.connection):
-                self._bury(slot)
-        limit = inf if self.config.idle_timeout is None else self.config.idle_timeout
-        for slot in list(self._idle):  # the oldest first
-            if now - slot.idle_since <= limit or self._slots.live_count <= self.config.min_size:
-                break
-            self._retire(slot)
-
-    def _retire_expired(self, now: float) -> None:
-        for slot in list(self._idle):
-            if now >= slot.expires_at:
-                self._retire(slot)
+    def _demand(self, passing: Waiter[C] | None) -> int:
+        """How many connections it would take to serve all who want one now."""
+        requests, shared = len(self._waiting), self._waiting.shared
+        if passing:
+            requests, shared = requests + 1, shared + passing.shared
+        return requests - shared - -shared // self._max_pipeline
 
     def _offer(self, slot: Slot[C], now: float) -> None:
         """Nobody has the connection any more, and it is fit for use."""
@@ -432,19 +430,6 @@ class PoolCore(Generic[C]):
             slot.idle_since = now
             self._move(slot, IDLE)
         self._serve(now)
-
-    def _bury(self, slot: Slot[C]) -> None:
-        self._count.lost += 1
-        self._close(slot)
-
-    def _retire(self, slot: Slot[C]) -> None:
-        self._count.retired += 1
-        self._close(slot)
-
-    def _close(self, slot: Slot[C]) -> None:
-        self._move(slot, CLOSING)
-        self._effects.append(effects.CloseConnection(slot))
-        self._restless = True
 
     def _is_late(self, slot: Slot[C], state: SlotState) -> bool:
         """Whether the report comes after `abort` took the connection away; else it must fit."""

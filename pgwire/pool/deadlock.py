@@ -2,7 +2,8 @@
 
 Whoever waits with a deadline gives up one day, and so does not count as stuck. Nor does a request
 or a lease without an owner: nobody knows what becomes of it. As long as there is room for another
-connection, or one is on its way or coming back, there is hope.
+connection, or one is on its way or coming back, there is hope; and so it is while one is SHARED,
+because the queries on it end by themselves.
 
 An owner does nothing while it waits, so it waits for one thing at a time. That is why only two
 things can complete a deadlock: a request that joins the queue, if its owner holds a lease; and the

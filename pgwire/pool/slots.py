@@ -25,6 +25,7 @@ class SlotState(Enum):
     IDLE = "idle"
     CHECKING = "checking"
     LEASED = "leased"
+    SHARED = "shared"
     RESETTING = "resetting"
     CLOSING = "closing"
     CLOSED = "closed"
@@ -36,27 +37,30 @@ class Slot(Generic[C]):
     """A place for one connection, from the decision to open it until it is gone."""
 
     __slots__ = (
-        *("connection", "expires_at", "idle_since", "leased_at", "owner"),
-        *("started_at", "state", "uses"),
+        *("becomes", "busy_since", "connection", "expires_at", "idle_since", "leased_at"),
+        *("owner", "started_at", "state", "users", "uses"),
     )
 
     connection: C  # set when it has been opened
     idle_since: float  # set whenever it becomes idle
     leased_at: float  # set whenever it is lent
+    busy_since: float  # while SHARED: when the query that is answered next became the head
+    becomes: SlotState  # while SHARED: what it is to be when the last user has left
 
     def __init__(self, started_at: float) -> None:
         self.state = SlotState.CLOSED
         self.started_at = started_at  # when its opening began
         self.expires_at = inf
         self.owner: Hashable = None  # who has it, while LEASED; None if nobody knows
-        self.uses = 0  # leases so far
+        self.users = 0  # queries in flight on it, while SHARED
+        self.uses = 0  # leases so far; each user of a shared one counts
 
     def __repr__(self) -> str:
         return f"<Slot {self.state.value}, uses={self.uses}>"
 
 
 # An enumeration's attribute costs ten times as much to read as a name of the module.
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 
 
 class SlotTable(Generic[C]):
@@ -65,7 +69,9 @@ class SlotTable(Generic[C]):
     The gauges are the sizes of these dicts: there is no second count that could go astray.
     """
 
-    __slots__ = ("by_state", "checking", "closing", "idle", "leased", "opening", "resetting")
+    __slots__ = (
+        *("by_state", "checking", "closing", "idle", "leased", "opening", "resetting", "shared"),
+    )
 
     def __init__(self) -> None:
         self.by_state: dict[SlotState, dict[Slot[C], None]] = {
@@ -73,6 +79,7 @@ class SlotTable(Generic[C]):
         }
         self.opening, self.idle = self.by_state[OPENING], self.by_state[IDLE]
         self.checking, self.leased = self.by_state[CHECKING], self.by_state[LEASED]
+        self.shared = self.by_state[SHARED]
         self.resetting, self.closing = self.by_state[RESETTING], self.by_state[CLOSING]
 
     def __iter__(self) -> Iterator[Slot[C]]:
@@ -95,6 +102,16 @@ class SlotTable(Generic[C]):
         slot.leased_at = now
         slot.uses += 1
 
+    def join(self, slot: Slot[C], now: float) -> None:
+        """Let one more share a connection, which is idle or SHARED already."""
+        if slot.state is IDLE:
+            del self.idle[slot]
+            self.shared[slot] = None
+            slot.state, slot.becomes = SHARED, IDLE
+            slot.busy_since = now
+        slot.users += 1
+        slot.uses += 1
+
     def newest_idle(self) -> Slot[C]:
         """The idle slot that was used last; there must be one."""
         # reversed() would cross the holes behind the last entry every time, and a hundred leases
@@ -106,7 +123,8 @@ class SlotTable(Generic[C]):
     @property
     def open_count(self) -> int:
         """Connections that are open and to stay so."""
-        return len(self.idle) + len(self.checking) + len(self.leased) + len(self.resetting)
+        used = len(self.leased) + len(self.shared)
+        return len(self.idle) + len(self.checking) + used + len(self.resetting)
 
     @property
     def live_count(self) -> int:

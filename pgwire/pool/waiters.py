@@ -34,15 +34,19 @@ class Waiter(Generic[C]):
     """A request in the queue, made at `since`. `slot` is set once GRANTED.
 
     `error` is set once FAILED, and with TIMED_OUT is the last failure to open, if any.
-    `owner` does nothing until the request has ended; None if nobody knows.
+    `owner` does nothing until the request has ended; None if nobody knows. `shared`: others of
+    its kind may use the connection at the same time.
     """
 
-    __slots__ = ("deadline", "error", "owner", "since", "slot", "state")
+    __slots__ = ("deadline", "error", "owner", "shared", "since", "slot", "state")
 
-    def __init__(self, since: float, deadline: float | None, owner: Hashable) -> None:
+    def __init__(
+        self, since: float, deadline: float | None, owner: Hashable, *, shared: bool = False
+    ) -> None:
         self.since = since
         self.deadline = deadline
         self.owner = owner
+        self.shared = shared
         self.state = WaiterState.WAITING
         self.slot: Slot[C] | None = None
         self.error: Exception | None = None
@@ -57,26 +61,36 @@ WAITING, GRANTED, TIMED_OUT, FAILED, ABANDONED = WaiterState
 class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
     """Waiters in order of arrival, any of which may leave at any time.
 
-    Leaving is `del queue[waiter]`, the head leaves by `pop_head`. All of it takes constant time,
-    but for the heap of deadlines. Who left stays in the heap until it is met there, or until
-    such entries are the greater part: so the memory follows the number of waiters.
+    They leave by `leave`, the head by `pop_head`, and in no other way, or `shared`, which is how
+    many of them would share, goes astray. All of it takes constant time, but for the heap of
+    deadlines. Who left stays in the heap until it is met there, or until such entries are the
+    greater part: so the memory follows the number of waiters.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.shared = 0
         self._deadlines: list[tuple[float, int, Waiter[C]]] = []
         self._joined = 0  # equal deadlines keep their order
 
     def join(self, waiter: Waiter[C]) -> None:
         """Put a waiter at the end."""
         self[waiter] = None
+        self.shared += waiter.shared
         if waiter.deadline is not None:
             self._joined += 1
             heappush(self._deadlines, (waiter.deadline, self._joined, waiter))
 
+    def leave(self, waiter: Waiter[C]) -> None:
+        """Take out this one, which must be in the queue."""
+        del self[waiter]
+        self.shared -= waiter.shared
+
     def pop_head(self) -> Waiter[C]:
         """Take out who has waited longest; there must be one."""
-        return self.popitem(last=False)[0]
+        waiter = self.popitem(last=False)[0]
+        self.shared -= waiter.shared
+        return waiter
 
     def pop_due(self, now: float) -> Waiter[C] | None:
         """Take out one whose deadline is not after `now`, the earliest deadline first."""
@@ -84,7 +98,7 @@ class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
         while deadlines and deadlines[0][0] <= now:
             waiter = heappop(deadlines)[2]
             if waiter in self:
-                del self[waiter]
+                self.leave(waiter)
                 return waiter
         if len(deadlines) > 2 * len(self) + 16:
             self._deadlines = [entry for entry in deadlines if entry[2] in self]

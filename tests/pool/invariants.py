@@ -7,17 +7,20 @@ means. `check_after_tick` adds what must be true when all that was due has been 
 
 from __future__ import annotations
 
-from math import isclose
+from collections import Counter
+from math import ceil, isclose
 from typing import TYPE_CHECKING
 
 from pgwire.pool.core import LOOK_INTERVAL
 from pgwire.pool.slots import SlotState
+from pgwire.pool.supply import HEAD_LIMIT
 from pgwire.pool.waiters import WaiterState
 
 if TYPE_CHECKING:
+    from pgwire.pool.slots import Slot
     from tests.pool.simulation import Simulation
 
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 
 COUNTED = (
     *("requests", "granted", "timed_out", "failed", "abandoned", "rejected", "released"),
@@ -30,6 +33,7 @@ def check(sim: Simulation) -> None:
     states = [slot.state for slot in sim.slots]
     check_capacity(sim, states)
     check_holders(sim, states)
+    check_sharing(sim)
     check_deadlock(sim, states)
     check_demand(sim, states)
     check_figures(sim, states)
@@ -50,10 +54,42 @@ def check_holders(sim: Simulation, states: list[SlotState]) -> None:
     held = sim.leases + [w.slot for w in sim.granted if w.slot is not None]
     if sim.aborted:
         assert LEASED not in states, "a lease outlived abort()"
+        assert SHARED not in states, "a shared connection outlived abort()"
     else:
-        assert len(held) == len(set(held)), "I-2: two hold the same connection"
-        leased = {slot for slot in sim.slots if slot.state is LEASED}
-        assert set(held) == leased, "I-2: leases and their holders do not match"
+        holders = Counter(held)
+        ought = {slot: 1 for slot in sim.slots if slot.state is LEASED}
+        ought |= {slot: slot.users for slot in sim.slots if slot.state is SHARED}
+        assert holders == ought, "I-2: leases and their holders do not match"
+
+
+def check_sharing(sim: Simulation) -> None:
+    """Who shares, with how many, behind which head; and whether room was left unused."""
+    room = []
+    for slot in sim.slots:
+        assert slot.users == sim.users[slot], "I-2: users that nobody knows of, or too few"
+        assert slot.users <= sim.config.max_pipeline, "I-2: too many share a connection"
+        if slot.state is SHARED:
+            assert slot.users > 0, "I-2: shared by nobody"
+            assert slot.busy_since == sim.since[slot], "the head's time is wrong"
+            if may_be_joined(sim, slot):
+                room.append(slot)
+        else:
+            assert slot.users == 0, "I-2: users on what is not shared"
+    if sim.queue and sim.queue[0].shared:
+        assert not room, "I-6: a request waits that may share, and a shared connection has room"
+
+
+def may_be_joined(sim: Simulation, slot: Slot[int]) -> bool:
+    """Whether a request that may share could go there now, if it is its turn."""
+    config, live = sim.config, sum(s.state is not CLOSING for s in sim.slots)
+    return (
+        slot.users < config.max_pipeline
+        and sim.now - sim.since[slot] <= HEAD_LIMIT
+        and slot not in sim.spoiled | sim.soiled
+        and sim.now < slot.expires_at
+        and (config.max_uses is None or slot.uses < config.max_uses)
+        and live <= config.max_size
+    )
 
 
 def check_deadlock(sim: Simulation, states: list[SlotState]) -> None:
@@ -68,8 +104,14 @@ def check_deadlock(sim: Simulation, states: list[SlotState]) -> None:
         assert not holders <= stuck, "I-36: all holders wait for one another"
 
 
+def demand(sim: Simulation) -> int:
+    """How many connections would serve all who wait."""
+    sharing = sum(waiter.shared for waiter in sim.queue)
+    return len(sim.queue) - sharing + ceil(sharing / sim.config.max_pipeline)
+
+
 def check_demand(sim: Simulation, states: list[SlotState]) -> None:
-    config, waiting = sim.config, len(sim.queue)
+    config, waiting = sim.config, demand(sim)
     opening, checking = states.count(OPENING), states.count(CHECKING)
     soon = checking + states.count(RESETTING)
     live = len(states) - states.count(CLOSING)
@@ -110,7 +152,8 @@ def check_figures(sim: Simulation, states: list[SlotState]) -> None:
     assert stats.connect_time.count == stats.opened, "I-32: openings and their times"
     gone = states.count(CLOSING) + count["closed"]
     assert stats.retired == gone - count["lost"] - count["discarded"], "I-32: retired"
-    assert stats.granted == stats.leased + stats.released, "I-4: leases"
+    assert stats.sharing == sum(slot.users for slot in sim.slots), "I-32: sharing"
+    assert stats.granted == stats.leased + stats.sharing + stats.released, "I-4: leases"
     ended = stats.granted + stats.timed_out + stats.failed + stats.abandoned + stats.rejected
     assert stats.requests == stats.waiting + ended, "I-4: requests"
     assert (stats.min_size, stats.max_size) == (sim.config.min_size, sim.config.max_size)

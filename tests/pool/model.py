@@ -8,8 +8,8 @@ request has ended.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, field
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from pgwire.pool.config import PoolConfig
 
+USED = ("leased", "shared")
 FREE_SOON = ("checking", "resetting")
-OPEN = ("idle", "checking", "leased", "resetting")
+OPEN = ("idle", "checking", "leased", "shared", "resetting")
+HEAD_LIMIT = 0.050
 
 
 @dataclass
@@ -31,6 +33,11 @@ class Connection:
     uses: int = 0
     holder: int | None = None
     owner: Hashable = None
+    # While it is shared:
+    users: list[int] = field(default_factory=list)  # in the order in which they joined
+    busy_since: float = 0.0
+    broken: bool = False
+    soiled: bool = False  # to be reset
 
 
 @dataclass
@@ -38,6 +45,7 @@ class Request:
     number: int
     deadline: float | None
     owner: Hashable
+    shared: bool
 
 
 class Model:
@@ -50,6 +58,7 @@ class Model:
         self.connections: list[Connection] = []
         self.opened_so_far = 0
         self.idle: list[Connection] = []  # the one used last comes last
+        self.shared: list[Connection] = []  # in the order in which they came to be so
         self.queue: list[Request] = []
         self.outcomes: dict[int, str] = {}  # of the last input
         self.ending = False
@@ -64,28 +73,31 @@ class Model:
         self.next_look = self.now + 1
         self.settle()
 
-    def acquire(self, number: int, deadline: float | None, owner: Hashable) -> None:
+    def acquire(
+        self, number: int, deadline: float | None, owner: Hashable, *, shared: bool
+    ) -> None:
         if self.ending:
             self.outcomes[number] = "closed"
             return
-        self.time_out()
+        request = Request(number, deadline, owner, shared and self.config.max_pipeline > 1)
+        if self.time_out() and request.shared:
+            self.settle()
         limit = self.config.max_waiting
-        passing = deadline is not None and deadline <= self.now
         closing = self.in_state("closing")
-        fit = None if self.queue else self.newest_fit()
-        if fit is not None and self.is_fresh(fit):
-            self.hand_over(fit, Request(number, deadline, owner))
+        place = None if self.queue else self.place_for(request)
+        if place is not None:
+            self.hand_over(place, request)
             if self.in_state("closing") > closing:
                 self.settle()
             return
-        if passing:
+        if deadline is not None and deadline <= self.now:
             self.outcomes[number] = "timed out"
+            self.settle(request)
         elif limit is not None and len(self.queue) == limit:
             self.outcomes[number] = "full"
-            return
         else:
-            self.queue.append(Request(number, deadline, owner))
-        self.settle(passing=passing)
+            self.queue.append(request)
+            self.settle()
 
     def abandon(self, number: int) -> None:
         for request in self.queue:
@@ -96,12 +108,34 @@ class Model:
             if connection.holder == number:
                 connection.uses -= 1
                 return self.give_back(connection)
+            if number in connection.users:
+                connection.uses -= 1
+                return self.end_use(connection, number, connection.busy_since)
         return None
 
-    def release(self, number: int, *, reusable: bool, reset: bool) -> None:
-        if not any(c.number == number and c.state == "leased" for c in self.connections):
+    def release(self, number: int, untaken: set[int], *, reusable: bool, reset: bool) -> None:
+        """By one who has taken the connection over; `untaken` are the requests that have not."""
+        if not any(c.number == number and c.state in USED for c in self.connections):
             return  # abort() was quicker
         connection = self.find(number)
+        if connection.state == "shared":
+            connection.broken |= not reusable
+            connection.soiled |= reset
+            user = next(user for user in connection.users if user not in untaken)
+            self.end_use(connection, user, self.now)
+        else:
+            self.take_back(connection, reusable=reusable, reset=reset)
+
+    def end_use(self, connection: Connection, user: int, busy_since: float) -> None:
+        connection.users.remove(user)
+        connection.busy_since = busy_since
+        if not connection.users:
+            self.shared.remove(connection)
+            self.take_back(connection, reusable=not connection.broken, reset=connection.soiled)
+        elif self.queue:
+            self.settle()
+
+    def take_back(self, connection: Connection, *, reusable: bool, reset: bool) -> None:
         if not reusable:
             self.close_connection(connection)
             self.settle()
@@ -200,26 +234,26 @@ class Model:
         for connection in self.connections:
             if connection.state in OPEN:
                 self.close_connection(connection)
+                connection.users.clear()
+        self.shared.clear()
         self.settle()
 
     # Consequences
 
-    def settle(self, *, passing: bool = False) -> None:
+    def settle(self, *passing: Request) -> None:
+        """Leave nothing undone; `passing` wants a connection, but does not wait for it."""
         self.time_out()
         self.shed()
-        while self.queue or passing:
-            connection = self.newest_fit()
-            if connection is None:
-                break
-            if self.is_fresh(connection):
-                self.hand_over(connection, self.queue.pop(0))
-            elif self.in_state("checking") < len(self.queue) + passing:
-                self.idle.remove(connection)
-                connection.state = "checking"
+        while requests := (*self.queue, *passing):
+            place = self.place_for(requests[0])
+            if place is not None:
+                self.hand_over(place, self.queue.pop(0))
+            elif self.idle and self.in_state("checking") < self.wanted(*passing):
+                self.idle.pop().state = "checking"
             else:
                 break
         self.shed()
-        while self.is_short(passing) and self.now >= self.retry_at:
+        while self.is_short(*passing) and self.now >= self.retry_at:
             self.connections.append(Connection(self.opened_so_far, self.now))
             self.opened_so_far += 1
         if self.is_deadlocked():
@@ -228,11 +262,14 @@ class Model:
             self.queue.remove(victim)
             self.outcomes[victim.number] = "deadlock"
 
-    def time_out(self) -> None:
+    def time_out(self) -> bool:
+        due = False
         for request in list(self.queue):
             if request.deadline is not None and request.deadline <= self.now:
                 self.queue.remove(request)
                 self.outcomes[request.number] = "timed out"
+                due = True
+        return due
 
     def free(self, connection: Connection) -> None:
         connection.holder = None
@@ -244,11 +281,30 @@ class Model:
             self.idle.append(connection)
 
     def hand_over(self, connection: Connection, request: Request) -> None:
-        self.idle.remove(connection)
-        connection.state = "leased"
-        connection.uses += 1
-        connection.holder, connection.owner = request.number, request.owner
         self.outcomes[request.number] = "granted"
+        connection.uses += 1
+        if connection.state == "idle":
+            self.idle.remove(connection)
+            connection.state, connection.holder = "leased", request.number
+            connection.owner = request.owner
+            if request.shared:
+                self.begin_to_share(connection)
+        if request.shared:
+            connection.users.append(request.number)
+
+    def begin_to_share(self, connection: Connection) -> None:
+        connection.state, connection.holder, connection.owner = "shared", None, None
+        connection.busy_since = self.now
+        connection.broken = connection.soiled = False
+        self.shared.append(connection)
+
+    def place_for(self, request: Request) -> Connection | None:
+        """Where it could go at once; a connection that is not fresh is no such place."""
+        room = [c for c in self.shared if request.shared and self.has_room(c)]
+        if room:
+            return max(room, key=lambda c: len(c.users))
+        fit = self.newest_fit()
+        return fit if fit is not None and self.is_fresh(fit) else None
 
     def newest_fit(self) -> Connection | None:
         while self.idle:
@@ -287,6 +343,13 @@ class Model:
         limit = self.config.check_after
         return limit is None or self.now - connection.idle_since <= limit
 
+    def has_room(self, connection: Connection) -> bool:
+        """Whether another may join those who share it."""
+        sound = not (connection.broken or connection.soiled or self.is_over(connection))
+        short = self.now - connection.busy_since <= HEAD_LIMIT
+        free = len(connection.users) < self.config.max_pipeline
+        return sound and short and free and not self.has_surplus()
+
     def has_surplus(self) -> bool:
         return (self.ending and not self.queue) or self.live() > self.config.max_size
 
@@ -296,9 +359,15 @@ class Model:
         full = len(self.connections) >= self.config.max_size
         return full and all(c.state == "leased" and c.owner in stuck for c in self.connections)
 
-    def is_short(self, passing: bool = False) -> bool:
+    def wanted(self, *passing: Request) -> int:
+        """How many connections all who want one would need."""
+        requests = (*self.queue, *passing)
+        sharing = sum(request.shared for request in requests)
+        return len(requests) - sharing + ceil(sharing / self.config.max_pipeline)
+
+    def is_short(self, *passing: Request) -> bool:
         """Whether another connection ought to be opened, if there is no pause."""
-        wanted = len(self.queue) + passing > self.in_state("opening", *FREE_SOON)
+        wanted = self.wanted(*passing) > self.in_state("opening", *FREE_SOON)
         below = not self.ending and self.live() < self.config.min_size
         room = len(self.connections) < self.config.max_size
         return (wanted or below) and room and self.in_state("opening") < self.config.max_opening

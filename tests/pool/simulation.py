@@ -23,6 +23,7 @@ from pgwire.pool.effects import (
 )
 from pgwire.pool.histogram import BOUNDS
 from pgwire.pool.slots import Slot, SlotState
+from pgwire.pool.supply import HEAD_LIMIT
 from pgwire.pool.waiters import Waiter, WaiterState
 from tests.pool import invariants
 from tests.pool.model import Model
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pgwire.pool.config import PoolConfig
     from pgwire.pool.effects import Effect
 
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 WAITING, GRANTED, TIMED_OUT, FAILED, ABANDONED = WaiterState
 
 EFFECT_OF: dict[SlotState, type] = {
@@ -77,11 +78,15 @@ class Simulation:
         self.queue: list[Waiter[int]] = []  # who waits, in order of arrival
         self.granted: list[Waiter[int]] = []  # granted, and not yet taken over
         self.gone: list[Waiter[int]] = []  # timed out, failed or abandoned
-        self.leases: list[Slot[int]] = []  # taken over
+        self.leases: list[Slot[int]] = []  # taken over; a shared one once for each of its users
+        self.users: Counter[Slot[int]] = Counter()  # of shared ones, in flight
+        self.spoiled: set[Slot[int]] = set()  # shared, and a user has found it broken
+        self.soiled: set[Slot[int]] = set()  # shared, and a user wants it reset
         self.late: list[Slot[int]] = []  # leases that abort() ended behind their holders' backs
         self.dead: set[int] = set()  # what a look would find dead
         self.count: Counter[str] = Counter()  # the fold of the trace
-        self.since: dict[Slot[int] | Waiter[int], float] = {}  # opening or leased; waiting
+        # Since when it is being opened, leased, or shared under its present head; or waits.
+        self.since: dict[Slot[int] | Waiter[int], float] = {}
         self.owners: dict[Slot[int] | Waiter[int], Hashable] = {}  # of leases and of requests
         self.times = {name: Times() for name in ("wait_time", "use_time", "connect_time")}
 
@@ -99,7 +104,7 @@ class Simulation:
     # Requests
 
     def acquire(
-        self, timeout: float | None, owner: Hashable = None
+        self, timeout: float | None, owner: Hashable = None, *, shared: bool = False
     ) -> Slot[int] | Waiter[int] | None:
         """A request; None if the core refused it. An owner that waits does nothing else."""
         assert owner is None or owner not in self.who_waits()
@@ -112,19 +117,20 @@ class Simulation:
 
         def call() -> None:
             try:
-                answer.append(self.core.acquire(self.now, deadline, owner))
+                answer.append(self.core.acquire(self.now, deadline, owner, shared=shared))
             except refusal:
                 self.count["rejected"] += 1
                 return
             assert not self.ending, "I-28: a pool that is closed took a request"
             if isinstance(answer[0], Waiter):
+                assert answer[0].shared is (shared and self.config.max_pipeline > 1)
                 self.owners[answer[0]], self.since[answer[0]] = owner, self.now
                 self._joined(answer[0], number)
             else:
                 self.leases.append(answer[0])
-                self._judge_lease(answer[0], owner, self.now)
+                self._judge_lease(answer[0], owner, self.now, shared=shared)
 
-        self._input(call, lambda: self.model.acquire(number, deadline, owner))
+        self._input(call, lambda: self.model.acquire(number, deadline, owner, shared=shared))
         if not answer:
             assert self.model.outcomes.get(number) in ("full", "closed"), "I-16: wrongly refused"
         elif isinstance(answer[0], Slot):
@@ -163,7 +169,9 @@ class Simulation:
             self.count["abandoned"] += 1
         elif waiter in self.granted:
             self.granted.remove(waiter)
-            if held:
+            if held and slot is not None and self.users[slot] > 1:
+                self._leaves_unused(slot)
+            elif held:
                 self._lease_ends(slot)
         number = self.requests[waiter]
         self._input(
@@ -177,16 +185,20 @@ class Simulation:
 
     def release(self, slot: Slot[int], *, reusable: bool = True, reset: bool = False) -> None:
         """A lease ends; after abort() its holder may not know that it has ended already."""
+        untaken = {self.requests[waiter] for waiter in self.granted}
         if slot in self.late:
             self.late.remove(slot)
         else:
             self.leases.remove(slot)
+            if self.users[slot]:
+                self._says(slot, reusable=reusable, reset=reset)
+            else:
+                self.count["discarded"] += not reusable
             self._lease_ends(slot)
-            self.count["discarded"] += not reusable
         number = self.numbers[slot]
         self._input(
             lambda: self.core.release(slot, self.now, reusable=reusable, reset=reset),
-            lambda: self.model.release(number, reusable=reusable, reset=reset),
+            lambda: self.model.release(number, untaken, reusable=reusable, reset=reset),
             ended=slot,
         )
 
@@ -196,6 +208,23 @@ class Simulation:
         assert slot is not None, "I-2: a lease without a slot"
         self.count["released"] += 1
         self.times["use_time"].add(self.now - self.since[slot])
+        if self.users[slot]:
+            self.users[slot] -= 1
+            self.since[slot] = self.now
+            self.count["discarded"] += slot in self.spoiled and not self.users[slot]
+
+    def _leaves_unused(self, slot: Slot[int]) -> None:
+        """A user of a shared connection, who never was its head."""
+        self.count["released"] += 1
+        self.times["use_time"].add(0.0)
+        self.users[slot] -= 1
+
+    def _says(self, slot: Slot[int], *, reusable: bool, reset: bool) -> None:
+        """What a user of a shared connection says of it holds until all have left."""
+        if not reusable:
+            self.spoiled.add(slot)
+        if reset:
+            self.soiled.add(slot)
 
     def opened(self, slot: Slot[int]) -> None:
         self.count["opened"] += 1
@@ -282,8 +311,9 @@ class Simulation:
 
     def abort(self) -> None:
         self.ending = self.aborted = True
+        self.spoiled.clear()  # what is closed now has been retired, whatever was said of it
         for slot in self.slots:
-            if slot.state is LEASED:
+            for _ in range(self.users[slot] or slot.state is LEASED):
                 self._lease_ends(slot)
         self.late += self.leases
         self.leases.clear()
@@ -305,7 +335,7 @@ class Simulation:
         """Give the core one input, the oracle the same, and see what has become of it."""
         self.last_size = len(self.slots)
         self.model.outcomes.clear()
-        leases = [] if self.aborted else [s for s in self.leases if s is not ended]
+        leases = [] if self.aborted else [s for s in self.leases if s is not ended or self.users[s]]
         call()
         tell()
         taken = self.core.take_effects()
@@ -313,7 +343,7 @@ class Simulation:
         carried = [(type(e), e.waiter if isinstance(e, WakeWaiter) else e.slot) for e in taken]
         assert len(carried) == len(expected), f"{taken} do not fit what has changed: {expected}"
         assert set(carried) == set(expected), f"{taken} do not fit what has changed: {expected}"
-        assert all(s.state is LEASED for s in leases), "I-25: a lease was interrupted"
+        assert all(s.state in (LEASED, SHARED) for s in leases), "I-25: a lease was interrupted"
         if self.watched:
             self._compare_with_model()
             invariants.check(self)
@@ -351,7 +381,9 @@ class Simulation:
                 assert not due, "I-14: granted after its deadline"
                 assert waiter.slot is not None, "I-2: a grant without a slot"
                 self.granted.append(waiter)
-                self._judge_lease(waiter.slot, self.owners[waiter], self.since[waiter])
+                self._judge_lease(
+                    waiter.slot, self.owners[waiter], self.since[waiter], shared=waiter.shared
+                )
             else:
                 assert due == (waiter.state is TIMED_OUT), "I-14: not at its deadline"
                 assert waiter.error is not None or waiter.state is TIMED_OUT
@@ -363,20 +395,42 @@ class Simulation:
         self.queue = waiting
         return [(WakeWaiter, waiter) for waiter in settled]
 
-    def _judge_lease(self, slot: Slot[int], owner: Hashable, asked: float) -> None:
+    def _judge_lease(self, slot: Slot[int], owner: Hashable, asked: float, *, shared: bool) -> None:
         """A connection has just been handed over: was it fit for it?"""
         self.count["granted"] += 1
         self.times["wait_time"].add(self.now - asked)
-        self.owners[slot], self.since[slot] = owner, self.now
-        assert slot.state is LEASED, "I-2: what was granted is not leased"
-        assert slot.connection not in self.dead, "a dead connection was handed over"
+        if shared and self.config.max_pipeline > 1:
+            assert slot.state is SHARED, "I-2: what was granted to share is not shared"
+            if not self.users[slot]:
+                self._begins_to_be_shared(slot)
+            else:
+                self._judge_joining(slot)
+            self.users[slot] += 1
+        else:
+            assert slot.state is LEASED, "I-2: what was granted is not leased"
+            assert not self.users[slot], "I-2: leased to one, and shared by others"
+            self.owners[slot], self.since[slot] = owner, self.now
+        if self.users[slot] < 2:
+            assert slot.connection not in self.dead, "a dead connection was handed over"
         assert self.now < slot.expires_at, "I-25: handed over past its lifetime"
         assert slot.started_at >= self.expired_at or slot.started_at == self.now, "I-30: expired"
         most = self.config.max_uses
         assert most is None or slot.uses <= most, "handed over too often"
         limit = self.config.check_after
-        if limit is not None and self.states[slot] is IDLE:
+        if limit is not None and self.states[slot] is IDLE and self.users[slot] < 2:
             assert self.now - self.idle_since[slot] <= limit, "handed over without a check"
+
+    def _begins_to_be_shared(self, slot: Slot[int]) -> None:
+        self.since[slot] = self.now
+        self.spoiled.discard(slot)
+        self.soiled.discard(slot)
+
+    def _judge_joining(self, slot: Slot[int]) -> None:
+        """Another has been let in on a connection that others use."""
+        assert self.users[slot] < self.config.max_pipeline, "I-2: too many share it"
+        assert slot not in self.spoiled, "joined a broken connection"
+        assert slot not in self.soiled, "I-23: joined a connection that is to be reset"
+        assert self.now - self.since[slot] <= HEAD_LIMIT, "joined behind a long head"
 
     def _compare_with_model(self) -> None:
         model = self.model
@@ -387,5 +441,6 @@ class Simulation:
         assert queue == [request.number for request in model.queue], "the queue is wrong"
         for waiter in self.granted:
             if waiter.slot is not None and not self.aborted:
-                holder = model.find(self.numbers[waiter.slot]).holder
-                assert holder == self.requests[waiter], "I-5: granted to another"
+                place = model.find(self.numbers[waiter.slot])
+                holders = place.users if waiter.shared else [place.holder]
+                assert self.requests[waiter] in holders, "I-5: granted to another"

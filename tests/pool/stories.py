@@ -12,7 +12,7 @@ from tests.pool.simulation import Simulation
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 
 
 def pool(**options: Any) -> Simulation:
@@ -20,9 +20,11 @@ def pool(**options: Any) -> Simulation:
     return Simulation(PoolConfig(**options))
 
 
-def wait(sim: Simulation, timeout: float | None = None, owner: Hashable = None) -> Waiter[int]:
+def wait(
+    sim: Simulation, timeout: float | None = None, owner: Hashable = None, *, shared: bool = False
+) -> Waiter[int]:
     """A request that is expected to wait."""
-    answer = sim.acquire(timeout, owner)
+    answer = sim.acquire(timeout, owner, shared=shared)
     assert isinstance(answer, Waiter)
     return answer
 
@@ -33,6 +35,16 @@ def lease(sim: Simulation, owner: Hashable = None) -> Slot[int]:
     if isinstance(answer, Waiter):
         opening = [slot for slot in sim.slots if slot.state is OPENING]
         sim.opened(opening[0])
+        return sim.take(answer)
+    assert answer is not None
+    return answer
+
+
+def share(sim: Simulation) -> Slot[int]:
+    """A connection that may be used by others as well; one that waits must be opened for it."""
+    answer = sim.acquire(None, shared=True)
+    if isinstance(answer, Waiter):
+        sim.opened(in_state(sim, OPENING)[0])
         return sim.take(answer)
     assert answer is not None
     return answer

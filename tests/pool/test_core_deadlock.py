@@ -20,7 +20,7 @@ from pgwire.pool.slots import SlotState
 from pgwire.pool.waiters import Waiter, WaiterState
 from tests.pool.stories import idle, in_state, lease, pool, wait
 
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 WAITING, GRANTED, TIMED_OUT, FAILED, ABANDONED = WaiterState
 
 

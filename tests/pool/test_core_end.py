@@ -21,7 +21,7 @@ from tests.pool.stories import has_ended, idle, in_state, lease, leases, pool, w
 if TYPE_CHECKING:
     from tests.pool.simulation import Simulation
 
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 WAITING, GRANTED, TIMED_OUT, FAILED, ABANDONED = WaiterState
 
 

@@ -13,7 +13,7 @@ from pgwire.pool.slots import Slot, SlotState
 from pgwire.pool.waiters import WaiterState
 from tests.pool.stories import in_state, lease, leases, pool, wait
 
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 WAITING, GRANTED, TIMED_OUT, FAILED, ABANDONED = WaiterState
 
 

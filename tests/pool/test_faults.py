@@ -104,7 +104,9 @@ class ReleaseServesNobody(Core):
 
 class LifoQueue(WaitQueue[int]):
     def pop_head(self) -> Waiter[int]:
-        return self.popitem(last=True)[0]
+        last = next(reversed(self))
+        self.leave(last)
+        return last
 
 
 class LifoWaiters(Core):
@@ -145,7 +147,7 @@ class GrantedTooLate(Core):
         if not self.blind:
             super()._expire_waiters(now)
 
-    def _serve(self, now: float, passing: int = 0) -> None:
+    def _serve(self, now: float, passing: Waiter[int] | None = None) -> None:
         self.blind = True
         super()._serve(now, passing)
         self.blind = False
@@ -155,7 +157,7 @@ class GrantedTooLate(Core):
 class NowOrNeverOpensNothing(Core):
     """A request that does not wait leaves no trace: an empty pool stays empty."""
 
-    def _serve(self, now: float, passing: int = 0) -> None:
+    def _serve(self, now: float, passing: Waiter[int] | None = None) -> None:
         super()._serve(now)
 
 
@@ -349,9 +351,10 @@ class NobodyIsAnOwner(Core):
     """Two requests of which nobody knows whose they are, are taken for one caller's."""
 
     def acquire(
-        self, now: float, deadline: float | None, owner: Hashable = None
+        self, now: float, deadline: float | None, owner: Hashable = None, *, shared: bool = False
     ) -> Slot[int] | Waiter[int]:
-        return super().acquire(now, deadline, "nobody" if owner is None else owner)
+        owner = "nobody" if owner is None else owner
+        return super().acquire(now, deadline, owner, shared=shared)
 
 
 class OwnerForgotten(Core):
@@ -378,7 +381,7 @@ class OwnerKept(Core):
 class WaitMeasuredFromTheGrant(Core):
     """The time in the queue is not part of the waiting time."""
 
-    def _serve(self, now: float, passing: int = 0) -> None:
+    def _serve(self, now: float, passing: Waiter[int] | None = None) -> None:
         for waiter in self._waiting:
             waiter.since = now
         super()._serve(now, passing)
@@ -390,7 +393,7 @@ class UseMeasuredFromTheOpening(Core):
     def _settle(self, waiter: Waiter[int], state: WaiterState, error: Exception | None) -> None:
         super()._settle(waiter, state, error)
         if waiter.slot is not None:
-            waiter.slot.leased_at = waiter.slot.started_at
+            waiter.slot.leased_at = waiter.slot.busy_since = waiter.slot.started_at
 
 
 class AbortForgetsLeases(Core):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 
 which = st.integers(min_value=0, max_value=5)
 seconds = st.sampled_from([0.0, 0.05, 0.1, 1.0, 2.5, 40.0])
@@ -40,6 +40,7 @@ def configs(draw: st.DrawFn) -> PoolConfig:
         max_uses=draw(st.sampled_from([None, 1, 2])),
         max_opening=draw(st.integers(1, 3)),
         check_after=draw(st.sampled_from([None, 0.0, 1.0])),
+        max_pipeline=draw(st.integers(1, 4)),
     )
 
 
@@ -60,10 +61,14 @@ class PoolMachine(RuleBasedStateMachine):
     def slots(self, *states: SlotState) -> list[Slot[int]]:
         return [slot for slot in self.sim.slots if slot.state in states]
 
-    @rule(timeout=st.none() | seconds, owner=st.sampled_from([None, "ann", "bob"]))
-    def acquire(self, timeout: float | None, owner: str | None) -> None:
+    @rule(
+        timeout=st.none() | seconds,
+        owner=st.sampled_from([None, "ann", "bob"]),
+        shared=st.booleans(),
+    )
+    def acquire(self, timeout: float | None, owner: str | None, shared: bool) -> None:
         if owner not in self.sim.who_waits():
-            self.sim.acquire(timeout, owner)
+            self.sim.acquire(timeout, owner, shared=shared)
 
     @precondition(lambda self: self.sim.granted)
     @rule(number=which)
@@ -111,10 +116,10 @@ class PoolMachine(RuleBasedStateMachine):
     def lost(self, number: int) -> None:
         self.sim.lost(pick(self.sim.slots, number))
 
-    @precondition(lambda self: self.slots(IDLE, LEASED))
+    @precondition(lambda self: self.slots(IDLE, LEASED, SHARED))
     @rule(number=which)
     def die_in_silence(self, number: int) -> None:
-        self.sim.kill(pick(self.slots(IDLE, LEASED), number))
+        self.sim.kill(pick(self.slots(IDLE, LEASED, SHARED), number))
 
     @rule(duration=seconds)
     def pass_time(self, duration: float) -> None:

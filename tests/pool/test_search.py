@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pgwire.pool.slots import Slot
 
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 
 MOST_REQUESTS = 3
 LONG = 60.0  # seconds: longer than any time in the pools below, so longer makes no difference

@@ -12,6 +12,7 @@ deadlines = st.none() | st.integers(0, 50).map(float)
 # Join with a deadline; the head leaves; the n-th leaves; time comes to n.
 moves = st.one_of(
     st.tuples(st.just("join"), deadlines),
+    st.tuples(st.just("join, to share"), deadlines),
     st.tuples(st.just("head"), st.none()),
     st.tuples(st.just("leave"), st.integers(0, 100)),
     st.tuples(st.just("due"), st.integers(0, 10)),
@@ -26,15 +27,15 @@ def test_the_queue_is_a_list_that_is_searched_anew_each_time(
     queue: WaitQueue[int] = WaitQueue()
     ought: list[Waiter[int]] = []
     for move, value in [*(("join", deadline) for deadline in first), *then]:
-        if move == "join":
-            waiter: Waiter[int] = Waiter(0.0, value, None)
+        if move.startswith("join"):
+            waiter: Waiter[int] = Waiter(0.0, value, None, shared=move != "join")
             queue.join(waiter)
             ought.append(waiter)
         elif move == "head" and ought:
             assert queue.pop_head() is ought.pop(0)
         elif move == "leave" and ought:
             assert value is not None
-            del queue[ought.pop(int(value) % len(ought))]
+            queue.leave(ought.pop(int(value) % len(ought)))
         elif move == "due":
             assert value is not None
             due = [w for w in ought if w.deadline is not None and w.deadline <= value]
@@ -43,6 +44,7 @@ def test_the_queue_is_a_list_that_is_searched_anew_each_time(
                 ought.remove(waiter)
             assert queue.pop_due(value) is None
         assert list(queue) == ought
+        assert queue.shared == sum(waiter.shared for waiter in ought)
         known = [waiter.deadline for waiter in ought if waiter.deadline is not None]
         assert queue.next_deadline() == min(known, default=inf)
 
@@ -55,7 +57,7 @@ def test_forgetting_those_who_left_keeps_the_deadlines_in_order() -> None:
         queue.join(waiter)
     for waiter in waiters:
         if waiter.deadline is not None and waiter.deadline % 4:
-            del queue[waiter]
+            queue.leave(waiter)
     assert queue.pop_due(0.0) is None
     order = []
     while waiter_due := queue.pop_due(1000.0):

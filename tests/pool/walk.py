@@ -28,7 +28,7 @@ STEPS_PER_WALK = 400
 # Who asks: the fewer they are, the more often all of them wait for one another.
 CALLERS = ((None,), ("ann",), ("ann", "bob"), ("ann", "bob", "cid", None))
 
-OPENING, IDLE, CHECKING, LEASED, RESETTING, CLOSING, CLOSED = SlotState
+OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 
 
 class WalkFailed(AssertionError):
@@ -47,6 +47,7 @@ class Walk:
         # Each walk has a temper of its own, or all would be of the same middling weather.
         self.failing = chance() ** 2
         self.impatience = chance()
+        self.sociable = 1 - chance() ** 2
         self.callers = self.random.choice(CALLERS)
         self.actions += [self.request] * self.random.randint(1, 8)
         self.actions += [self.work] * self.random.randint(2, 12)
@@ -69,6 +70,7 @@ class Walk:
             max_uses=choice((None, None, 1, 3)),
             max_opening=choice((1, 2, 3)),
             check_after=choice((None, 0.0, 1.0, 5.0)),
+            max_pipeline=choice((1, 2, 3, 4)),
         )
 
     def step(self) -> None:
@@ -80,12 +82,12 @@ class Walk:
         if patience < self.impatience / 3:
             timeout: float | None = 0.0
         elif patience < 0.8:
-            timeout = self.random.choice((0.1, 1.0, 3.0, 10.0))
+            timeout = self.random.choice((0.05, 0.1, 1.0, 3.0, 10.0))
         else:
             timeout = None
         owner = self.random.choice(self.callers)
         if owner not in self.sim.who_waits():
-            self.sim.acquire(timeout, owner)
+            self.sim.acquire(timeout, owner, shared=self.random.random() < self.sociable)
 
     def work(self) -> None:
         """Something that the core asked for has been done, or has failed."""
@@ -129,7 +131,7 @@ class Walk:
         if due is not None and self.random.random() < 0.5:
             self.sim.advance(max(0.0, due - self.sim.now))
         else:
-            self.sim.advance(self.random.choice((0.0, 0.01, 0.3, 1.0, 4.0, 20.0)))
+            self.sim.advance(self.random.choice((0.0, 0.01, 0.04, 0.3, 1.0, 4.0, 20.0)))
         if self.random.random() < 0.7:
             self.sim.tick()
 
