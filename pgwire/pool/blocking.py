@@ -9,16 +9,15 @@ from __future__ import annotations
 import random
 import time
 from contextlib import contextmanager
-from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from pgwire.blocking.opening import Opener
-from pgwire.errors import Error, NotSupportedError, PostgresError, ProgrammingError
+from pgwire.errors import Error, NotSupportedError, PostgresError
 from pgwire.opening import settings
-from pgwire.pool.config import PoolConfig, check_seconds
-from pgwire.pool.engine import Engine, Options
+from pgwire.pool.engine import Engine
 from pgwire.pool.lease import Lease
+from pgwire.pool.options import END_TIMEOUT, OPTION_NAMES, check_event, sorted_options
 from pgwire.pool.submitting import Submitter
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
@@ -33,20 +32,13 @@ if TYPE_CHECKING:
     from pgwire.blocking.connection import Connection
     from pgwire.parameters import ConnectionParameters
     from pgwire.pool.config import PoolStats
+    from pgwire.pool.options import PoolEvent
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.rows import Result, Row
     from pgwire.protocol.transaction import IsolationLevel
 
-    PoolEvent = Literal["connect", "acquire", "release", "remove", "error", "leak"]
 
 T = TypeVar("T")
-
-_EVENTS = ("connect", "acquire", "release", "remove", "error", "leak")
-
-# Leaving the pool's `with` block.
-END_TIMEOUT = 30.0
-
-_numbers = count(1)
 
 
 class Pool:
@@ -82,35 +74,17 @@ class Pool:
         clock: Callable[[], float] = monotonic,
         **connection_parameters: Unpack[ConnectionParameters],
     ) -> None:
+        given = {name: value for name, value in locals().items() if name in OPTION_NAMES}
         try:
             opener = Opener(settings(conninfo, connection_parameters))
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
-        config = PoolConfig(
-            min_size=min_size,
-            max_size=max_size,
-            max_waiting=max_waiting,
-            idle_timeout=idle_timeout,
-            max_lifetime=max_lifetime,
-            lifetime_spread=lifetime_spread,
-            max_uses=max_uses,
-            max_opening=max_opening,
-            check_after=check_after,
-        )
+        config, options = sorted_options(given)
         if max_pipeline != 1:
             raise NotSupportedError("max_pipeline above 1 is not supported yet")
-        self.name = name or f"pool-{next(_numbers)}"
-        self._checkout_timeout = check_seconds("checkout_timeout", checkout_timeout)
-        self._query_timeout = check_seconds("query_timeout", query_timeout)
+        self.name = options.name
         self._clock = clock
-        options = Options(
-            name=self.name,
-            clock=clock,
-            always_reset=_reset_mode(reset),
-            reset=reset if callable(reset) else None,
-            on_connect=on_connect,
-            leak_after=check_seconds("leak_after", leak_after),
-        )
+        self._options = options
         self._engine = Engine(config, opener, options)
         self._submitter = Submitter(self._engine)
         self._engine.report(self._engine.core.start)
@@ -176,9 +150,9 @@ class Pool:
     def _run(self, operation: Operation, timeout: float | None) -> Any:
         """Run an operation on a connection of the pool."""
         if timeout is None:
-            timeout = self._query_timeout
+            timeout = self._options.query_timeout
         deadline = None if timeout is None else self._clock() + timeout
-        slot = self._engine.acquire(self._checkout_timeout, deadline)
+        slot = self._engine.acquire(self._options.checkout_timeout, deadline)
         uses = slot.uses
         try:
             if deadline is not None:
@@ -200,8 +174,8 @@ class Pool:
         Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what keeps the pool from
         connecting where waiting cannot mend it.
         """
-        limit = self._checkout_timeout if timeout is None else timeout
-        return Lease(self._engine, limit, self._query_timeout)
+        limit = self._options.checkout_timeout if timeout is None else timeout
+        return Lease(self._engine, limit, self._options.query_timeout)
 
     @contextmanager
     def transaction(
@@ -252,8 +226,8 @@ class Pool:
         taken as connections are free, not one for each call, and never keep the process alive.
         """
         if timeout is None:
-            timeout = self._query_timeout
-        return self._submitter.submit(sql, params, self._checkout_timeout, timeout)
+            timeout = self._options.query_timeout
+        return self._submitter.submit(sql, params, self._options.checkout_timeout, timeout)
 
     def wait(self, timeout: float | None = 30.0) -> None:
         """Return once `min_size` (at least one) connections are open.
@@ -336,22 +310,9 @@ class Pool:
         lease has been held for longer than `leak_after`. Callbacks run outside of the pool's
         lock; what they raise is logged and goes no further.
         """
-        if event not in _EVENTS:
-            raise ProgrammingError(f"no event {event!r}; there are: {', '.join(_EVENTS)}")
+        check_event(event)
         self._engine.listeners.on(event, callback)
 
     def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:
         """Undo `on`; nothing happens if the callback is not there."""
         self._engine.listeners.off(event, callback)
-
-
-def _reset_mode(reset: object) -> bool | None:
-    """None: where a statement may have changed the session; True: always; False: never."""
-    if callable(reset):
-        return None
-    modes = {"auto": None, "always": True, "never": False}
-    if reset not in modes:
-        raise ProgrammingError(
-            f"reset is {reset!r}; it must be 'auto', 'always', 'never' or a callable"
-        )
-    return modes[str(reset)]

@@ -18,6 +18,8 @@ from pgwire.pool.effects import (
     OpenConnection,
     ResetConnection,
 )
+from pgwire.pool.options import CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
+from pgwire.pool.telling import as_exception
 from pgwire.protocol.connecting import waiting_may_help
 from pgwire.protocol.simple import Ping
 
@@ -33,19 +35,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgwire.pool")
 
-# An opening must not hold its slot for ever, nor `on_connect` after it.
-OPEN_TIMEOUT = 30.0
-# How long an idle connection may take to answer a ping before it is given up.
-CHECK_TIMEOUT = 5.0
-# How long a reset that cannot be left to the next lease may take.
-RESET_TIMEOUT = 5.0
-
 
 def open_connection(engine: Engine, slot: Slot[Driver]) -> None:
     try:
         driver = engine.opener.open(OPEN_TIMEOUT)
     except BaseException as error:  # SystemExit too, in a `password` function
-        failure = _as_exception(error)
+        failure = as_exception(error)
         mendable = isinstance(error, Error) and waiting_may_help(error)
         engine.opening_failed(slot, failure, mendable=mendable)
         return
@@ -117,7 +112,7 @@ def run_hook(
             with engine.listeners.running(hook):
                 hook(Connection(driver))
         except BaseException as error:  # SystemExit too: it is nobody's main program
-            failures.append(_as_exception(error))
+            failures.append(as_exception(error))
 
     try:
         thread = engine.crew.start(run)
@@ -132,14 +127,6 @@ def run_hook(
     if not driver.clean(False):
         return OperationalError(f"{name} left its connection closed or in use")
     return None
-
-
-def _as_exception(error: BaseException) -> Exception:
-    if isinstance(error, Exception):
-        return error
-    failure = OperationalError(f"a hook raised {error!r}")
-    failure.__cause__ = error
-    return failure
 
 
 CHORES: dict[type[Any], Chore] = {

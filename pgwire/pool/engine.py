@@ -21,11 +21,12 @@ import threading
 import weakref
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.connection import Connection
 from pgwire.blocking.driver import Driver
-from pgwire.errors import InterfaceError, PoolClosed, PoolTimeout
+from pgwire.errors import InterfaceError, PoolClosed
+from pgwire.pool import telling
 from pgwire.pool.chores import CHORES
 from pgwire.pool.core import PoolCore
 from pgwire.pool.crew import Crew
@@ -33,6 +34,7 @@ from pgwire.pool.effects import WakeWaiter
 from pgwire.pool.keeper import Keeper
 from pgwire.pool.ledger import Ledger
 from pgwire.pool.listeners import Listeners
+from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.slots import LEASED, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
 
@@ -40,14 +42,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pgwire.blocking.opening import Opener
-    from pgwire.pool.chores import Hook
+    from pgwire.errors import PoolTimeout
     from pgwire.pool.config import PoolConfig
     from pgwire.pool.effects import Effect
+    from pgwire.pool.options import Options
 
 logger = logging.getLogger("pgwire.pool")
-
-# How long connections may take to close once they have been cut.
-ABORT_TIMEOUT = 5.0
 
 _GRANTED, _TIMED_OUT = WaiterState.GRANTED, WaiterState.TIMED_OUT
 _WAITING = WaiterState.WAITING
@@ -55,17 +55,6 @@ _WAITING = WaiterState.WAITING
 # Whose a request is. Not the thread's number: that may be another's soon.
 _current_thread = threading.current_thread
 _new_sleeper = threading.Lock
-
-
-class Options(NamedTuple):
-    """What a user chose that is the engine's business and not the core's."""
-
-    name: str
-    clock: Callable[[], float]
-    always_reset: bool | None = None  # None: where a statement may have changed the session
-    reset: Hook | None = None
-    on_connect: Hook | None = None
-    leak_after: float | None = None
 
 
 class Engine:
@@ -77,7 +66,7 @@ class Engine:
         self.listeners = Listeners(options.name)
         self.after_fork: list[Callable[[], object]] = []  # called in the child, last of all
         self._clock = options.clock
-        self._is_hooked = options.reset is not None or options.on_connect is not None
+        self._is_hooked = options.is_hooked
         self._begin(config)
         _engines.add(self)
 
@@ -223,19 +212,8 @@ class Engine:
     def _timed_out(self, waited: float, cause: Exception | None) -> PoolTimeout:
         with self.lock:
             stats = self.core.stats()
-        text = (
-            f"no connection within {waited:.3g} s: {stats.leased} of {stats.max_size} leased, "
-            f"{stats.idle} idle, {stats.opening} opening, {stats.closing} closing, "
-            f"{stats.waiting} more waiting"
-        )
-        if mine := self.leases.places_of_this_thread():
-            text += f"; this thread itself holds leases, taken at {', '.join(mine)}"
-        if cause is not None:
-            text += f"; the last attempt to connect failed: {cause}"
-        error = PoolTimeout(text)
-        error.stats = stats
-        error.__cause__ = cause
-        return error
+        own = self.leases.places_of(_current_thread())
+        return telling.no_connection(waited, stats, own, "thread", cause)
 
     # ---------------------------------------------------------------- leases
 
@@ -308,7 +286,7 @@ class Engine:
                 "%s: a lease has been held for %.3g s by thread %r, taken at %s",
                 self.options.name,
                 now - slot.leased_at,
-                lease.thread.name,
+                lease.holder_name,
                 lease.place,
             )
             self.crew.do(self.listeners.emit, "leak", Connection(slot.connection))
@@ -372,16 +350,10 @@ class Engine:
         self.crew.join(ABORT_TIMEOUT)
 
     def _refuse_to_wait_for_itself(self) -> None:
-        if mine := self.leases.places_of_this_thread():
-            raise InterfaceError(
-                "end() would wait for a lease of the thread that calls it, taken at "
-                f"{', '.join(mine)}; release it first, or give end() a timeout"
-            )
+        if own := self.leases.places_of(_current_thread()):
+            raise telling.waits_for_own_lease(own, "thread")
         if (code := self.listeners.innermost) is not None:
-            raise InterfaceError(
-                f"end() would wait for the callback or hook that calls it, {code!r}; "
-                "call it from another thread, or give it a timeout"
-            )
+            raise telling.waits_for_caller(code, "thread")
 
     def _abort(self, timeout: float | None) -> PoolTimeout:
         """Time is up: cancel, cut and close. The error says what was still under way."""
@@ -394,12 +366,7 @@ class Engine:
         if self.listeners.innermost is None:  # else it would wait for itself
             self._ended.wait(ABORT_TIMEOUT)
             self.crew.join(ABORT_TIMEOUT)
-        error = PoolTimeout(
-            f"end({timeout}): {len(leases)} lease{'s' * (len(leases) != 1)} still out, closed now"
-            + "".join(f"; taken at {lease.place} by {lease.thread.name}" for lease in leases)
-        )
-        error.stats = stats
-        return error
+        return telling.not_ended(timeout, leases, stats)
 
     # ---------------------------------------------------------------- forks
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from threading import current_thread
 from typing import TYPE_CHECKING, Any, Self
 
 from pgwire.blocking.connection import Connection
 from pgwire.errors import InterfaceError
-from pgwire.pool.ledger import LeaseRecord
+from pgwire.pool import telling
+from pgwire.pool.ledger import LeaseRecord, caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
     from pgwire.blocking.connection import EventName
     from pgwire.blocking.driver import Driver
@@ -57,7 +57,7 @@ class Lease(Connection):
         self._slot = slot
         self._uses = slot.uses
         self._driver = slot.connection
-        self._record = engine.leases[slot] = LeaseRecord(current_thread(), _caller())
+        self._record = engine.leases[slot] = LeaseRecord(current_thread(), caller(2))
 
     def __repr__(self) -> str:
         if self._driver is _RELEASED:
@@ -104,12 +104,7 @@ class Lease(Connection):
         self._driver = _RELEASED
         self._engine.orphan(self._slot, self._uses)
         place = "an unknown place" if self._record is None else self._record.place
-        warnings.warn(
-            f"a lease taken at {place} was never released; its connection is closed",
-            ResourceWarning,
-            stacklevel=2,
-            source=self,
-        )
+        warnings.warn(telling.never_released(place), ResourceWarning, stacklevel=2, source=self)
 
     def __enter__(self) -> Self:
         if self._driver is _RELEASED:
@@ -124,14 +119,3 @@ class Lease(Connection):
     ) -> None:
         if self._driver is not _RELEASED:
             self.release()
-
-
-def _caller() -> FrameType | None:
-    """Where the program, and not pgwire, is at the moment."""
-    frame: FrameType | None = sys._getframe(3)  # above Lease and Pool.connect
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not (module.startswith("pgwire.") or module == "contextlib"):
-            break
-        frame = frame.f_back
-    return frame

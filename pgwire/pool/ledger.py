@@ -6,24 +6,23 @@ and makes text of it when asked.
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from pgwire.blocking.driver import Driver
     from pgwire.pool.slots import Slot
 
 
 class LeaseRecord:
-    """Who took a lease, and at which line; the slot knows when."""
+    """Who took a lease, and at which line; the slot knows when. A holder is a thread or a task."""
 
-    __slots__ = ("_code", "_line", "reported", "thread")
+    __slots__ = ("_code", "_line", "holder", "reported")
 
-    def __init__(self, thread: threading.Thread, frame: FrameType | None) -> None:
-        self.thread = thread
+    def __init__(self, holder: Any, frame: FrameType | None) -> None:
+        self.holder = holder
         self._code = None if frame is None else frame.f_code
         self._line = 0 if frame is None else frame.f_lineno
         self.reported = False  # as a leak
@@ -35,18 +34,34 @@ class LeaseRecord:
             return "an unknown place"
         return f"{self._code.co_filename}:{self._line} in {self._code.co_name}"
 
+    @property
+    def holder_name(self) -> str:
+        """What the program calls the thread or the task that took it."""
+        holder = self.holder
+        return str(holder.get_name() if hasattr(holder, "get_name") else holder.name)
 
-class Ledger(dict["Slot[Driver]", LeaseRecord]):
+
+class Ledger(dict["Slot[Any]", LeaseRecord]):
     """The leases that are out; single queries are not in it."""
 
-    def places_of_this_thread(self) -> list[str]:
-        """Where the calling thread took the leases that it holds."""
-        me = threading.current_thread()
-        return [record.place for record in tuple(self.values()) if record.thread is me]
+    def places_of(self, holder: object) -> list[str]:
+        """Where it took the leases that it holds."""
+        return [record.place for record in tuple(self.values()) if record.holder is holder]
 
-    def leaks(self, limit: float, now: float) -> Iterator[tuple[Slot[Driver], LeaseRecord]]:
+    def leaks(self, limit: float, now: float) -> Iterator[tuple[Slot[Any], LeaseRecord]]:
         """Leases that are older than the limit; each is named once."""
         for slot, record in tuple(self.items()):
             if now - slot.leased_at > limit and not record.reported:
                 record.reported = True
                 yield slot, record
+
+
+def caller(depth: int) -> FrameType | None:
+    """Where the program, and not pgwire, is at the moment; `depth` frames of ours are known."""
+    frame: FrameType | None = sys._getframe(depth + 1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not (module.startswith("pgwire.") or module == "contextlib"):
+            break
+        frame = frame.f_back
+    return frame

@@ -44,9 +44,15 @@ class Listeners(dict[str, list["Callback"]]):
                 continue
             try:
                 with self.running(callback):
-                    callback(*args)
+                    self._call(event, callback, args)
             except Exception:
-                logger.exception("%s: a callback for %r raised", self._name, event)
+                self._report(event)
+
+    def _call(self, event: str, callback: Callback, args: tuple[object, ...]) -> None:
+        callback(*args)
+
+    def _report(self, event: str) -> None:
+        logger.exception("%s: a callback for %r raised", self._name, event)
 
     @contextmanager
     def running(self, code: Callable[..., Any]) -> Iterator[None]:

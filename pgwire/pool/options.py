@@ -1,0 +1,91 @@
+"""Options: what users tell a pool, judged and sorted; the same for both shells."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pgwire.errors import ProgrammingError
+from pgwire.pool.config import PoolConfig, check_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    PoolEvent = Literal["connect", "acquire", "release", "remove", "error", "leak"]
+
+EVENTS = ("connect", "acquire", "release", "remove", "error", "leak")
+
+# Leaving the pool's `with` block.
+END_TIMEOUT = 30.0
+# How long connections may take to close once they have been cut.
+ABORT_TIMEOUT = 5.0
+# An opening must not hold its slot for ever, nor `on_connect` after it.
+OPEN_TIMEOUT = 30.0
+# How long an idle connection may take to answer a ping before it is given up.
+CHECK_TIMEOUT = 5.0
+# How long a reset that cannot be left to the next lease may take.
+RESET_TIMEOUT = 5.0
+
+_numbers = count(1)
+
+
+class Options(NamedTuple):
+    """What is a shell's business and not the core's."""
+
+    name: str
+    clock: Callable[[], float]
+    checkout_timeout: float | None = 30.0
+    query_timeout: float | None = None
+    always_reset: bool | None = None  # None: where a statement may have changed the session
+    reset: Callable[[Any], object] | None = None
+    on_connect: Callable[[Any], object] | None = None
+    leak_after: float | None = None
+
+    @property
+    def is_hooked(self) -> bool:
+        """Whether user code has a say when a connection is given back."""
+        return self.reset is not None or self.on_connect is not None
+
+
+OPTION_NAMES = frozenset(
+    {*("checkout_timeout", "query_timeout", "reset", "on_connect", "leak_after", "name", "clock")}
+    | {*PoolConfig.__dataclass_fields__}
+)
+
+
+def sorted_options(given: dict[str, Any]) -> tuple[PoolConfig, Options]:
+    """The pool's keyword arguments, for the core and for the shell.
+
+    Raises ProgrammingError for what makes no sense.
+    """
+    reset = given["reset"]
+    options = Options(
+        name=given["name"] or f"pool-{next(_numbers)}",
+        clock=given["clock"],
+        checkout_timeout=check_seconds("checkout_timeout", given["checkout_timeout"]),
+        query_timeout=check_seconds("query_timeout", given["query_timeout"]),
+        always_reset=_reset_mode(reset),
+        reset=reset if callable(reset) else None,
+        on_connect=given["on_connect"],
+        leak_after=check_seconds("leak_after", given["leak_after"]),
+    )
+    names = PoolConfig.__dataclass_fields__
+    return PoolConfig(**{name: given[name] for name in names}), options
+
+
+def _reset_mode(reset: object) -> bool | None:
+    """None: where a statement may have changed the session; True: always; False: never."""
+    if callable(reset):
+        return None
+    modes = {"auto": None, "always": True, "never": False}
+    if reset not in modes:
+        raise ProgrammingError(
+            f"reset is {reset!r}; it must be 'auto', 'always', 'never' or a callable"
+        )
+    return modes[str(reset)]
+
+
+def check_event(event: str) -> None:
+    """Raise ProgrammingError for an event that pools do not have."""
+    if event not in EVENTS:
+        raise ProgrammingError(f"no event {event!r}; there are: {', '.join(EVENTS)}")

@@ -1,0 +1,75 @@
+"""What a pool tells its users when something did not come off; the same for both shells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgwire.errors import InterfaceError, OperationalError, PoolTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pgwire.pool.config import PoolStats
+    from pgwire.pool.ledger import LeaseRecord
+
+
+def no_connection(
+    waited: float, stats: PoolStats, own: Sequence[str], who: str, cause: Exception | None
+) -> PoolTimeout:
+    """A request has waited in vain. `own`: where `who` took the leases that it holds itself."""
+    text = (
+        f"no connection within {waited:.3g} s: {stats.leased} of {stats.max_size} leased, "
+        f"{stats.idle} idle, {stats.opening} opening, {stats.closing} closing, "
+        f"{stats.waiting} more waiting"
+    )
+    if own:
+        text += f"; this {who} itself holds leases, taken at {', '.join(own)}"
+    if cause is not None:
+        text += f"; the last attempt to connect failed: {cause}"
+    error = PoolTimeout(text)
+    error.stats = stats
+    error.__cause__ = cause
+    return error
+
+
+def not_ended(
+    timeout: float | None, leases: Sequence[LeaseRecord], stats: PoolStats
+) -> PoolTimeout:
+    """`end(timeout)` had to use force."""
+    error = PoolTimeout(
+        f"end({timeout}): {len(leases)} lease{'s' * (len(leases) != 1)} still out, closed now"
+        + "".join(f"; taken at {lease.place} by {lease.holder_name}" for lease in leases)
+    )
+    error.stats = stats
+    return error
+
+
+def waits_for_own_lease(own: Sequence[str], who: str) -> InterfaceError:
+    """`end()` was called by somebody whom it would wait for."""
+    return InterfaceError(
+        f"end() would wait for a lease of the {who} that calls it, taken at "
+        f"{', '.join(own)}; release it first, or give end() a timeout"
+    )
+
+
+def waits_for_caller(code: Callable[..., Any], where: str) -> InterfaceError:
+    """`end()` was called by a callback or a hook of the pool."""
+    return InterfaceError(
+        f"end() would wait for the callback or hook that calls it, {code!r}; "
+        f"call it from another {where}, or give it a timeout"
+    )
+
+
+def never_released(place: str) -> str:
+    """A lease was collected while it was out."""
+    return f"a lease taken at {place} was never released; its connection is closed"
+
+
+def as_exception(error: BaseException) -> Exception:
+    """What a hook has raised, as something that can be handed on."""
+    if isinstance(error, Exception):
+        return error
+    failure = OperationalError(f"a hook raised {error!r}")
+    failure.__cause__ = error
+    return failure
