@@ -6,11 +6,13 @@ BIN := .venv/bin
 # The tests of the pure cores: no server, no socket, no clock; seconds altogether.
 PURE_TESTS := tests/protocol tests/pgtypes \
 	$(wildcard tests/pool/test_core*.py) \
-	$(patsubst %,tests/pool/test_%.py,complexity config faults histogram machine search waiters walk) \
+	$(patsubst %,tests/pool/test_%.py,complexity config faults faults_sharing histogram machine) \
+	$(patsubst %,tests/pool/test_%.py,pace search waiters walk) \
 	$(wildcard $(patsubst %,tests/test_%.py,config conninfo errors keywords parameters sqlstate))
 HEARTS := pgwire/protocol/*,$\
 	pgwire/pool/core.py,pgwire/pool/effects.py,pgwire/pool/slots.py,pgwire/pool/waiters.py,$\
-	pgwire/pool/deadlock.py,pgwire/pool/backoff.py,pgwire/pool/histogram.py,pgwire/pool/config.py
+	pgwire/pool/supply.py,pgwire/pool/deadlock.py,pgwire/pool/backoff.py,pgwire/pool/histogram.py,$\
+	pgwire/pool/config.py,pgwire/pool/pace.py
 PURE_CODE := $(HEARTS),pgwire/pgtypes/*,pgwire/config.py,$\
 	pgwire/conninfo.py,pgwire/errors.py,pgwire/keywords.py,pgwire/parameters.py,pgwire/sqlstate.py
 

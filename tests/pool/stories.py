@@ -50,6 +50,13 @@ def share(sim: Simulation) -> Slot[int]:
     return answer
 
 
+def shared_by(sim: Simulation, users: int) -> Slot[int]:
+    """A connection with so many users."""
+    slots = {share(sim) for _ in range(users)}
+    assert len(slots) == 1
+    return slots.pop()
+
+
 def leases(sim: Simulation, number: int) -> list[Slot[int]]:
     return [lease(sim) for _ in range(number)]
 

@@ -43,10 +43,11 @@ def calls(work: Callable[[], Any]) -> int:
 
 
 def busy_pool(
-    size: int, waiting: int, timeout: float | None = 60.0
+    size: int, waiting: int, timeout: float | None = 60.0, *, shared: bool = False
 ) -> tuple[Core, list[Slot[int]]]:
-    """A pool with all its connections leased and so many waiters."""
-    core = Core(PoolConfig(max_size=size, max_opening=size), jitter=lambda: 0.0)
+    """A pool with all its connections leased and so many waiters, of which all would share."""
+    config = PoolConfig(max_size=size, max_opening=size, max_pipeline=8)
+    core = Core(config, jitter=lambda: 0.0)
     core.start(0.0)
     waiters = [core.acquire(0.0, None) for _ in range(size)]
     for number, effect in enumerate(core.take_effects()):
@@ -54,7 +55,7 @@ def busy_pool(
         core.opened(effect.slot, number, 0.0)
     core.take_effects()
     for _ in range(waiting):
-        core.acquire(0.0, timeout)
+        core.acquire(0.0, timeout, shared=shared)
     slots = [waiter.slot for waiter in waiters if isinstance(waiter, Waiter)]
     return core, [slot for slot in slots if slot is not None]
 
@@ -66,23 +67,25 @@ def grant_one(core: Core, slot: Slot[int]) -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 60.0])
+@pytest.mark.parametrize("shared", [False, True])
 def test_a_grant_costs_the_same_with_ten_waiters_and_with_ten_thousand(
-    timeout: float | None,
+    timeout: float | None, shared: bool
 ) -> None:
     costs = []
-    for waiting in (10, 10_000):
-        core, slots = busy_pool(2, waiting, timeout)
+    for waiting in (30, 10_000):
+        core, slots = busy_pool(2, waiting, timeout, shared=shared)
         costs.append([calls(lambda: grant_one(core, slots[0])) for _ in range(5)])  # noqa: B023
     assert costs[0] == costs[1]
 
 
-def test_joining_and_leaving_cost_the_same_however_long_the_queue_is() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_joining_and_leaving_cost_the_same_however_long_the_queue_is(shared: bool) -> None:
     costs = []
-    for waiting in (10, 10_000):
-        core, _ = busy_pool(2, waiting)
+    for waiting in (16, 10_000):  # as many as fill a connection, so all are on a par
+        core, _ = busy_pool(2, waiting, shared=shared)
         waiter = core.acquire(1.0, 61.0)
         assert isinstance(waiter, Waiter)
-        join = calls(lambda: core.acquire(1.0, 62.0))  # noqa: B023
+        join = calls(lambda: core.acquire(1.0, 62.0, shared=shared))  # noqa: B023
         costs.append((join, calls(lambda: core.abandon(waiter, 1.0))))  # noqa: B023
     assert costs[0] == costs[1]
 
@@ -128,6 +131,23 @@ def test_a_checkout_costs_the_same_in_a_small_pool_and_in_a_large_one() -> None:
 
         out = [calls(check_out), calls(check_out)]
         costs.append((out, calls(lambda: core.release(used[0], 1.0))))  # noqa: B023
+    assert costs[0] == costs[1]
+
+
+def test_sharing_costs_the_same_however_many_idle_connections_there_are() -> None:
+    costs = []
+    for size in (2, 1000):
+        core, slots = busy_pool(size, 0)
+        for slot in slots:
+            core.release(slot, 1.0)
+
+        def share(core: Core = core) -> None:
+            slot = core.acquire(1.0, 2.0, shared=True)
+            assert isinstance(slot, Slot)
+
+        costs.append([calls(share) for _ in range(8)])
+        assert [slot.users for slot in slots if slot.users] == [8]
+        costs[-1].append(calls(lambda: core.release(slots[-1], 1.0)))  # noqa: B023
     assert costs[0] == costs[1]
 
 

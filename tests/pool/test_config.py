@@ -17,6 +17,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
     assert (config.min_size, config.max_size, config.max_waiting) == (0, 10, None)
     assert (config.idle_timeout, config.max_lifetime, config.lifetime_spread) == (300, 3600, 0.1)
     assert (config.max_uses, config.max_opening, config.check_after) == (None, 3, 30)
+    assert config.max_pipeline == 1
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,8 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         {"min_size": 1, "max_size": 1},
         {"max_waiting": 1},
         {"max_uses": 1},
+        {"max_pipeline": 1},
+        {"max_pipeline": 1000},
         {"idle_timeout": None, "max_lifetime": None, "check_after": None},
         {"idle_timeout": 0.001, "max_lifetime": 1, "check_after": 0},
         {"max_lifetime": inf},
@@ -50,6 +53,8 @@ def test_what_is_at_the_edge_of_the_allowed_is_allowed(options: dict[str, Any]) 
         ({"max_waiting": 0}, "max_waiting is 0; it must be an integer of at least 1 or None"),
         ({"max_uses": "3"}, "max_uses is '3'; it must be an integer of at least 1 or None"),
         ({"max_opening": 0}, "max_opening is 0; it must be an integer of at least 1"),
+        ({"max_pipeline": 0}, "max_pipeline is 0; it must be an integer of at least 1"),
+        ({"max_pipeline": None}, "max_pipeline is None; it must be an integer of at least 1"),
         (
             {"idle_timeout": 0},
             "idle_timeout is 0; it must be a number of seconds, more than 0, or None",

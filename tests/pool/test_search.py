@@ -42,6 +42,10 @@ def possible(sim: Simulation) -> Iterator[Input]:
                 yield "acquire", 0, (None, owner)
             if owner not in sim.owners.values():
                 break  # until now it makes no difference which of them it is
+        if sim.config.max_pipeline > 1:
+            yield "share", 0, 0.0
+            yield "share", 0, 1.0
+            yield "share", 0, None
     for index in range(len(sim.queue) + len(sim.granted)):
         yield "abandon", index, None
     for index, slot in enumerate(sim.slots):
@@ -66,6 +70,7 @@ OUTCOMES: dict[SlotState, tuple[tuple[str, object], ...]] = {
     RESETTING: (("reset_done", True), ("reset_done", False)),
     CLOSING: (("closed", None),),
     LEASED: (("release", "good"), ("release", "reset"), ("release", "broken")),
+    SHARED: (("release", "good"), ("release", "reset"), ("release", "broken")),
     IDLE: (("lost", None), ("kill", None)),
 }
 
@@ -75,6 +80,8 @@ def apply(sim: Simulation, step: Input) -> None:
     name, index, how = step
     if name == "acquire":
         sim.acquire(*how)
+    elif name == "share":
+        sim.acquire(how, shared=True)
     elif name == "abandon":
         sim.abandon((sim.queue + sim.granted)[index])
     elif name.startswith("wait"):
@@ -125,6 +132,7 @@ def fingerprint(sim: Simulation) -> Hashable:
                 c.number in sim.dead,
             ),
             min(now - c.idle_since, LONG) if c.state == "idle" else None,
+            (len(c.users), min(now - c.busy_since, LONG), c.broken, c.soiled) if c.users else None,
         )
         for c in model.connections
     )
@@ -132,8 +140,10 @@ def fingerprint(sim: Simulation) -> Hashable:
     return (
         connections,
         tuple(places[c.number] for c in model.idle),
+        tuple(places[c.number] for c in model.shared),
         tuple(
-            (names[w.owner], None if w.deadline is None else w.deadline - now) for w in sim.queue
+            (names[w.owner], w.shared, None if w.deadline is None else w.deadline - now)
+            for w in sim.queue
         ),
         tuple(places.get(sim.numbers[w.slot]) for w in sim.granted if w.slot is not None),
         len(sim.late),
@@ -185,6 +195,11 @@ SMALL_POOLS = {
         5,
     ),
     "always checked, used twice": (PoolConfig(max_size=1, check_after=0.0, max_uses=2), 5),
+    "two share": (PoolConfig(max_size=1, max_pipeline=2, max_lifetime=None), 5),
+    "two share each of two, three times in all": (
+        PoolConfig(max_size=2, max_pipeline=2, max_lifetime=None, max_uses=3),
+        4,
+    ),
     "one waits, used once": (PoolConfig(max_size=1, max_waiting=1, max_uses=1), 6),
 }
 

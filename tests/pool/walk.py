@@ -28,6 +28,9 @@ STEPS_PER_WALK = 400
 # Who asks: the fewer they are, the more often all of them wait for one another.
 CALLERS = ((None,), ("ann",), ("ann", "bob"), ("ann", "bob", "cid", None))
 
+# How time passes: in leaps, or in steps in which queries that share a connection live.
+PACES = ((0.0, 0.01, 0.3, 1.0, 4.0, 20.0), (0.0, 0.001, 0.01, 0.04, 0.3))
+
 OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 
 
@@ -48,6 +51,7 @@ class Walk:
         self.failing = chance() ** 2
         self.impatience = chance()
         self.sociable = 1 - chance() ** 2
+        self.pace = self.random.choice(PACES)
         self.callers = self.random.choice(CALLERS)
         self.actions += [self.request] * self.random.randint(1, 8)
         self.actions += [self.work] * self.random.randint(2, 12)
@@ -131,7 +135,7 @@ class Walk:
         if due is not None and self.random.random() < 0.5:
             self.sim.advance(max(0.0, due - self.sim.now))
         else:
-            self.sim.advance(self.random.choice((0.0, 0.01, 0.04, 0.3, 1.0, 4.0, 20.0)))
+            self.sim.advance(self.random.choice(self.pace))
         if self.random.random() < 0.7:
             self.sim.tick()
 
