@@ -56,6 +56,8 @@ if TYPE_CHECKING:
         Warning as Warning,
     )
     from pgwire.pgtypes import Interval as Interval, Json as Json
+    from pgwire.pool.aio import AsyncPool as AsyncPool
+    from pgwire.pool.aio_lease import AsyncLease as AsyncLease
     from pgwire.pool.blocking import Pool as Pool
     from pgwire.pool.config import PoolStats as PoolStats
     from pgwire.pool.lease import Lease as Lease
@@ -90,6 +92,8 @@ _MODULES = {
         "ProtocolError", "QueryTimeout", "TLSError", "TooManyRows", "Warning",
     ),
     "pgwire.pgtypes": ("Interval", "Json"),
+    "pgwire.pool.aio": ("AsyncPool",),
+    "pgwire.pool.aio_lease": ("AsyncLease",),
     "pgwire.pool.blocking": ("Pool",),
     "pgwire.pool.config": ("PoolStats",),
     "pgwire.pool.lease": ("Lease",),

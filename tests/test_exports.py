@@ -11,7 +11,7 @@ import pgwire
 from pgwire import errors, sqlstate
 
 PUBLIC = {
-    "AsyncConnection", "AsyncStatement", "AsyncTransaction", "connect_async",
+    "AsyncConnection", "AsyncLease", "AsyncPool", "AsyncStatement", "AsyncTransaction", "connect_async",
     "Attempt", "AuthenticationError", "Column", "Connection", "ConnectionFailed", "ConnectionLost",
     "DataError", "DatabaseError", "Error", "IntegrityError", "InterfaceError", "InternalError",
     "Interval", "Json", "Lease", "NoRows", "NotSupportedError", "Notification",

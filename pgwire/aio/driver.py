@@ -17,6 +17,7 @@ and the rest is done behind its back:
 from __future__ import annotations
 
 import asyncio
+import select
 from asyncio import BufferedProtocol
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -59,6 +60,11 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         self.tls = tls
         self.gone: Future[None] = loop.create_future()  # the transport is closed
         self.lost_listener: Callable[[], object] | None = None  # hears of it while idle
+        self.reads = 0  # how often something has been read
+        # What a pool that shares notes of its pace: since when the present query is the next to
+        # be answered, and in which of the reads a query was timed last.
+        self.head_since = 0.0
+        self.timed_read = -1
         self._cancel_request = cancel_request
         self._deadlines = Deadlines(loop, QueryFuture.time_is_up)
         self._transport: asyncio.Transport = cast("Any", None)
@@ -141,12 +147,14 @@ class AsyncDriver(DriverBase, BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._hangup = _hangup_poll(transport.get_extra_info("socket").fileno())
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         data = bytes(self._view[:nbytes])
+        self.reads += 1
         self._receiving = True
         try:
             if self.tls is None:
@@ -333,6 +341,19 @@ class AsyncDriver(DriverBase, BufferedProtocol):
 
     # ---------------------------------------------------------------- between operations
 
+    def is_alive(self) -> bool:
+        """A free look at an idle connection: whether the server's end is still there.
+
+        The loop hears of an end by itself, but not as long as somebody keeps it busy.
+        """
+        return self.session.failure is None and not self.closed and not self._hangup(0)
+
+    async def say_why_lost(self) -> Error | None:
+        """Why the connection was lost, once all that the server has said of it was read."""
+        if not self.closed and self._hangup(0):
+            await _within(self.gone, CLOSE_PATIENCE)
+        return self.session.failure
+
     def when_idle(self, callback: Callable[[], object]) -> None:
         """Call it once nothing is under way any more; at once if nothing is."""
         if self.session.pending:
@@ -426,3 +447,13 @@ async def _within(future: Future[Any], seconds: float) -> bool:
     """Wait until it is done, at most so long; whether it is."""
     await asyncio.wait((future,), timeout=seconds)
     return future.done()
+
+
+def _hangup_poll(fileno: int) -> Callable[[int], list[tuple[int, int]]]:
+    """A poll that finds nothing as long as the other end of a socket is open."""
+    hangup = getattr(select, "POLLRDHUP", None)
+    if hangup is None:  # not on Linux: the loop will hear of it
+        return lambda _timeout: []
+    poller = select.poll()
+    poller.register(fileno, hangup | select.POLLHUP | select.POLLERR)
+    return poller.poll

@@ -30,7 +30,11 @@ class QueryFuture(Future[Any]):
 
     # A subclass costs half a microsecond more than a Future, and a callback for its end twice
     # as much: this is the cheapest way to hear of a cancellation.
-    __slots__ = ("ended", "entry", "finished", "operation", "row", "runner", "slot")
+    __slots__ = (
+        *("deadline", "ended", "entry", "finished", "operation", "place", "row", "runner"),
+    )
+
+    place: Any  # where a pool's query is: its waiter in the queue, then its slot
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class QueryFuture(Future[Any]):
         self.runner = runner
         self.row = row
         self.finished = finished
+        self.deadline: float | None = None  # of a pool's query, by the pool's clock
         self.ended: Future[None] | None = None  # done once the operation is
         self.entry: list[Any] | None = None  # among the deadlines
         operation.waiter = self

@@ -1,1 +1,296 @@
-"""AsyncPool: to come."""
+"""AsyncPool: the asyncio pool's public face. What runs it is in `aio_engine`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from pgwire.aio.opening import AsyncOpener
+from pgwire.errors import Error, PostgresError
+from pgwire.opening import settings
+from pgwire.pool.aio_engine import AsyncEngine
+from pgwire.pool.aio_lease import Checkout
+from pgwire.pool.options import END_TIMEOUT, OPTION_NAMES, check_event, sorted_options
+from pgwire.protocol.many import QueryMany
+from pgwire.protocol.query import Query
+from pgwire.protocol.transaction import can_be_repeated, repeat_delay
+
+if TYPE_CHECKING:
+    from asyncio import Future
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from pgwire.aio.connection import AsyncConnection
+    from pgwire.parameters import ConnectionParameters
+    from pgwire.pool.aio_lease import AsyncLease
+    from pgwire.pool.config import PoolStats
+    from pgwire.pool.options import PoolEvent
+    from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.transaction import IsolationLevel
+
+T = TypeVar("T")
+
+
+class AsyncPool:
+    """A pool of connections for the tasks of one event loop.
+
+    `conninfo` and `connection_parameters` are those of `pgwire.connect_async()`. Sizes and
+    time limits (in seconds) are described in docs/pool-contract.md. Nothing is connected
+    before the first request, unless `min_size` asks for it: then at once where an event loop
+    is running, else with the first request. Its loop is the first that uses it.
+
+    Raises `ProgrammingError` for options and parameters that make no sense.
+    """
+
+    def __init__(
+        self,
+        conninfo: str = "",
+        *,
+        min_size: int = 0,
+        max_size: int = 10,
+        checkout_timeout: float | None = 30.0,
+        query_timeout: float | None = None,
+        max_waiting: int | None = None,
+        idle_timeout: float | None = 300.0,
+        max_lifetime: float | None = 3600.0,
+        lifetime_spread: float = 0.1,
+        max_uses: int | None = None,
+        max_opening: int = 3,
+        reset: Literal["auto", "always", "never"] | Callable[[AsyncConnection], object] = "auto",
+        check_after: float | None = 30.0,
+        on_connect: Callable[[AsyncConnection], object] | None = None,
+        max_pipeline: int = 1,
+        leak_after: float | None = None,
+        name: str | None = None,
+        clock: Callable[[], float] = monotonic,
+        **connection_parameters: Unpack[ConnectionParameters],
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in OPTION_NAMES}
+        try:
+            opener = AsyncOpener(settings(conninfo, connection_parameters))
+        finally:
+            del conninfo, connection_parameters  # a traceback may show what this frame holds
+        config, options = sorted_options(given)
+        self.name = options.name
+        self._clock = clock
+        self._options = options
+        self._engine = AsyncEngine(config, opener, options)
+        self._engine.start()
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        return (
+            f"<AsyncPool {self.name}: {stats.leased + stats.shared} in use, {stats.idle} idle, "
+            f"{stats.waiting} waiting, at most {stats.max_size}>"
+        )
+
+    # ---------------------------------------------------------------- statements
+
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: None = None,
+    ) -> Future[Result[Row]]: ...
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: type[dict[Any, Any]],
+    ) -> Future[Result[dict[str, Any]]]: ...
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: Callable[..., T],
+    ) -> Future[Result[T]]: ...
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> Future[Any]:
+        """Run one statement on a connection of the pool; as `AsyncConnection.query`.
+
+        Takes its place in the queue when called, and returns a future; the call itself raises
+        nothing but `InterfaceError`, where no event loop is running or another than the
+        pool's. `timeout` (seconds; default `query_timeout`) is one budget for waiting and
+        running: running out of it in the queue is `PoolTimeout`, afterwards `QueryTimeout`.
+        Without it, `checkout_timeout` bounds the waiting.
+        """
+        if timeout is None:
+            timeout = self._options.query_timeout
+        return self._engine.query(Query(sql, params), timeout, row)
+
+    async def query_many(
+        self,
+        sql: str,
+        rows: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+    ) -> Result[Row]:
+        """Run one statement over many parameter tuples; as `AsyncConnection.query_many`.
+
+        `timeout` is one budget for waiting and running, as in `query`.
+        """
+        if timeout is None:
+            timeout = self._options.query_timeout
+        result: Result[Row] = await self._engine.query(QueryMany(sql, rows), timeout)
+        return result
+
+    # ---------------------------------------------------------------- leases
+
+    def connect(self, *, timeout: float | None = None) -> Checkout:
+        """Check a connection out: a lease, to be given back by `async with` or `release()`.
+
+        Await what is returned, or enter it; it takes its place in the queue then. `timeout`
+        (seconds) takes the place of `checkout_timeout`; 0 means now or never. Raises
+        `PoolTimeout`, `PoolFull`, `PoolClosed`, or what keeps the pool from connecting where
+        waiting cannot mend it.
+        """
+        limit = self._options.checkout_timeout if timeout is None else timeout
+        return Checkout(self._engine, limit)
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        *,
+        isolation: IsolationLevel | None = None,
+        read_only: bool | None = None,
+        deferrable: bool | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[AsyncLease]:
+        """A lease inside a transaction: `async with pool.transaction() as conn`."""
+        async with self.connect(timeout=timeout) as lease:
+            async with lease.transaction(
+                isolation=isolation, read_only=read_only, deferrable=deferrable
+            ):
+                yield lease
+
+    async def run_transaction(
+        self,
+        function: Callable[[AsyncLease], Awaitable[T]],
+        *,
+        retries: int = 3,
+        isolation: IsolationLevel | None = None,
+    ) -> T:
+        """Await `function(conn)` inside a transaction and commit; what it returned.
+
+        Where the server reports a serialization failure or a deadlock (40001, 40P01), inside
+        or at COMMIT, everything is rolled back and done again, at most `retries` times, after
+        a short random pause. `function` must bear to be called more than once. Manual:
+        "Serialization Failure Handling".
+        """
+        attempt = 0
+        while True:
+            try:
+                async with self.transaction(isolation=isolation) as lease:
+                    return await function(lease)
+            except PostgresError as error:
+                if attempt >= retries or not can_be_repeated(error):
+                    raise
+            await asyncio.sleep(repeat_delay(attempt, random.random()))
+            attempt += 1
+
+    async def wait(self, timeout: float | None = 30.0) -> None:
+        """Return once `min_size` (at least one) connections are open.
+
+        Raises the reason why not: at once where waiting cannot mend it, as the cause of
+        `PoolTimeout` otherwise.
+        """
+        await self._engine.wait(timeout)
+
+    # ---------------------------------------------------------------- sizes and the end
+
+    def resize(self, min_size: int, max_size: int) -> None:
+        """Set the sizes anew. Leases that are now too many go on, and close when they end."""
+        engine = self._engine
+        engine.enter()
+        engine.report(lambda now: engine.core.resize(min_size, max_size, now))
+
+    def expire(self) -> None:
+        """Retire every connection opened before now: idle ones at once, others when free."""
+        self._engine.enter()
+        self._engine.report(self._engine.core.expire)
+
+    async def end(self, timeout: float | None = None) -> None:
+        """Close the pool: new requests raise `PoolClosed`, earlier ones are still served.
+
+        Returns once every connection is back and closed; a second call waits for the same, and
+        a call that is cancelled does not undo it. With a `timeout` (seconds), when it is up:
+        running queries are cancelled, everything is closed, and `PoolTimeout` lists the leases
+        that were still out. Without one, from a task that holds a lease itself,
+        `InterfaceError`: it would wait for itself.
+        """
+        await self._engine.end(timeout)
+
+    close = end
+
+    async def __aenter__(self) -> Self:
+        self._engine.enter()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self.end(timeout=END_TIMEOUT)
+        except Error as error:
+            if value is None:
+                raise
+            value.add_note(f"the pool did not end cleanly: {error}")
+
+    # ---------------------------------------------------------------- figures and events
+
+    @property
+    def total_count(self) -> int:
+        """Connections at the server, or on their way there or back."""
+        return self._engine.core.total_count
+
+    @property
+    def idle_count(self) -> int:
+        """Connections that nobody uses."""
+        return self._engine.core.idle_count
+
+    @property
+    def waiting_count(self) -> int:
+        """Requests in the queue."""
+        return self._engine.core.waiting_count
+
+    def stats(self) -> PoolStats:
+        """All figures of one instant."""
+        return self._engine.core.stats()
+
+    def on(self, event: PoolEvent, callback: Callable[..., object]) -> None:
+        """Call `callback` with the connection at every such event.
+
+        "connect": a new physical connection, before its first lease; "acquire", "release":
+        a lease begins or ends; "remove": a connection has been closed; "error": an idle
+        connection was lost (the callback gets the exception, then the connection); "leak": a
+        lease has been held for longer than `leak_after`. Coroutine functions become tasks,
+        which `end()` waits for; what a callback raises is logged and goes no further.
+        """
+        check_event(event)
+        self._engine.listeners.on(event, callback)
+
+    def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:
+        """Undo `on`; nothing happens if the callback is not there."""
+        self._engine.listeners.off(event, callback)

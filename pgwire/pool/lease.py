@@ -10,6 +10,7 @@ from pgwire.blocking.connection import Connection
 from pgwire.errors import InterfaceError
 from pgwire.pool import telling
 from pgwire.pool.ledger import LeaseRecord, caller
+from pgwire.pool.released import RELEASED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,21 +21,6 @@ if TYPE_CHECKING:
     from pgwire.pool.engine import Engine
 
 
-class _Released:
-    """Stands where the driver was: whoever still uses the lease is told so."""
-
-    closed = True
-
-    def __getattr__(self, name: str) -> Any:
-        raise InterfaceError("this lease has been released; its connection may be in other hands")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        self.__getattr__(name)
-
-
-_RELEASED: Any = _Released()
-
-
 class Lease(Connection):
     """A `Connection` from `pool.connect()`, until `release()` or the end of its `with` block.
 
@@ -42,7 +28,7 @@ class Lease(Connection):
     touches nothing. Leaving a block whose lease was released already does nothing.
     """
 
-    _driver: Driver = _RELEASED  # as long as there is no other
+    _driver: Driver = RELEASED  # as long as there is no other
     _record: LeaseRecord | None = None
 
     def __init__(
@@ -50,7 +36,7 @@ class Lease(Connection):
     ) -> None:
         # The lease exists before its slot: whatever strikes once it has that, a destructor
         # is there to give it back.
-        super().__init__(_RELEASED)
+        super().__init__(RELEASED)
         self._engine = engine
         self._default_timeout = query_timeout
         slot = engine.acquire(checkout_timeout, None)
@@ -60,13 +46,13 @@ class Lease(Connection):
         self._record = engine.leases[slot] = LeaseRecord(current_thread(), caller(2))
 
     def __repr__(self) -> str:
-        if self._driver is _RELEASED:
+        if self._driver is RELEASED:
             return "<Lease released>"
         return super().__repr__()
 
     @property
     def closed(self) -> bool:
-        return self._driver is _RELEASED or super().closed
+        return self._driver is RELEASED or super().closed
 
     def release(self, *, discard: bool = False) -> None:
         """Give the connection back; `discard=True` has it closed instead.
@@ -76,11 +62,11 @@ class Lease(Connection):
         before the connection is used again.
         """
         driver = self._driver
-        if driver is _RELEASED:
+        if driver is RELEASED:
             raise InterfaceError("this lease has been released already")
         if self._callbacks:
             driver.listener = self._listener_before
-        self._driver = _RELEASED
+        self._driver = RELEASED
         try:
             self._engine.release(self._slot, discard=discard)
         except BaseException:  # Ctrl-C, or what a callback raised
@@ -94,20 +80,20 @@ class Lease(Connection):
 
     def close(self) -> None:
         """The same as `release(discard=True)`."""
-        if self._driver is not _RELEASED:
+        if self._driver is not RELEASED:
             self.release(discard=True)
 
     def __del__(self) -> None:
         driver = self._driver
-        if driver is _RELEASED or driver.is_inherited:
+        if driver is RELEASED or driver.is_inherited:
             return
-        self._driver = _RELEASED
+        self._driver = RELEASED
         self._engine.orphan(self._slot, self._uses)
         place = "an unknown place" if self._record is None else self._record.place
         warnings.warn(telling.never_released(place), ResourceWarning, stacklevel=2, source=self)
 
     def __enter__(self) -> Self:
-        if self._driver is _RELEASED:
+        if self._driver is RELEASED:
             raise InterfaceError("this lease has been released already")
         return self
 
@@ -117,5 +103,5 @@ class Lease(Connection):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._driver is not _RELEASED:
+        if self._driver is not RELEASED:
             self.release()

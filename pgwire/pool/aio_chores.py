@@ -1,0 +1,144 @@
+"""Chores: what is done with a connection that is nobody's, each in a task.
+
+Opening, checking, resetting and closing, as the core's effects ask for it, each followed by its
+report; and the hooks and events that belong to them. A chore always reports, whatever hooks
+raise, or whoever cancels it: else its slot would be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from pgwire.aio.connection import AsyncConnection
+from pgwire.errors import ConnectionFailed, Error, OperationalError
+from pgwire.pool.effects import (
+    CheckConnection,
+    CloseConnection,
+    OpenConnection,
+    ResetConnection,
+)
+from pgwire.pool.options import CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
+from pgwire.pool.telling import as_exception
+from pgwire.protocol.connecting import waiting_may_help
+from pgwire.protocol.simple import Ping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from pgwire.aio.driver import AsyncDriver
+    from pgwire.pool.aio_engine import AsyncEngine
+    from pgwire.pool.slots import Slot
+
+    Hook = Callable[[AsyncConnection], object]
+    Chore = Callable[[AsyncEngine, Slot[AsyncDriver]], Coroutine[Any, Any, None]]
+
+logger = logging.getLogger("pgwire.pool")
+
+
+async def open_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
+    try:
+        driver = await engine.opener.open(OPEN_TIMEOUT)
+    except BaseException as error:  # SystemExit too, in a `password` function
+        cancelled = isinstance(error, asyncio.CancelledError)
+        failure = ConnectionFailed("the opening was cancelled") if cancelled else None
+        mendable = cancelled or (isinstance(error, Error) and waiting_may_help(error))
+        engine.opening_failed(slot, failure or as_exception(error), mendable=mendable)
+        if cancelled:
+            raise
+        return
+    hook = engine.options.on_connect
+    if hook is not None:
+        hook_failure = await run_hook(engine, "on_connect", hook, driver, OPEN_TIMEOUT)
+        if hook_failure is not None:
+            await driver.close()
+            engine.opening_failed(slot, hook_failure, mendable=False)
+            return
+        driver.session.changed = False  # what it has set is how sessions begin here
+    engine.listeners.emit("connect", AsyncConnection(driver))
+    engine.opened(slot, driver)
+
+
+async def check_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
+    ok = False
+    try:
+        await slot.connection.submit(Ping(), CHECK_TIMEOUT)
+        ok = True
+    except Error:
+        pass
+    finally:
+        engine.report(engine.core.checked, slot, ok=ok)
+
+
+async def reset_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
+    """The reset that needs answers: a user's hook, or `on_connect` after a full reset."""
+    driver, options = slot.connection, engine.options
+    if options.reset is not None:
+        name, hook, full = "reset", options.reset, False
+    else:
+        assert options.on_connect is not None  # else there would be nothing to wait for
+        name, hook, full = "on_connect", options.on_connect, True
+    failure: Exception | None = OperationalError("it was closed or in use")
+    try:
+        if driver.clean(full):
+            failure = await run_hook(engine, name, hook, driver, RESET_TIMEOUT)
+        if failure is not None:
+            logger.warning("%s: resetting a connection failed: %s", options.name, failure)
+    finally:
+        driver.session.changed = False
+        driver.given_up = failure is not None
+        engine.report(engine.core.reset_done, slot, ok=failure is None)
+
+
+async def close_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
+    driver = slot.connection
+    try:
+        if engine.aborting or driver.session.pending:
+            await driver.interrupt()
+        failure = await driver.say_why_lost()
+        await driver.close()
+        connection = AsyncConnection(driver)
+        if failure is not None and not driver.given_up:
+            logger.info("%s: an idle connection was lost: %s", engine.options.name, failure)
+            engine.listeners.emit("error", failure, connection)
+        engine.listeners.emit("remove", connection)
+    finally:
+        driver.abort()
+        engine.report(engine.core.closed, slot)
+
+
+async def run_hook(
+    engine: AsyncEngine, name: str, hook: Hook, driver: AsyncDriver, timeout: float
+) -> Exception | None:
+    """Run a user's hook on a connection that is nobody's; what went wrong, if anything.
+
+    A coroutine that takes too long is cancelled. A plain function holds up the loop.
+    """
+    clock = asyncio.timeout(timeout)
+    try:
+        async with clock:
+            with engine.listeners.running(hook):
+                result = hook(AsyncConnection(driver))
+                if isawaitable(result):
+                    await result
+    except BaseException as error:
+        if clock.expired():
+            driver.abort()
+            return OperationalError(f"{name} took longer than {timeout:g} s")
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            driver.abort()
+        return as_exception(error)
+    if not driver.clean(False):
+        return OperationalError(f"{name} left its connection closed or in use")
+    return None
+
+
+CHORES: dict[type[Any], Chore] = {
+    OpenConnection: open_connection,
+    CheckConnection: check_connection,
+    ResetConnection: reset_connection,
+    CloseConnection: close_connection,
+}

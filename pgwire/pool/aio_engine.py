@@ -1,0 +1,500 @@
+"""AsyncEngine: what makes an asyncio pool run. PoolCore decides, the engine does.
+
+Everything happens in one event loop, so nothing is locked: no `await` stands between two calls
+of the core that belong together. What the core wants done (its effects) is carried out at once:
+waking a waiter is starting its query, or completing a future; opening, checking, resetting and
+closing connections (`aio_chores`) are tasks. One timer gives the core the time.
+
+A single query is a request that carries its operation. When a connection becomes free, the call
+that reads the answer of the last query hands it out and writes the next; no task wakes up in
+between.
+
+A connection is given back to the core once nothing is under way on it: what a cancelled task has
+left there is brought to its end first, for which the driver has its bounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import weakref
+from asyncio import _get_running_loop
+from contextlib import suppress
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from pgwire.aio.connection import AsyncConnection
+from pgwire.aio.driver import AsyncDriver
+from pgwire.aio.future import QueryFuture
+from pgwire.aio.loops import check_loop, running_loop
+from pgwire.errors import PoolClosed
+from pgwire.pool import telling
+from pgwire.pool.aio_chores import CHORES
+from pgwire.pool.aio_listeners import AsyncListeners
+from pgwire.pool.core import PoolCore
+from pgwire.pool.effects import OpenConnection, WakeWaiter
+from pgwire.pool.ledger import Ledger
+from pgwire.pool.options import ABORT_TIMEOUT
+from pgwire.pool.pace import Pace
+from pgwire.pool.slots import LEASED, SHARED, Slot
+from pgwire.pool.waiters import Waiter, WaiterState
+from pgwire.protocol.messages import TransactionStatus
+from pgwire.protocol.query import Query
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future, Task, TimerHandle
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from pgwire.aio.opening import AsyncOpener
+    from pgwire.errors import PoolTimeout
+    from pgwire.pool.config import PoolConfig
+    from pgwire.pool.effects import Effect
+    from pgwire.pool.options import Options
+    from pgwire.protocol.operation import Operation
+
+    Answer = Slot[AsyncDriver] | Waiter[AsyncDriver]
+
+logger = logging.getLogger("pgwire.pool")
+
+_GRANTED, _TIMED_OUT = WaiterState.GRANTED, WaiterState.TIMED_OUT
+_WAITING = WaiterState.WAITING
+# Leaks are looked for so often at least, in seconds, and never more often than the second.
+_INTERVAL, _SHORTEST_INTERVAL = 1.0, 0.05
+
+
+class AsyncEngine:
+    """See the module. `leases` is who holds what."""
+
+    def __init__(self, config: PoolConfig, opener: AsyncOpener, options: Options) -> None:
+        self.options = options
+        self.opener = opener
+        self.listeners = AsyncListeners(options.name, self.spawn)
+        self._clock = options.clock
+        self._begin(config)
+        _engines.add(self)
+
+    def _begin(self, config: PoolConfig) -> None:
+        """Everything that a forked child has to have anew."""
+        self.core: PoolCore[AsyncDriver] = PoolCore(
+            config, jitter=random.random, is_alive=AsyncDriver.is_alive
+        )
+        self.pace = Pace() if config.max_pipeline > 1 else None
+        self.leases = Ledger()
+        self.aborting = False
+        self.loop: AbstractEventLoop | None = None
+        self._started = False
+        self._wakers: dict[Waiter[AsyncDriver], Future[Any]] = {}
+        self._changed: list[Future[None]] = []
+        self._refusal: Exception | None = None  # why the last opening failed
+        self._hopeless = False  # and whether waiting could have mended it
+        self._tasks: set[Task[Any]] = set()
+        self._openings: dict[Slot[AsyncDriver], Task[Any]] = {}
+        self._timer: TimerHandle | None = None
+        self._due = 0.0
+
+    # ---------------------------------------------------------------- the loop
+
+    def enter(self) -> AbstractEventLoop:
+        """The running loop, which must be the pool's own; the first one becomes that."""
+        loop = _get_running_loop()
+        if loop is None or loop is not self.loop:
+            return self._bind()
+        return loop
+
+    def _bind(self) -> AbstractEventLoop:
+        loop = running_loop("pool")
+        if self.loop is not None and (self.core.total_count or self.core.waiting_count):
+            check_loop(self.loop, "pool")
+        self.loop = loop
+        if not self._started:
+            self.start()
+        return loop
+
+    def start(self) -> None:
+        """Open what `min_size` asks for, if a loop is running; else at the first use."""
+        loop = _get_running_loop()
+        if loop is not None and not self._started:
+            self._started = True
+            self.loop = loop
+            self.report(self.core.start)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], context: Context | None = None) -> Task[Any]:
+        """Run it beside; `end` waits for it. Without a `context`, in that of the caller."""
+        assert self.loop is not None
+        task = self.loop.create_task(work, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # ---------------------------------------------------------------- single queries
+
+    def query(
+        self,
+        operation: Operation,
+        timeout: float | None,
+        row: Callable[..., Any] | None = None,
+    ) -> QueryFuture:
+        """Queue an operation; every error but a foreign loop's comes out of the future."""
+        loop = self.enter()
+        future = QueryFuture(loop, operation, self, row, self._query_done)
+        since = self._clock()
+        limit = self.options.checkout_timeout
+        if timeout is not None:
+            future.deadline = since + timeout
+            limit = timeout if limit is None else min(limit, timeout)
+        pace = self.pace
+        shared = pace is not None and isinstance(operation, Query) and pace.may_share(operation.sql)
+        try:
+            answer = self.core.acquire(
+                since, None if limit is None else since + limit, None, shared=shared
+            )
+        except Exception as error:  # the pool is closed, or its queue is full
+            future.set_exception(error)
+            return future
+        future.place = answer
+        waits = isinstance(answer, Waiter) and answer.state is _WAITING
+        if waits:
+            self._wakers[cast("Waiter[AsyncDriver]", answer)] = future
+        self._go_on()
+        if isinstance(answer, Slot):
+            self._run(future, answer)
+        elif not waits:
+            self._wake(answer, future)
+        return future
+
+    def _run(self, future: QueryFuture, slot: Slot[AsyncDriver]) -> None:
+        """A query has its connection."""
+        driver = slot.connection
+        future.place, future.runner = slot, driver
+        if self.listeners:
+            self.listeners.emit("acquire", AsyncConnection(driver))
+        if self.pace is not None and slot.users <= 1:
+            driver.head_since = self._clock()
+        if future.deadline is None:
+            driver.start(future)
+        else:
+            driver.start(future, max(0.0, future.deadline - self._clock()))
+
+    def _query_done(self, future: QueryFuture) -> None:
+        """The driver is done with a query, or with what nobody wanted any more."""
+        slot = cast("Slot[AsyncDriver]", future.place)
+        driver = slot.connection
+        if self.pace is not None:
+            self._note_pace(self.pace, driver, future.operation)
+        if driver.session.pending and (slot.state is LEASED or slot.users == 1):
+            driver.when_idle(partial(self.give_back, slot))  # a fence is up
+        else:
+            self.give_back(slot)
+
+    def _note_pace(self, pace: Pace, driver: AsyncDriver, operation: Operation) -> None:
+        """How long it took. Of answers that came together only the first was waited for."""
+        now = self._clock()
+        since, driver.head_since = driver.head_since, now
+        if driver.timed_read == driver.reads or not isinstance(operation, Query):
+            return
+        driver.timed_read = driver.reads
+        statement = operation.statement
+        idle = driver.session.transaction_status is TransactionStatus.IDLE
+        if statement is not None and (statement.changes_session or not idle):
+            pace.note_private(operation.sql)
+        else:
+            pace.note(operation.sql, now - since)
+
+    def abandon(self, future: QueryFuture) -> None:
+        """A query was cancelled while it waited in the queue."""
+        waiter = future.place
+        if isinstance(waiter, Waiter) and self._wakers.pop(waiter, None) is not None:
+            self.report(self.core.abandon, waiter)
+
+    # ---------------------------------------------------------------- leases
+
+    async def acquire(self, timeout: float | None) -> Slot[AsyncDriver]:
+        """A leased slot, in turn. No step stands between its return and the caller's next."""
+        loop = self.enter()
+        since = self._clock()
+        deadline = None if timeout is None else since + timeout
+        answer = self.core.acquire(since, deadline, asyncio.current_task())
+        if isinstance(answer, Waiter) and answer.state is _WAITING:
+            future = self._wakers[answer] = loop.create_future()
+            self._go_on()
+            try:
+                await future
+            except BaseException:
+                self._wakers.pop(answer, None)
+                self.report(self.core.abandon, answer)
+                raise
+        else:
+            self._go_on()
+        slot = answer if isinstance(answer, Slot) else self._outcome(answer, since)
+        if self.listeners:
+            self.listeners.emit("acquire", AsyncConnection(slot.connection))
+        return slot
+
+    def _outcome(self, waiter: Waiter[AsyncDriver], since: float) -> Slot[AsyncDriver]:
+        """What became of a waiter that waits no more: its slot, or its error raised."""
+        if waiter.state is _GRANTED:
+            assert waiter.slot is not None
+            return waiter.slot
+        if waiter.state is _TIMED_OUT:
+            raise self._timed_out(self._clock() - since, waiter.error)
+        assert waiter.error is not None
+        raise waiter.error
+
+    def _timed_out(self, waited: float, cause: Exception | None) -> PoolTimeout:
+        own = self.leases.places_of(asyncio.current_task())
+        return telling.no_connection(waited, self.core.stats(), own, "task", cause)
+
+    def release(self, slot: Slot[AsyncDriver], *, discard: bool = False) -> None:
+        """The lease is over. Never waits and never raises."""
+        self.leases.pop(slot, None)
+        driver = slot.connection
+        if driver.is_inherited:
+            return  # of the parent's pool; ours has begun anew
+        if not discard and driver.session.pending:
+            driver.when_idle(partial(self.give_back, slot))
+        else:
+            self.give_back(slot, discard=discard)
+
+    def give_back(self, slot: Slot[AsyncDriver], *, discard: bool = False) -> None:
+        """Nothing is under way any more, or it does not matter: the core may have it."""
+        driver = slot.connection
+        reusable, hooked = not discard, False
+        if slot.state is SHARED and slot.users > 1:
+            reusable = driver.session.failure is None
+        elif reusable:
+            reusable, hooked = self._judge(driver)
+        if not reusable:
+            driver.given_up = True
+        if self.listeners:
+            self.listeners.emit("release", AsyncConnection(driver))
+        self.core.release(slot, self._clock(), reusable=reusable, reset=hooked)
+        self._go_on()
+
+    def _judge(self, driver: AsyncDriver) -> tuple[bool, bool]:
+        """Whether the connection can be kept, and whether it needs a reset by hooks first."""
+        options = self.options
+        always = options.always_reset
+        if not options.is_hooked:
+            return driver.clean(always), False
+        changed = driver.session.changed if always is None else always
+        if options.reset is None and not changed:
+            return driver.clean(False), False
+        return driver.is_in_step, True
+
+    def orphan(self, slot: Slot[AsyncDriver], uses: int) -> None:
+        """A lease was collected, in whichever thread: it is closed by the loop."""
+        if self.loop is not None:
+            with suppress(RuntimeError):  # the loop is closed, and with it the connection
+                self.loop.call_soon_threadsafe(self._recover_orphan, slot, uses)
+
+    def _recover_orphan(self, slot: Slot[AsyncDriver], uses: int) -> None:
+        """`uses` is the slot's count at that lease, which tells it from any later one."""
+        if slot.state is LEASED and slot.uses == uses:
+            self.release(slot, discard=True)
+
+    def _report_leaks(self, limit: float) -> None:
+        now = self._clock()
+        for slot, lease in self.leases.leaks(limit, now):
+            logger.warning(
+                "%s: a lease has been held for %.3g s by task %r, taken at %s",
+                self.options.name,
+                now - slot.leased_at,
+                lease.holder_name,
+                lease.place,
+            )
+            self.listeners.emit("leak", AsyncConnection(slot.connection))
+
+    # ---------------------------------------------------------------- carrying out
+
+    def report(self, report: Callable[..., None], *args: Any, **facts: Any) -> None:
+        """Tell the core, and do what it wants done."""
+        report(*args, self._clock(), **facts)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """The core has had an input: do what it wants done."""
+        if effects := self.core.take_effects():
+            self._carry_out(effects)
+        if self._changed:
+            self._tell_of_change()
+        self._plan()
+
+    def _carry_out(self, effects: Iterable[Effect[AsyncDriver]]) -> None:
+        for effect in effects:
+            if isinstance(effect, WakeWaiter):
+                waker = self._wakers.pop(effect.waiter, None)
+                if waker is not None:
+                    self._wake(effect.waiter, waker)
+            else:
+                # Nobody's, and so in nobody's context.
+                task = self.spawn(CHORES[type(effect)](self, effect.slot), Context())
+                if isinstance(effect, OpenConnection):
+                    self._openings[effect.slot] = task
+
+    def _wake(self, waiter: Waiter[AsyncDriver], waker: Future[Any]) -> None:
+        """A waiter waits no more: its query begins, or its task goes on."""
+        if not isinstance(waker, QueryFuture):
+            if not waker.done():
+                waker.set_result(None)
+        elif waiter.state is _GRANTED:
+            assert waiter.slot is not None
+            self._run(waker, waiter.slot)
+        elif not waker.done():
+            try:
+                self._outcome(waiter, waiter.since)
+            except Exception as error:
+                waker.set_exception(error)
+
+    def _tell_of_change(self) -> None:
+        changed, self._changed = self._changed, []
+        for future in changed:
+            if not future.done():
+                future.set_result(None)
+
+    async def _until(self, condition: Callable[[], bool], seconds: float | None) -> bool:
+        """Wait until it holds, looking whenever something has changed; False if time is up."""
+        loop = self.enter()
+        deadline = None if seconds is None else loop.time() + seconds
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while not condition():
+                    change: Future[None] = loop.create_future()
+                    self._changed.append(change)
+                    await change
+        return condition()
+
+    def opened(self, slot: Slot[AsyncDriver], driver: AsyncDriver) -> None:
+        """The chore of opening has succeeded."""
+        self._openings.pop(slot, None)
+        self._refusal, self._hopeless = None, False
+        driver.session.unordered = self.pace is not None
+        driver.lost_listener = partial(self._lost, slot)
+        self.report(self.core.opened, slot, driver)
+
+    def opening_failed(self, slot: Slot[AsyncDriver], error: Exception, *, mendable: bool) -> None:
+        """The chore of opening has failed; `mendable` is for the core."""
+        self._openings.pop(slot, None)
+        self._refusal, self._hopeless = error, not mendable
+        self.report(self.core.open_failed, slot, error, mendable=mendable)
+
+    def _lost(self, slot: Slot[AsyncDriver]) -> None:
+        self.report(self.core.lost, slot)
+
+    # ---------------------------------------------------------------- time
+
+    def _plan(self) -> None:
+        """See to it that the core is told the time when something is due."""
+        due = self.core.next_deadline()
+        if self.leases and (leak_after := self.options.leak_after) is not None:
+            interval = max(_SHORTEST_INTERVAL, min(_INTERVAL, leak_after))
+            look = self._clock() + interval
+            due = look if due is None else min(due, look)
+        if self._timer is not None:
+            if due is not None and self._due <= due:
+                return  # it will look again, and go to sleep again
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            loop = cast("AbstractEventLoop", self.loop)
+            self._due = due
+            self._timer = loop.call_later(max(0.0, due - self._clock()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self.options.leak_after is not None:
+            self._report_leaks(self.options.leak_after)
+        # A loop's timer may be early by the coarseness of its clock.
+        self.core.tick(max(self._clock(), self._due))
+        self._go_on()
+
+    # ---------------------------------------------------------------- waiting for the pool
+
+    async def wait(self, seconds: float | None) -> None:
+        """See AsyncPool.wait."""
+        self.enter()
+        since = self._clock()
+        if not self._open_count():
+            self.release(await self.acquire(seconds))
+
+        def settled() -> bool:
+            core = self.core
+            hopeless = self._refusal is not None and self._hopeless
+            return core.ending or hopeless or self._open_count() >= core.config.min_size
+
+        if seconds is not None:
+            seconds = max(0.0, seconds - (self._clock() - since))
+        in_time = await self._until(settled, seconds)
+        if self._open_count() >= self.core.config.min_size:
+            return
+        if not in_time:
+            raise self._timed_out(self._clock() - since, self._refusal)
+        if self.core.ending:
+            raise PoolClosed("the pool was closed while its connections were opened")
+        raise cast("Exception", self._refusal)
+
+    def _open_count(self) -> int:
+        stats = self.core.stats()
+        return stats.size - stats.opening - stats.closing
+
+    # ---------------------------------------------------------------- the end
+
+    async def end(self, timeout: float | None) -> None:
+        """See AsyncPool.end."""
+        self.enter()
+        if timeout is None and not self.core.ended:
+            self._refuse_to_wait_for_itself()
+        self.report(self.core.close)
+        if not await self._until(lambda: self.core.ended, timeout):
+            raise await self._abort(timeout)
+        await self._finish_tasks()
+
+    def _refuse_to_wait_for_itself(self) -> None:
+        if own := self.leases.places_of(asyncio.current_task()):
+            raise telling.waits_for_own_lease(own, "task")
+        if (code := self.listeners.innermost) is not None:
+            raise telling.waits_for_caller(code, "task")
+
+    async def _abort(self, timeout: float | None) -> PoolTimeout:
+        """Time is up: cancel, cut and close. The error says what was still under way."""
+        leases = tuple(self.leases.values())
+        stats = self.core.stats()
+        self.aborting = True
+        for task in tuple(self._openings.values()):
+            task.cancel()
+        self.report(self.core.abort)
+        if self.listeners.innermost is None:  # else it would wait for itself
+            await self._until(lambda: self.core.ended, ABORT_TIMEOUT)
+            await self._finish_tasks()
+        return telling.not_ended(timeout, leases, stats)
+
+    async def _finish_tasks(self) -> None:
+        """What is left of the chores and callbacks has a few steps to go."""
+        rest = self._tasks - {cast("Task[Any]", asyncio.current_task())}
+        if rest and self.listeners.innermost is None:
+            await asyncio.wait(rest, timeout=ABORT_TIMEOUT)
+
+    # ---------------------------------------------------------------- forks
+
+    def begin_anew(self) -> None:
+        """In a forked child: the connections are the parent's. Start empty, tell nobody."""
+        old = self.core
+        self._begin(old.config)
+        for driver in old.connections():
+            driver.drop()
+        if old.ending:
+            self.report(self.core.close)
+
+
+_engines: weakref.WeakSet[AsyncEngine] = weakref.WeakSet()
+
+
+def _begin_all_anew() -> None:
+    for engine in tuple(_engines):
+        engine.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_all_anew)

@@ -1,0 +1,135 @@
+"""AsyncLease: a connection of an event loop, as long as the pool lends it."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import TYPE_CHECKING, Any, Self
+
+from pgwire.aio.connection import AsyncConnection
+from pgwire.errors import InterfaceError
+from pgwire.pool import telling
+from pgwire.pool.ledger import LeaseRecord, caller
+from pgwire.pool.released import RELEASED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import TracebackType
+
+    from pgwire.aio.driver import AsyncDriver
+    from pgwire.handle import EventName
+    from pgwire.pool.aio_engine import AsyncEngine
+    from pgwire.pool.slots import Slot
+
+
+class AsyncLease(AsyncConnection):
+    """An `AsyncConnection` from `pool.connect()`, until `release()` or its block's end.
+
+    Afterwards it is dead: every use, and a second release, raises `InterfaceError` and
+    touches nothing. Leaving a block whose lease was released already does nothing.
+    """
+
+    _driver: AsyncDriver = RELEASED  # as long as there is no other
+
+    def __init__(self, engine: AsyncEngine, slot: Slot[AsyncDriver], record: LeaseRecord) -> None:
+        super().__init__(slot.connection)
+        self._engine = engine
+        self._default_timeout = engine.options.query_timeout
+        self._slot = slot
+        self._uses = slot.uses
+        self._record = engine.leases[slot] = record
+
+    def __repr__(self) -> str:
+        if self._driver is RELEASED:
+            return "<AsyncLease released>"
+        return super().__repr__()
+
+    @property
+    def closed(self) -> bool:
+        return self._driver is RELEASED or super().closed
+
+    def release(self, *, discard: bool = False) -> None:
+        """Give the connection back; `discard=True` has it closed instead.
+
+        A plain call: returns at once and never fails because the connection did. What is
+        still under way comes to its end first. A transaction that was left open is rolled
+        back, and what its statements changed in the session is reset, before the connection
+        is used again.
+        """
+        driver = self._driver
+        if driver is RELEASED:
+            raise InterfaceError("this lease has been released already")
+        if self._callbacks:
+            driver.listener = self._listener_before
+        self._driver = RELEASED
+        self._engine.release(self._slot, discard=discard)
+
+    def on(self, event: EventName, callback: Callable[[Any], object]) -> None:
+        if not self._callbacks:
+            self._listener_before = self._driver.listener
+        super().on(event, callback)
+
+    async def close(self) -> None:
+        """The same as `release(discard=True)`."""
+        if self._driver is not RELEASED:
+            self.release(discard=True)
+
+    def __del__(self) -> None:
+        driver = self._driver
+        if driver is RELEASED or driver.is_inherited:
+            return
+        self._driver = RELEASED
+        self._engine.orphan(self._slot, self._uses)
+        warnings.warn(
+            telling.never_released(self._record.place), ResourceWarning, stacklevel=2, source=self
+        )
+
+    async def __aenter__(self) -> Self:
+        if self._driver is RELEASED:
+            raise InterfaceError("this lease has been released already")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._driver is not RELEASED:
+            self.release()
+
+
+class Checkout:
+    """What `pool.connect()` gives: `await` it, or enter it with `async with`.
+
+    It takes its place in the queue when that is done, and each time that it is.
+    """
+
+    def __init__(self, engine: AsyncEngine, timeout: float | None) -> None:
+        self._engine = engine
+        self._timeout = timeout
+        self._record = LeaseRecord(None, caller(2))
+        self._lease: AsyncLease | None = None
+
+    async def _take(self) -> AsyncLease:
+        slot = await self._engine.acquire(self._timeout)
+        record = self._record
+        record.holder = asyncio.current_task()
+        return AsyncLease(self._engine, slot, record)
+
+    def __await__(self) -> Generator[Any, None, AsyncLease]:
+        return self._take().__await__()
+
+    async def __aenter__(self) -> AsyncLease:
+        self._lease = await self._take()
+        return self._lease
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            await lease.__aexit__(kind, value, traceback)

@@ -1,0 +1,22 @@
+"""What is left of a lease when it has been released; the same for both shells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgwire.errors import InterfaceError
+
+
+class _Released:
+    """Stands where the driver was: whoever still uses the lease is told so."""
+
+    closed = True
+
+    def __getattr__(self, name: str) -> Any:
+        raise InterfaceError("this lease has been released; its connection may be in other hands")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self.__getattr__(name)
+
+
+RELEASED: Any = _Released()
