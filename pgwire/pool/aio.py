@@ -135,7 +135,7 @@ class AsyncPool:
         """
         if timeout is None:
             timeout = self._options.query_timeout
-        return self._engine.query(Query(sql, params), timeout, row)
+        return self._engine.queries.query(Query(sql, params), timeout, row)
 
     async def query_many(
         self,
@@ -150,7 +150,7 @@ class AsyncPool:
         """
         if timeout is None:
             timeout = self._options.query_timeout
-        result: Result[Row] = await self._engine.query(QueryMany(sql, rows), timeout)
+        result: Result[Row] = await self._engine.queries.query(QueryMany(sql, rows), timeout)
         return result
 
     # ---------------------------------------------------------------- leases

@@ -2,12 +2,9 @@
 
 Everything happens in one event loop, so nothing is locked: no `await` stands between two calls
 of the core that belong together. What the core wants done (its effects) is carried out at once:
-waking a waiter is starting its query, or completing a future; opening, checking, resetting and
-closing connections (`aio_chores`) are tasks. One timer gives the core the time.
-
-A single query is a request that carries its operation. When a connection becomes free, the call
-that reads the answer of the last query hands it out and writes the next; no task wakes up in
-between.
+waking a waiter is starting its query (`aio_queries`), or completing a future; opening, checking,
+resetting and closing connections (`aio_chores`) are tasks. One timer gives the core the time
+(`aio_keeper`).
 
 A connection is given back to the core once nothing is under way on it: what a cancelled task has
 left there is brought to its end first, for which the driver has its bounds.
@@ -24,6 +21,7 @@ from asyncio import _get_running_loop
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from pgwire.aio.connection import AsyncConnection
@@ -33,19 +31,18 @@ from pgwire.aio.loops import check_loop, running_loop
 from pgwire.errors import PoolClosed
 from pgwire.pool import telling
 from pgwire.pool.aio_chores import CHORES
+from pgwire.pool.aio_keeper import AsyncKeeper
 from pgwire.pool.aio_listeners import AsyncListeners
+from pgwire.pool.aio_queries import Queries
 from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import OpenConnection, WakeWaiter
 from pgwire.pool.ledger import Ledger
 from pgwire.pool.options import ABORT_TIMEOUT
-from pgwire.pool.pace import Pace
-from pgwire.pool.slots import LEASED, SHARED, Slot
+from pgwire.pool.slots import LEASED, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
-from pgwire.protocol.messages import TransactionStatus
-from pgwire.protocol.query import Query
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future, Task, TimerHandle
+    from asyncio import AbstractEventLoop, Future, Task
     from collections.abc import Callable, Coroutine, Iterable
 
     from pgwire.aio.opening import AsyncOpener
@@ -53,7 +50,6 @@ if TYPE_CHECKING:
     from pgwire.pool.config import PoolConfig
     from pgwire.pool.effects import Effect
     from pgwire.pool.options import Options
-    from pgwire.protocol.operation import Operation
 
     Answer = Slot[AsyncDriver] | Waiter[AsyncDriver]
 
@@ -61,8 +57,6 @@ logger = logging.getLogger("pgwire.pool")
 
 _GRANTED, _TIMED_OUT = WaiterState.GRANTED, WaiterState.TIMED_OUT
 _WAITING = WaiterState.WAITING
-# Leaks are looked for so often at least, in seconds, and never more often than the second.
-_INTERVAL, _SHORTEST_INTERVAL = 1.0, 0.05
 
 
 class AsyncEngine:
@@ -73,6 +67,8 @@ class AsyncEngine:
         self.opener = opener
         self.listeners = AsyncListeners(options.name, self.spawn)
         self._clock = options.clock
+        # Whether a connection without a past may be given back as it is.
+        self._leaves_be = not options.is_hooked and options.always_reset is not True
         self._begin(config)
         _engines.add(self)
 
@@ -81,19 +77,18 @@ class AsyncEngine:
         self.core: PoolCore[AsyncDriver] = PoolCore(
             config, jitter=random.random, is_alive=AsyncDriver.is_alive
         )
-        self.pace = Pace() if config.max_pipeline > 1 else None
         self.leases = Ledger()
         self.aborting = False
         self.loop: AbstractEventLoop | None = None
         self._started = False
-        self._wakers: dict[Waiter[AsyncDriver], Future[Any]] = {}
+        self.wakers: dict[Waiter[AsyncDriver], Future[Any]] = {}
         self._changed: list[Future[None]] = []
         self._refusal: Exception | None = None  # why the last opening failed
         self._hopeless = False  # and whether waiting could have mended it
         self._tasks: set[Task[Any]] = set()
         self._openings: dict[Slot[AsyncDriver], Task[Any]] = {}
-        self._timer: TimerHandle | None = None
-        self._due = 0.0
+        self.queries = Queries(self)
+        self._keeper = AsyncKeeper(self)
 
     # ---------------------------------------------------------------- the loop
 
@@ -129,86 +124,6 @@ class AsyncEngine:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    # ---------------------------------------------------------------- single queries
-
-    def query(
-        self,
-        operation: Operation,
-        timeout: float | None,
-        row: Callable[..., Any] | None = None,
-    ) -> QueryFuture:
-        """Queue an operation; every error but a foreign loop's comes out of the future."""
-        loop = self.enter()
-        future = QueryFuture(loop, operation, self, row, self._query_done)
-        since = self._clock()
-        limit = self.options.checkout_timeout
-        if timeout is not None:
-            future.deadline = since + timeout
-            limit = timeout if limit is None else min(limit, timeout)
-        pace = self.pace
-        shared = pace is not None and isinstance(operation, Query) and pace.may_share(operation.sql)
-        try:
-            answer = self.core.acquire(
-                since, None if limit is None else since + limit, None, shared=shared
-            )
-        except Exception as error:  # the pool is closed, or its queue is full
-            future.set_exception(error)
-            return future
-        future.place = answer
-        waits = isinstance(answer, Waiter) and answer.state is _WAITING
-        if waits:
-            self._wakers[cast("Waiter[AsyncDriver]", answer)] = future
-        self._go_on()
-        if isinstance(answer, Slot):
-            self._run(future, answer)
-        elif not waits:
-            self._wake(answer, future)
-        return future
-
-    def _run(self, future: QueryFuture, slot: Slot[AsyncDriver]) -> None:
-        """A query has its connection."""
-        driver = slot.connection
-        future.place, future.runner = slot, driver
-        if self.listeners:
-            self.listeners.emit("acquire", AsyncConnection(driver))
-        if self.pace is not None and slot.users <= 1:
-            driver.head_since = self._clock()
-        if future.deadline is None:
-            driver.start(future)
-        else:
-            driver.start(future, max(0.0, future.deadline - self._clock()))
-
-    def _query_done(self, future: QueryFuture) -> None:
-        """The driver is done with a query, or with what nobody wanted any more."""
-        slot = cast("Slot[AsyncDriver]", future.place)
-        driver = slot.connection
-        if self.pace is not None:
-            self._note_pace(self.pace, driver, future.operation)
-        if driver.session.pending and (slot.state is LEASED or slot.users == 1):
-            driver.when_idle(partial(self.give_back, slot))  # a fence is up
-        else:
-            self.give_back(slot)
-
-    def _note_pace(self, pace: Pace, driver: AsyncDriver, operation: Operation) -> None:
-        """How long it took. Of answers that came together only the first was waited for."""
-        now = self._clock()
-        since, driver.head_since = driver.head_since, now
-        if driver.timed_read == driver.reads or not isinstance(operation, Query):
-            return
-        driver.timed_read = driver.reads
-        statement = operation.statement
-        idle = driver.session.transaction_status is TransactionStatus.IDLE
-        if statement is not None and (statement.changes_session or not idle):
-            pace.note_private(operation.sql)
-        else:
-            pace.note(operation.sql, now - since)
-
-    def abandon(self, future: QueryFuture) -> None:
-        """A query was cancelled while it waited in the queue."""
-        waiter = future.place
-        if isinstance(waiter, Waiter) and self._wakers.pop(waiter, None) is not None:
-            self.report(self.core.abandon, waiter)
-
     # ---------------------------------------------------------------- leases
 
     async def acquire(self, timeout: float | None) -> Slot[AsyncDriver]:
@@ -218,22 +133,22 @@ class AsyncEngine:
         deadline = None if timeout is None else since + timeout
         answer = self.core.acquire(since, deadline, asyncio.current_task())
         if isinstance(answer, Waiter) and answer.state is _WAITING:
-            future = self._wakers[answer] = loop.create_future()
-            self._go_on()
+            future = self.wakers[answer] = loop.create_future()
+            self.go_on()
             try:
                 await future
             except BaseException:
-                self._wakers.pop(answer, None)
+                self.wakers.pop(answer, None)
                 self.report(self.core.abandon, answer)
                 raise
         else:
-            self._go_on()
-        slot = answer if isinstance(answer, Slot) else self._outcome(answer, since)
+            self.go_on()
+        slot = answer if isinstance(answer, Slot) else self.outcome(answer, since)
         if self.listeners:
             self.listeners.emit("acquire", AsyncConnection(slot.connection))
         return slot
 
-    def _outcome(self, waiter: Waiter[AsyncDriver], since: float) -> Slot[AsyncDriver]:
+    def outcome(self, waiter: Waiter[AsyncDriver], since: float) -> Slot[AsyncDriver]:
         """What became of a waiter that waits no more: its slot, or its error raised."""
         if waiter.state is _GRANTED:
             assert waiter.slot is not None
@@ -262,16 +177,16 @@ class AsyncEngine:
         """Nothing is under way any more, or it does not matter: the core may have it."""
         driver = slot.connection
         reusable, hooked = not discard, False
-        if slot.state is SHARED and slot.users > 1:
+        if slot.users > 1:
             reusable = driver.session.failure is None
-        elif reusable:
+        elif reusable and not (self._leaves_be and driver.session.is_spotless):
             reusable, hooked = self._judge(driver)
         if not reusable:
             driver.given_up = True
         if self.listeners:
             self.listeners.emit("release", AsyncConnection(driver))
         self.core.release(slot, self._clock(), reusable=reusable, reset=hooked)
-        self._go_on()
+        self.go_on()
 
     def _judge(self, driver: AsyncDriver) -> tuple[bool, bool]:
         """Whether the connection can be kept, and whether it needs a reset by hooks first."""
@@ -295,9 +210,10 @@ class AsyncEngine:
         if slot.state is LEASED and slot.uses == uses:
             self.release(slot, discard=True)
 
-    def _report_leaks(self, limit: float) -> None:
-        now = self._clock()
-        for slot, lease in self.leases.leaks(limit, now):
+    def report_leaks(self) -> None:
+        """Tell of leases that have been held for too long, once each."""
+        now, limit = self._clock(), self.options.leak_after
+        for slot, lease in self.leases.leaks(inf if limit is None else limit, now):
             logger.warning(
                 "%s: a lease has been held for %.3g s by task %r, taken at %s",
                 self.options.name,
@@ -312,20 +228,20 @@ class AsyncEngine:
     def report(self, report: Callable[..., None], *args: Any, **facts: Any) -> None:
         """Tell the core, and do what it wants done."""
         report(*args, self._clock(), **facts)
-        self._go_on()
+        self.go_on()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """The core has had an input: do what it wants done."""
         if effects := self.core.take_effects():
             self._carry_out(effects)
         if self._changed:
             self._tell_of_change()
-        self._plan()
+        self._keeper.plan()
 
     def _carry_out(self, effects: Iterable[Effect[AsyncDriver]]) -> None:
         for effect in effects:
             if isinstance(effect, WakeWaiter):
-                waker = self._wakers.pop(effect.waiter, None)
+                waker = self.wakers.pop(effect.waiter, None)
                 if waker is not None:
                     self._wake(effect.waiter, waker)
             else:
@@ -336,17 +252,10 @@ class AsyncEngine:
 
     def _wake(self, waiter: Waiter[AsyncDriver], waker: Future[Any]) -> None:
         """A waiter waits no more: its query begins, or its task goes on."""
-        if not isinstance(waker, QueryFuture):
-            if not waker.done():
-                waker.set_result(None)
-        elif waiter.state is _GRANTED:
-            assert waiter.slot is not None
-            self._run(waker, waiter.slot)
+        if isinstance(waker, QueryFuture):
+            self.queries.waiting_ended(waiter, waker)
         elif not waker.done():
-            try:
-                self._outcome(waiter, waiter.since)
-            except Exception as error:
-                waker.set_exception(error)
+            waker.set_result(None)
 
     def _tell_of_change(self) -> None:
         changed, self._changed = self._changed, []
@@ -370,7 +279,7 @@ class AsyncEngine:
         """The chore of opening has succeeded."""
         self._openings.pop(slot, None)
         self._refusal, self._hopeless = None, False
-        driver.session.unordered = self.pace is not None
+        driver.session.unordered = self.core.config.max_pipeline > 1
         driver.lost_listener = partial(self._lost, slot)
         self.report(self.core.opened, slot, driver)
 
@@ -382,33 +291,6 @@ class AsyncEngine:
 
     def _lost(self, slot: Slot[AsyncDriver]) -> None:
         self.report(self.core.lost, slot)
-
-    # ---------------------------------------------------------------- time
-
-    def _plan(self) -> None:
-        """See to it that the core is told the time when something is due."""
-        due = self.core.next_deadline()
-        if self.leases and (leak_after := self.options.leak_after) is not None:
-            interval = max(_SHORTEST_INTERVAL, min(_INTERVAL, leak_after))
-            look = self._clock() + interval
-            due = look if due is None else min(due, look)
-        if self._timer is not None:
-            if due is not None and self._due <= due:
-                return  # it will look again, and go to sleep again
-            self._timer.cancel()
-            self._timer = None
-        if due is not None:
-            loop = cast("AbstractEventLoop", self.loop)
-            self._due = due
-            self._timer = loop.call_later(max(0.0, due - self._clock()), self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        if self.options.leak_after is not None:
-            self._report_leaks(self.options.leak_after)
-        # A loop's timer may be early by the coarseness of its clock.
-        self.core.tick(max(self._clock(), self._due))
-        self._go_on()
 
     # ---------------------------------------------------------------- waiting for the pool
 

@@ -290,6 +290,15 @@ class Session:
         """Whether nothing is under way: no reply outstanding, no message cut in half."""
         return not (self.failure or self.pending or self._chunks or self.out)
 
+    @property
+    def is_spotless(self) -> bool:
+        """Whether it is good, and as it was when it began: nothing under way, nothing changed."""
+        return (
+            not (self.pending or self.changed or self.out or self._chunks)
+            and self.transaction_status is TransactionStatus.IDLE
+            and self.failure is None
+        )
+
     # ---------------------------------------------------------------- for operations
 
     def write(self, data: bytes) -> None:

@@ -1,0 +1,56 @@
+"""AsyncKeeper: gives the pool's core the time, by one timer of the loop.
+
+The timer is set only where something will be due by itself. It is not set back when that has
+gone: it looks in vain once, and is set anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+    from pgwire.pool.aio_engine import AsyncEngine
+
+# Leaks are looked for so often at least, in seconds, and never more often than the second.
+_INTERVAL, _SHORTEST_INTERVAL = 1.0, 0.05
+
+
+class AsyncKeeper:
+    """`plan` is called after every input to the core."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._next_deadline = engine.core.next_deadline
+        self._clock = engine.options.clock
+        leak_after = engine.options.leak_after
+        self._watches = leak_after is not None
+        self._interval = max(_SHORTEST_INTERVAL, min(_INTERVAL, leak_after or 0.0))
+        self._timer: TimerHandle | None = None
+        self._due = 0.0
+
+    def plan(self) -> None:
+        """See to it that the core is told the time when something is due."""
+        due = self._next_deadline()
+        if self._watches and self._engine.leases:
+            look = self._clock() + self._interval
+            due = look if due is None else min(due, look)
+        if self._timer is not None:
+            if due is not None and self._due <= due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            assert self._engine.loop is not None
+            self._due = due
+            self._timer = self._engine.loop.call_later(max(0.0, due - self._clock()), self._tick)
+
+    def _tick(self) -> None:
+        engine = self._engine
+        self._timer = None
+        if self._watches:
+            engine.report_leaks()
+        # A timer may be early by the coarseness of the loop's clock.
+        engine.core.tick(max(self._clock(), self._due))
+        engine.go_on()

@@ -1,0 +1,134 @@
+"""Queries: single queries on an asyncio pool, each a request that carries its operation.
+
+When a connection becomes free, the call that reads the answer of the last query hands it out
+and writes the next; no task wakes up in between. Where connections are shared (`max_pipeline`),
+it is learned here how long each statement runs.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from pgwire.aio.connection import AsyncConnection
+from pgwire.aio.future import QueryFuture
+from pgwire.pool.pace import Pace
+from pgwire.pool.slots import LEASED, Slot
+from pgwire.pool.waiters import Waiter, WaiterState
+from pgwire.protocol.messages import TransactionStatus
+from pgwire.protocol.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgwire.aio.driver import AsyncDriver
+    from pgwire.pool.aio_engine import AsyncEngine
+    from pgwire.protocol.operation import Operation
+
+_WAITING, _GRANTED = WaiterState.WAITING, WaiterState.GRANTED
+
+
+class Queries:
+    """See the module. Stands in for a driver as long as a query waits in the queue."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._clock = engine.options.clock
+        self._checkout_timeout = engine.options.checkout_timeout
+        self.pace = Pace() if engine.core.config.max_pipeline > 1 else None
+
+    def query(
+        self,
+        operation: Operation,
+        timeout: float | None,
+        row: Callable[..., Any] | None = None,
+    ) -> QueryFuture:
+        """Queue an operation; every error but a foreign loop's comes out of the future."""
+        engine = self._engine
+        loop = engine.enter()
+        future = QueryFuture(loop, operation, self, row, self._query_done)
+        since = self._clock()
+        limit = self._checkout_timeout
+        if timeout is not None:
+            future.deadline = since + timeout
+            limit = timeout if limit is None else min(limit, timeout)
+        deadline = None if limit is None else since + limit
+        try:
+            if self.pace is None:
+                answer = engine.core.acquire(since, deadline)
+            else:
+                answer = engine.core.acquire(since, deadline, shared=self._may_share(operation))
+        except Exception as error:  # the pool is closed, or its queue is full
+            future.set_exception(error)
+            return future
+        future.place = answer
+        if isinstance(answer, Slot):
+            engine.go_on()
+            self._run(future, answer)
+        elif answer.state is _WAITING:
+            engine.wakers[answer] = future
+            engine.go_on()
+        else:  # it was now or never
+            engine.go_on()
+            self.waiting_ended(answer, future)
+        return future
+
+    def _may_share(self, operation: Operation) -> bool:
+        """Whether it is known to be short, and to leave nothing behind."""
+        pace = cast("Pace", self.pace)
+        return isinstance(operation, Query) and pace.may_share(operation.sql)
+
+    def _run(self, future: QueryFuture, slot: Slot[AsyncDriver]) -> None:
+        """A query has its connection."""
+        driver = slot.connection
+        future.place, future.runner = slot, driver
+        if self._engine.listeners:
+            self._engine.listeners.emit("acquire", AsyncConnection(driver))
+        if self.pace is not None and slot.users <= 1:
+            driver.head_since = self._clock()
+        if future.deadline is None:
+            driver.start(future)
+        else:
+            driver.start(future, max(0.0, future.deadline - self._clock()))
+
+    def _query_done(self, future: QueryFuture) -> None:
+        """The driver is done with a query, or with what nobody wanted any more."""
+        slot = cast("Slot[AsyncDriver]", future.place)
+        driver = slot.connection
+        if self.pace is not None:
+            self._note_pace(self.pace, driver, future.operation)
+        if driver.session.pending and (slot.state is LEASED or slot.users == 1):
+            driver.when_idle(partial(self._engine.give_back, slot))  # a fence is up
+        else:
+            self._engine.give_back(slot)
+
+    def _note_pace(self, pace: Pace, driver: AsyncDriver, operation: Operation) -> None:
+        """How long it took. Of answers that came together only the first was waited for."""
+        now = self._clock()
+        since, driver.head_since = driver.head_since, now
+        if driver.timed_read == driver.reads or not isinstance(operation, Query):
+            return
+        driver.timed_read = driver.reads
+        statement = operation.statement
+        idle = driver.session.transaction_status is TransactionStatus.IDLE
+        if statement is not None and (statement.changes_session or not idle):
+            pace.note_private(operation.sql)
+        else:
+            pace.note(operation.sql, now - since)
+
+    def abandon(self, future: QueryFuture) -> None:
+        """A query was cancelled while it waited in the queue."""
+        waiter = future.place
+        if isinstance(waiter, Waiter) and self._engine.wakers.pop(waiter, None) is not None:
+            self._engine.report(self._engine.core.abandon, waiter)
+
+    def waiting_ended(self, waiter: Waiter[AsyncDriver], future: QueryFuture) -> None:
+        """A query waits no more: it begins, or fails."""
+        if waiter.state is _GRANTED:
+            assert waiter.slot is not None
+            self._run(future, waiter.slot)
+        elif not future.done():
+            try:
+                self._engine.outcome(waiter, waiter.since)
+            except Exception as error:
+                future.set_exception(error)
