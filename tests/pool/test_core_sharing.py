@@ -143,6 +143,17 @@ def test_an_idle_one_is_taken_last_in_first_out_and_if_it_is_fit() -> None:
     assert sim.core.total_count == 2
 
 
+def test_the_floor_is_refilled_when_a_dead_one_was_met_on_the_way() -> None:
+    """I-27."""
+    sim = pool(max_pipeline=2, min_size=2, max_size=3)
+    for slot in in_state(sim, OPENING):
+        sim.opened(slot)
+    good, dead = sim.slots
+    sim.kill(dead)
+    assert share(sim) is good
+    assert len(in_state(sim, OPENING)) == 1
+
+
 def test_one_that_has_idled_for_long_is_checked_for_those_who_would_share_it() -> None:
     """I-7."""
     sim = pool(max_pipeline=2, check_after=30.0)
