@@ -21,6 +21,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.net import Deadline, deadline_in
+from pgwire.blocking.together import SharedRun
 from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost
 from pgwire.errors import Error, InterfaceError, OperationalError, QueryTimeout
 from pgwire.protocol import frontend
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgwire.blocking.net import Channel
+    from pgwire.blocking.together import Crowd
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.session import Session
     from pgwire.tls import TLSLayer
@@ -133,6 +135,22 @@ class Driver(DriverBase):
             raise operation.error
         return operation.result
 
+    def run_together(self, crowd: Crowd) -> None:
+        """Run what the crowd has, and what joins it, in one turn; see `together`. Never raises."""
+        with self._turn:
+            self._owner = _get_ident()
+            try:
+                if self._cancelled:
+                    with suppress(Error):
+                        self._outlive_cancel(monotonic() + PATIENCE)
+                SharedRun(self, crowd).run()
+            finally:
+                self._owner = None
+
+    def send_cancel_request(self, deadline: float) -> None:
+        """Ask the server to cancel what runs now; `Deadline` when time is up."""
+        self._cancel_request(self, deadline)
+
     def _stopped(self, operation: Operation, error: BaseException) -> None:
         """`_drive` was left before the operation was done."""
         if isinstance(error, OSError):
@@ -163,13 +181,10 @@ class Driver(DriverBase):
         while True:
             self._unsafe = True
             if out := session.data_to_send():
-                if len(out) <= _PUMP_ABOVE:
-                    channel.send(out)
-                else:
-                    self._pump(out, deadline)
-                    if operation.done:  # the answer came meanwhile
-                        self._unsafe = False
-                        return
+                self.write(out, deadline)
+                if operation.done:  # the answer came meanwhile
+                    self._unsafe = False
+                    return
             self._unsafe = False
             if waits_first:
                 channel.wait_readable(deadline)
@@ -182,6 +197,13 @@ class Driver(DriverBase):
             if operation.done:  # having written its Sync, it has no more to say
                 self._unsafe = False
                 return
+
+    def write(self, data: bytes, deadline: float | None) -> None:
+        """Send all of it; what may not fit the socket's buffer while reading what comes."""
+        if len(data) <= _PUMP_ABOVE:
+            self.channel.send(data)
+        else:
+            self._pump(data, deadline)
 
     def _pump(self, data: bytes, deadline: float | None) -> None:
         try:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from pgwire.blocking.opening import Opener
-from pgwire.errors import Error, NotSupportedError, PostgresError
+from pgwire.errors import Error, PostgresError
 from pgwire.opening import settings
 from pgwire.pool.engine import Engine
 from pgwire.pool.lease import Lease
@@ -80,8 +80,6 @@ class Pool:
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
         config, options = sorted_options(given)
-        if max_pipeline != 1:
-            raise NotSupportedError("max_pipeline above 1 is not supported yet")
         self.name = options.name
         self._clock = clock
         self._options = options

@@ -140,7 +140,11 @@ class Engine:
             self.report(self.core.abandon, answer)
 
     def request(
-        self, deadline: float | None, wake: Callable[[Waiter[Driver]], object]
+        self,
+        deadline: float | None,
+        wake: Callable[[Waiter[Driver]], object],
+        *,
+        shared: bool = False,
     ) -> Slot[Driver] | Waiter[Driver]:
         """Take a place now: a slot, or a waiter for which `wake` is called once it has ended.
 
@@ -149,7 +153,7 @@ class Engine:
         if self._is_inside():
             raise InterfaceError(_REENTRY)
         with self.lock:
-            answer = self.core.acquire(self._clock(), deadline)
+            answer = self.core.acquire(self._clock(), deadline, shared=shared)
             waits = isinstance(answer, Waiter) and answer.state is _WAITING
             if isinstance(answer, Waiter) and waits:
                 self._wakers[answer] = wake
@@ -228,7 +232,9 @@ class Engine:
             return
         reusable = hooked = False
         try:
-            if not discard:
+            if slot.users > 1:
+                reusable = driver.session.failure is None
+            elif not discard:
                 if self._is_hooked:
                     reusable, hooked = self._judge(driver)
                 else:

@@ -15,7 +15,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.blocking.connection import Connection
-from pgwire.pool.slots import Slot
+from pgwire.pool.sharing import SharedLine, Sharing
+from pgwire.pool.slots import SHARED, Slot
 from pgwire.protocol.query import Query
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ class Job(NamedTuple):
     deadline: float | None
     future: Future[Result[Row]]
 
+    def settle(self) -> None:
+        """Hand on what has become of the query."""
+        if self.query.error is None:
+            self.future.set_result(self.query.result)
+        else:
+            self.future.set_exception(self.query.error)
+
 
 class Submitter:
     """Made once per pool; `submit` never raises, everything arrives in the future."""
@@ -50,7 +58,8 @@ class Submitter:
         engine.after_fork.append(self._begin)
 
     def _begin(self) -> None:
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | SharedLine] = SimpleQueue()
+        self.sharing = Sharing(self._engine, self._put)
         self._lock = threading.RLock()  # reentrant for the sake of destructors, as the engine's
         self._workers = 0
         self._spare = 0  # workers without work, less jobs without a worker
@@ -69,7 +78,13 @@ class Submitter:
         limits = [since + t for t in (checkout_timeout, timeout) if t is not None]
 
         def waiting_ended(answer: Slot[Driver] | Waiter[Driver]) -> None:
-            self._put(Job(answer, query, since, deadline, future))
+            job = Job(answer, query, since, deadline, future)
+            slot = answer if isinstance(answer, Slot) else answer.slot
+            # As long as this job has not been released, its slot stays as it is.
+            if slot is not None and slot.state is SHARED:
+                self.sharing.put(slot, job)
+            else:
+                self._put(job)
 
         def leave_if_cancelled(_future: object) -> None:
             if future.cancelled() and not isinstance(answer, Slot) and engine.withdraw(answer):
@@ -77,7 +92,8 @@ class Submitter:
 
         try:
             query = Query(sql, params)
-            answer = engine.request(min(limits, default=None), waiting_ended)
+            shared = self.sharing.may_share(sql)
+            answer = engine.request(min(limits, default=None), waiting_ended, shared=shared)
         except Exception as error:
             future.set_exception(error)
             return future
@@ -87,7 +103,7 @@ class Submitter:
             future.add_done_callback(leave_if_cancelled)
         return future
 
-    def _put(self, job: Job) -> None:
+    def _put(self, job: Job | SharedLine) -> None:
         self._jobs.put(job)
         with self._lock:
             self._spare -= 1
@@ -119,7 +135,11 @@ class Submitter:
             self._workers -= 1
             return True
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Job | SharedLine) -> None:
+        if isinstance(job, SharedLine):
+            job.run()
+            self._free()
+            return
         future = job.future
         wanted = future.set_running_or_notify_cancel()
         error: BaseException | None = None
@@ -149,8 +169,10 @@ class Submitter:
         try:
             if engine.listeners:
                 engine.listeners.emit("acquire", Connection(slot.connection))
-            left = None if job.deadline is None else job.deadline - engine.options.clock()
-            slot.connection.run(job.query, None if left is None else max(0.0, left))
+            begun = engine.options.clock()
+            left = None if job.deadline is None else max(0.0, job.deadline - begun)
+            slot.connection.run(job.query, left)
         except BaseException as error:
             return error
+        self.sharing.note(slot.connection, job.query, begun)
         return None

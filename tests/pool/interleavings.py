@@ -16,7 +16,7 @@ import pgwire
 from pgwire.blocking import driver
 from pgwire.driving import DriverBase
 from pgwire.errors import ConnectionFailed
-from pgwire.pool import blocking, chores, crew, engine, keeper, lease, ledger, submitting
+from pgwire.pool import blocking, chores, crew, engine, keeper, lease, ledger, sharing, submitting
 from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import OpenConnection
 from tests.pool import invariants
@@ -193,7 +193,7 @@ class World:
             assert len(left) == 0, f"end() has returned, and a {what} is left"
 
 
-MODULES = (blocking, chores, crew, engine, keeper, lease, ledger, submitting)
+MODULES = (blocking, chores, crew, engine, keeper, lease, ledger, sharing, submitting)
 FILES = frozenset(str(module.__file__) for module in MODULES)
 
 

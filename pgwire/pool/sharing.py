@@ -1,0 +1,155 @@
+"""Sharing: submitted queries that share connections (`max_pipeline`), a thread for each line.
+
+The core says who may join whom. Whoever is granted a connection that somebody runs already is
+put into its line (`SharedLine`), and that thread takes him along; the first in a line gets a
+thread. How long statements take, and so which may share, is learned from every submitted query.
+
+The last of a line is given back only when its thread has let go of the connection: until then
+the core lends it to nobody alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from pgwire.blocking.connection import Connection
+from pgwire.errors import QueryTimeout
+from pgwire.pool.pace import Pace
+from pgwire.protocol.messages import TransactionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pgwire.blocking.driver import Driver
+    from pgwire.pool.engine import Engine
+    from pgwire.pool.slots import Slot
+    from pgwire.pool.submitting import Job
+    from pgwire.protocol.operation import Operation
+    from pgwire.protocol.query import Query
+
+
+class Sharing:
+    """Made once per pool, and anew in a forked child. `start` finds a thread for a line."""
+
+    def __init__(self, engine: Engine, start: Callable[[SharedLine], object]) -> None:
+        self.engine = engine
+        self._start = start
+        self._pace = Pace() if engine.core.config.max_pipeline > 1 else None
+        self.lock = threading.RLock()  # reentrant for the sake of destructors, as the engine's
+        self.lines: dict[Slot[Driver], SharedLine] = {}
+
+    def may_share(self, sql: str) -> bool:
+        """Whether it is known to be short, and to leave nothing behind."""
+        return self._pace is not None and self._pace.may_share(sql)
+
+    def put(self, slot: Slot[Driver], job: Job) -> None:
+        """The job has been granted a shared connection."""
+        with self.lock:
+            line = self.lines.get(slot)
+            new = line is None
+            if line is None:
+                line = self.lines[slot] = SharedLine(self, slot)
+            line.jobs.append(job)
+        if new:
+            self._start(line)
+
+    def note(self, driver: Driver, query: Query, since: float) -> None:
+        """A query has been the next to be answered since then, and is done."""
+        if self._pace is None:
+            return
+        statement = query.statement
+        idle = driver.session.transaction_status is TransactionStatus.IDLE
+        with self.lock:
+            if statement is not None and (statement.changes_session or not idle):
+                self._pace.note_private(query.sql)
+            else:
+                self._pace.note(query.sql, self.engine.options.clock() - since)
+
+
+class SharedLine:
+    """Jobs on one connection: the `Crowd` of a driver's `run_together`."""
+
+    def __init__(self, sharing: Sharing, slot: Slot[Driver]) -> None:
+        self._sharing = sharing
+        self._engine = sharing.engine
+        self._slot = slot
+        self.jobs: deque[Job] = deque()  # that have not been taken along yet
+        self._flying: dict[Operation, Job] = {}
+        self._held: list[Job] = []  # done, and not given back yet
+        self._head_since = 0.0
+
+    def run(self) -> None:
+        """Until nobody is left in the line."""
+        while True:
+            self._slot.connection.run_together(self)
+            with self._sharing.lock:
+                over = not self.jobs
+                if over:  # whoever comes now begins another line
+                    del self._sharing.lines[self._slot]
+            self._give_back()
+            if over:
+                return
+
+    def take(self) -> Iterable[Operation]:
+        with self._sharing.lock:
+            jobs, self.jobs = self.jobs, deque()
+        engine = self._engine
+        if not self._flying:
+            self._head_since = engine.options.clock()
+        for job in jobs:
+            query = job.query
+            if not job.future.set_running_or_notify_cancel():
+                query.abandon()  # nothing of it is written
+            elif engine.listeners:
+                engine.listeners.emit("acquire", Connection(self._slot.connection))
+            query.waiter = self
+            self._flying[query] = job
+        return [job.query for job in jobs]
+
+    def settle(self, operations: Sequence[Operation]) -> None:
+        first: Any = operations[0]
+        if first.error is None and not first.abandoned:
+            self._sharing.note(self._slot.connection, first, self._head_since)
+        self._head_since = self._engine.options.clock()
+        for operation in operations:
+            operation.waiter = None
+            job = self._flying.pop(operation)
+            if self._flying or self.jobs:
+                self._end(job)
+            else:
+                self._held.append(job)
+
+    def _end(self, job: Job) -> None:
+        self._engine.release(self._slot)
+        if not job.future.done():
+            job.settle()
+
+    def _give_back(self) -> None:
+        held, self._held = self._held, []
+        for job in held:
+            self._end(job)
+
+    # Time
+
+    def next_deadline(self) -> float | None:
+        due = self._due()
+        return None if due == inf else monotonic() + due
+
+    def _due(self) -> float:
+        """In how many seconds the next of them runs out of time."""
+        deadlines = [job.deadline for job in self._flying.values() if not job.future.done()]
+        soonest = min((d for d in deadlines if d is not None), default=inf)
+        return soonest - self._engine.options.clock()
+
+    def expire(self, _now: float) -> None:
+        now = self._engine.options.clock()
+        for query, job in self._flying.items():
+            if job.deadline is not None and job.deadline <= now and not job.future.done():
+                query.abandon()
+                job.future.set_exception(
+                    QueryTimeout("the query's timeout ran out; it is being canceled")
+                )
