@@ -36,9 +36,11 @@ if TYPE_CHECKING:
 class WatchedCore(PoolCore[Any]):
     """The core, with its invariants checked after every input."""
 
-    def acquire(self, now: float, deadline: float | None, *owner: Any) -> Slot[Any] | Waiter[Any]:
+    def acquire(
+        self, now: float, deadline: float | None, *owner: Any, **facts: Any
+    ) -> Slot[Any] | Waiter[Any]:
         with self._watched(now, passing=deadline is not None and deadline <= now):
-            return super().acquire(now, deadline, *owner)
+            return super().acquire(now, deadline, *owner, **facts)
 
     @contextmanager
     def _watched(self, now: float, passing: bool = False) -> Iterator[None]:
