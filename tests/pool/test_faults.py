@@ -351,7 +351,7 @@ class NobodyIsAnOwner(Core):
     """Two requests of which nobody knows whose they are, are taken for one caller's."""
 
     def acquire(
-        self, now: float, deadline: float | None, owner: Hashable = None, shared: bool = False
+        self, now: float, deadline: float | None, owner: Hashable = None, *, shared: bool = False
     ) -> Slot[int] | Waiter[int]:
         owner = "nobody" if owner is None else owner
         return super().acquire(now, deadline, owner, shared=shared)
