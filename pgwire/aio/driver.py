@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import select
-from asyncio import BufferedProtocol
+from asyncio import BufferedProtocol, _get_running_loop
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from pgwire.aio.deadlines import Deadlines
-from pgwire.aio.future import QueryFuture, hear
+from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.loops import check_loop
 from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost
 from pgwire.errors import Error, InterfaceError, OperationalError
@@ -89,8 +89,9 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         finished: Callable[[QueryFuture], object] | None = None,
     ) -> QueryFuture:
         """Queue an operation; errors come out of the future, but for a foreign loop's."""
-        check_loop(self.loop, "connection")
-        future = QueryFuture(self.loop, operation, self, row, finished)
+        if _get_running_loop() is not self.loop:
+            check_loop(self.loop, "connection")
+        future = query_future(self.loop, operation, self, row, finished)
         self.start(future, timeout)
         return future
 
@@ -106,7 +107,8 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         if session.completed:  # a misfit: nothing was written
             self._settle()
         if timeout is not None and not operation.done:
-            future.entry = self._deadlines.add(self.loop.time() + timeout, future)
+            when = self.loop.time() + timeout
+            future.with_extra().entry = self._deadlines.add(when, future)
         if not self._receiving:
             if alone:
                 self._flush()
@@ -128,8 +130,9 @@ class AsyncDriver(DriverBase, BufferedProtocol):
             return  # it goes on there, and not deeper and deeper
         self._settling = True
         try:
-            while session.completed:
-                for operation in session.take_completed():
+            while completed := session.completed:
+                session.completed = []
+                for operation in completed:
                     self._settle_one(operation)
         finally:
             self._settling = False
@@ -137,34 +140,47 @@ class AsyncDriver(DriverBase, BufferedProtocol):
     def _settle_one(self, operation: Operation) -> None:
         future: QueryFuture = operation.waiter
         operation.waiter = None  # else they would hold each other until the garbage collector comes
-        if future.entry is not None:
-            self._deadlines.remove(future.entry)
-        future.settle()
+        if future.extra is None and operation.error is None and not future.done():
+            future.set_result(operation.result)
+        else:
+            self._forget_deadline(future)
+            future.settle()
         if future.finished is not None:
             future.finished(future)
+
+    def _forget_deadline(self, future: QueryFuture) -> None:
+        extra = future.extra
+        if extra is not None and extra.entry is not None:
+            self._deadlines.remove(extra.entry)
 
     # ---------------------------------------------------------------- the transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._send = self._transport.write if self.tls is None else self._encrypt_and_send
         self._hangup = _hangup_poll(transport.get_extra_info("socket").fileno())
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
+        session = self.session
         data = bytes(self._view[:nbytes])
         self.reads += 1
         self._receiving = True
         try:
             if self.tls is None:
-                self.session.receive_data(data)
+                session.receive_data(data)
             else:
                 self._receive_wire(data)
-            self._go_on()
+            if session.completed:
+                self._settle()
+            if session.events or session.failure or self._abandoned or self._when_idle:
+                self._go_on()
         finally:
             self._receiving = False
-        self._flush()
+        if session.out or session.floor is not None:
+            self._flush()
 
     def _receive_wire(self, wire: bytes) -> None:
         session, tls = self.session, self.tls
@@ -241,35 +257,32 @@ class AsyncDriver(DriverBase, BufferedProtocol):
 
     def _flush(self) -> None:
         """Write what there is; what an operation takes from elsewhere bit by bit, turn by turn."""
-        self._flush_planned = False
-        if self._paused or self.session.failure is not None:
-            return
         session = self.session
-        data = session.data_to_send()
-        if data:
-            self._write(data)
-            if session.floor_is_taken:
+        self._flush_planned = False
+        if self._paused or session.failure is not None:
+            return
+        if data := session.data_to_send():
+            self._send(data)
+            if session.floor is not None:
                 self._flush_soon()
         if session.completed:  # a source raised before anything was written
             self._go_on()
 
-    def _write(self, data: bytes) -> None:
-        if self.tls is not None:
-            try:
-                self.tls.encrypt(data)
-            except Error as error:
-                self.session.fail(error)
-                self._go_on()
-                return
-            data = self.tls.take_wire()
-        self._transport.write(data)
+    def _encrypt_and_send(self, data: bytes) -> None:
+        assert self.tls is not None
+        try:
+            self.tls.encrypt(data)
+        except Error as error:
+            self.session.fail(error)
+            self._go_on()
+            return
+        self._transport.write(self.tls.take_wire())
 
     # ---------------------------------------------------------------- giving up
 
     def abandon(self, future: QueryFuture) -> None:
         operation = future.operation
-        if future.entry is not None:
-            self._deadlines.remove(future.entry)
+        self._forget_deadline(future)
         if not operation.done:
             operation.abandon()
             self._abandoned = True
@@ -282,12 +295,12 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         pending = self.session.pending
         if pending and pending[0].abandoned and pending[0] is not self._recovering:
             self._recovering = head = pending[0]
-            head.waiter.ended = ended = self.loop.create_future()
+            head.waiter.with_extra().ended = ended = self.loop.create_future()
             self._spawn(self._recover(head, ended, *self._raise_fence(Fence())))
         self._abandoned = any(operation.abandoned for operation in pending)
 
     def _raise_fence(self, fence: Fence) -> tuple[Fence, QueryFuture]:
-        fenced = QueryFuture(self.loop, fence, self)
+        fenced = query_future(self.loop, fence, self)
         fenced.add_done_callback(hear)
         self.session.raise_fence(fence)
         return fence, fenced
@@ -405,7 +418,7 @@ class AsyncDriver(DriverBase, BufferedProtocol):
                 self.when_idle(lambda: idle.set_result(None))
                 await idle
             if self.session.failure is None:
-                self._write(frontend.TERMINATE)
+                self._send(frontend.TERMINATE)
                 self.session.fail(InterfaceError("the connection is closed"))
                 await _within(self.gone, CLOSE_PATIENCE)
         finally:

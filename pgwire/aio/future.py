@@ -21,8 +21,20 @@ class Runner(Protocol):
         """Nobody wants the outcome any more; the future is done already."""
 
 
+class Extra:
+    """What only some futures have."""
+
+    __slots__ = ("deadline", "ended", "entry", "row")
+
+    def __init__(self, row: Callable[..., Any] | None = None) -> None:
+        self.row = row  # what to make of the rows
+        self.entry: list[Any] | None = None  # among the deadlines
+        self.deadline: float | None = None  # of a pool's query, by the pool's clock
+        self.ended: Future[None] | None = None  # done once the operation is
+
+
 class QueryFuture(Future[Any]):
-    """A future whose cancellation reaches the server.
+    """A future whose cancellation reaches the server. To be made by `query_future`.
 
     `runner` is told when nobody wants the outcome any more. `finished`, if any, is called with
     the future once the operation is done, whether or not somebody still waits for it.
@@ -30,29 +42,13 @@ class QueryFuture(Future[Any]):
 
     # A subclass costs half a microsecond more than a Future, and a callback for its end twice
     # as much: this is the cheapest way to hear of a cancellation.
-    __slots__ = (
-        *("deadline", "ended", "entry", "finished", "operation", "place", "row", "runner"),
-    )
+    __slots__ = ("extra", "finished", "operation", "place", "runner")
 
+    operation: Operation
+    runner: Runner
+    finished: Callable[[QueryFuture], object] | None
+    extra: Extra | None
     place: Any  # where a pool's query is: its waiter in the queue, then its slot
-
-    def __init__(
-        self,
-        loop: AbstractEventLoop,
-        operation: Operation,
-        runner: Runner,
-        row: Callable[..., Any] | None = None,
-        finished: Callable[[QueryFuture], object] | None = None,
-    ) -> None:
-        super().__init__(loop=loop)
-        self.operation = operation
-        self.runner = runner
-        self.row = row
-        self.finished = finished
-        self.deadline: float | None = None  # of a pool's query, by the pool's clock
-        self.ended: Future[None] | None = None  # done once the operation is
-        self.entry: list[Any] | None = None  # among the deadlines
-        operation.waiter = self
 
     def cancel(self, msg: Any | None = None) -> bool:
         if not super().cancel(msg):
@@ -60,29 +56,33 @@ class QueryFuture(Future[Any]):
         self.runner.abandon(self)
         return True
 
-    def time_is_up(self, error: Exception | None = None) -> None:
+    def time_is_up(self) -> None:
         """Its timeout has run out."""
         if not self.done():
-            self.set_exception(
-                error or QueryTimeout("the query's timeout ran out; it is being canceled")
-            )
+            self.set_exception(QueryTimeout("the query's timeout ran out; it is being canceled"))
             self.runner.abandon(self)
+
+    def with_extra(self) -> Extra:
+        """Its extra, made if there is none."""
+        if self.extra is None:
+            self.extra = Extra()
+        return self.extra
 
     def settle(self) -> None:
         """The operation is done: hand on what came of it."""
-        operation = self.operation
-        if self.ended is not None and not self.ended.done():
-            self.ended.set_result(None)
+        operation, extra = self.operation, self.extra
+        row = None
+        if extra is not None:
+            row = extra.row
+            if extra.ended is not None and not extra.ended.done():
+                extra.ended.set_result(None)
         if self.done():
             return
         error = operation.error
         if error is None:
-            row = self.row
-            if row is None:
-                self.set_result(operation.result)
-                return
             try:
-                self.set_result(operation.result.mapped(row))
+                result = operation.result
+                self.set_result(result if row is None else result.mapped(row))
                 return
             except Exception as raised:
                 error = raised
@@ -91,6 +91,24 @@ class QueryFuture(Future[Any]):
             stopped.__cause__ = error
             error = stopped
         self.set_exception(error)
+
+
+def query_future(
+    loop: AbstractEventLoop,
+    operation: Operation,
+    runner: Runner,
+    row: Callable[..., Any] | None = None,
+    finished: Callable[[QueryFuture], object] | None = None,
+) -> QueryFuture:
+    """The future of an operation that has been given to `runner`."""
+    # Not by an __init__ of its own, which would be a call more.
+    future = QueryFuture(loop=loop)
+    future.operation = operation
+    future.runner = runner
+    future.finished = finished
+    future.extra = None if row is None else Extra(row)
+    operation.waiter = future
+    return future
 
 
 def hear(future: Future[Any]) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pgwire.aio.connection import AsyncConnection
-from pgwire.aio.future import QueryFuture
+from pgwire.aio.future import QueryFuture, query_future
 from pgwire.pool.pace import Pace
 from pgwire.pool.slots import LEASED, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
@@ -46,11 +46,11 @@ class Queries:
         """Queue an operation; every error but a foreign loop's comes out of the future."""
         engine = self._engine
         loop = engine.enter()
-        future = QueryFuture(loop, operation, self, row, self._query_done)
+        future = query_future(loop, operation, self, row, self._query_done)
         since = self._clock()
         limit = self._checkout_timeout
         if timeout is not None:
-            future.deadline = since + timeout
+            future.with_extra().deadline = since + timeout
             limit = timeout if limit is None else min(limit, timeout)
         deadline = None if limit is None else since + limit
         try:
@@ -86,10 +86,11 @@ class Queries:
             self._engine.listeners.emit("acquire", AsyncConnection(driver))
         if self.pace is not None and slot.users <= 1:
             driver.head_since = self._clock()
-        if future.deadline is None:
+        extra = future.extra
+        if extra is None or extra.deadline is None:
             driver.start(future)
         else:
-            driver.start(future, max(0.0, future.deadline - self._clock()))
+            driver.start(future, max(0.0, extra.deadline - self._clock()))
 
     def _query_done(self, future: QueryFuture) -> None:
         """The driver is done with a query, or with what nobody wanted any more."""

@@ -112,7 +112,7 @@ class Session:
         self.pending: deque[Operation] = deque()
         self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._unsent: deque[Operation] = deque()
-        self._floor: Operation | None = None
+        self.floor: Operation | None = None  # who has more to write than is written
         self.out: list[bytes] = []  # what operations have written, to be sent
         self.completed: list[Operation] = []  # those with a waiter: see `take_completed`
         self.fence: Operation | None = None  # the last one that has been raised, until it is done
@@ -136,13 +136,13 @@ class Session:
     def submit(self, operation: Operation) -> None:
         """Queue an operation; its first messages are written as soon as it has the floor."""
         self.pending.append(operation)
-        if self.failure is not None:
-            self._lose(operation, self.failure)
-            self.pending.clear()
-        elif self._floor is None:
+        if self.floor is not None:
+            self._unsent.append(operation)
+        elif self.failure is None:
             self._give_floor(operation)
         else:
-            self._unsent.append(operation)
+            self._lose(operation, self.failure)
+            self.pending.clear()
 
     def raise_fence(self, fence: Operation) -> None:
         """Queue a fence (`simple.Fence`) in front of all that has not been written yet."""
@@ -153,7 +153,7 @@ class Session:
         self.pending.insert(len(self.pending) - len(self._unsent) + ahead, fence)
         self._unsent.insert(ahead, fence)
         self.fence = fence
-        if self._floor is None:
+        if self.floor is None:
             self.pass_floor()
 
     def receive_data(self, data: bytes) -> None:
@@ -234,7 +234,7 @@ class Session:
         self._have = 0
         self.out.clear()
         self._unsent.clear()
-        self._floor = None
+        self.floor = None
         for operation in self.pending:
             self._lose(operation, error)
         self.pending.clear()
@@ -259,8 +259,8 @@ class Session:
         An operation that takes its data from elsewhere is asked for the next of it. A shell
         that has not written all of the last yet says `more=False`.
         """
-        if more and self._floor is not None:
-            self._floor.write_more()
+        if more and self.floor is not None:
+            self.floor.write_more()
         out = self.out
         if len(out) == 1:
             return out.pop()
@@ -272,11 +272,6 @@ class Session:
         """The operations with a waiter that have been completed since the last call."""
         completed, self.completed = self.completed, []
         return completed
-
-    @property
-    def floor_is_taken(self) -> bool:
-        """Whether an operation has more to write than it has written."""
-        return self._floor is not None
 
     @property
     def server_version(self) -> int:
@@ -306,8 +301,8 @@ class Session:
 
     def pass_floor(self) -> None:
         """The operation that kept the floor has written its Sync: let the next ones begin."""
-        self._floor = None
-        while self._unsent and self._floor is None:
+        self.floor = None
+        while self._unsent and self.floor is None:
             self._give_floor(self._unsent.popleft())
 
     def take_floor_again(self, operation: Operation) -> bool:
@@ -318,7 +313,7 @@ class Session:
         """
         if len(self.pending) > 1:
             return False
-        self._floor = operation
+        self.floor = operation
         return True
 
     def may_be_struck(self, operation: Operation) -> bool:
@@ -339,12 +334,12 @@ class Session:
         ahead = sum(1 for o in unsent if o.is_fence)
         pending.insert(len(pending) - len(unsent) + ahead, operation)
         unsent.insert(ahead, operation)
-        if self._floor is None:
+        if self.floor is None:
             self.pass_floor()
         return True
 
     def _give_floor(self, operation: Operation) -> None:
-        self._floor = operation
+        self.floor = operation
         if operation.abandoned:
             self._withdraw(operation)
             return
@@ -356,11 +351,11 @@ class Session:
             self._withdraw(operation)
         else:
             if not keeps_floor:
-                self._floor = None
+                self.floor = None
 
     def _withdraw(self, operation: Operation) -> None:
         """Complete an operation that has written nothing."""
-        self._floor = None
+        self.floor = None
         self.pending.remove(operation)
         self._finish(operation)
 
