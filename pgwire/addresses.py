@@ -5,6 +5,7 @@ What both shells need before and beside their sockets; nothing here waits for th
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sys
@@ -90,7 +91,9 @@ def not_connected(address: Address, error: OSError) -> ConnectionFailed:
     """What to raise where the system could not connect to an address."""
     nobody = isinstance(error, ConnectionRefusedError | FileNotFoundError)
     hint = "; is the server running there?" if nobody else ""
-    return ConnectionFailed(f"{address}: {error.strerror or error}{hint}")
+    # The system's words: those of asyncio say no more than that it did not work.
+    reason = os.strerror(error.errno) if error.errno else error
+    return ConnectionFailed(f"{address}: {reason}{hint}")
 
 
 def tune(sock: socket.socket, config: Config) -> None:

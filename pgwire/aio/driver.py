@@ -313,9 +313,7 @@ class AsyncDriver(DriverBase, BufferedProtocol):
                 await self._cancel_running(ended)
             fence.lower()
             self._flush()
-            while not await _within(fenced, PATIENCE):
-                if self.session.pending[0] is fence:  # nobody is to blame but the server
-                    self.abort()
+            await self._see_through(fence, fenced)
         except BaseException:  # the loop is being shut down
             fence.lower()
             self.abort()
@@ -323,6 +321,15 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         finally:
             if self._recovering is operation:
                 self._recovering = None
+
+    async def _see_through(self, fence: Fence, fenced: QueryFuture) -> None:
+        """Wait for the answer to a fence that is lowered: `PATIENCE` from when it is its turn."""
+        its_turn = False
+        while not await _within(fenced, PATIENCE):
+            if its_turn:  # nobody is to blame but the server
+                self.abort()
+            else:
+                its_turn = self.session.pending[0] is fence
 
     async def _cancel_running(self, ended: Future[None]) -> None:
         """Ask the server to cancel; give the connection up if that does not help in time."""
@@ -337,7 +344,9 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         """Ask the server to cancel what runs now."""
         check_loop(self.loop, "connection")
         self.check_usable()
-        fence, _ = self._raise_fence(Fence(spares=False))
+        if self.session.backend_key is None:
+            return  # there is nothing to ask with
+        fence, fenced = self._raise_fence(Fence(spares=False))
         self._flush()
         try:
             async with asyncio.timeout(CANCEL_PATIENCE):
@@ -351,6 +360,7 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         finally:
             fence.lower()
             self._flush()
+            self._spawn(self._see_through(fence, fenced))
 
     # ---------------------------------------------------------------- between operations
 

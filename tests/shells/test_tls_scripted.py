@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgwire import embedded
-    from tests.blocking.conftest import Connect
+    from tests.shells.conftest import Connect
+    from tests.support.shells import Shell
 
 
 class TLSLine:
@@ -92,7 +93,11 @@ class TestBeforeTheHandshake:
     @pytest.mark.parametrize("stuffed", [LET_IN, b"S", b"\0", b"E", b"Z\0\0\0\x05I"])
     @pytest.mark.parametrize("mode", ["prefer", "require"])
     def test_bytes_stuffed_behind_the_answer_are_never_taken_for_the_servers(
-        self, context: ssl.SSLContext, stuffed: bytes, mode: str
+        self,
+        context: ssl.SSLContext,
+        stuffed: bytes,
+        mode: str,
+        connect: Connect,
     ) -> None:
         """They come from whoever sits in between, and end the attempt (CVE-2021-23222)."""
 
@@ -104,13 +109,16 @@ class TestBeforeTheHandshake:
 
         with ScriptedServer(script, raw=True) as server:
             with pytest.raises(pgwire.ConnectionFailed) as caught:
-                pgwire.connect(server.dsn, sslmode=mode)
+                connect(server.dsn, sslmode=mode)
         assert isinstance(caught.value.attempts[0].error, pgwire.TLSError)
 
     @pytest.mark.parametrize("answer", [b"G", b"Q", b"\0", b"s"])
     @pytest.mark.parametrize("mode", ["prefer", "require"])
     def test_an_answer_that_is_none_is_not_followed_by_a_try_in_clear(
-        self, answer: bytes, mode: str
+        self,
+        answer: bytes,
+        mode: str,
+        connect: Connect,
     ) -> None:
         def script(line: Line) -> None:
             line.read_untyped()
@@ -119,10 +127,10 @@ class TestBeforeTheHandshake:
 
         with ScriptedServer(script, raw=True) as server:
             with pytest.raises(pgwire.ConnectionFailed, match="not PostgreSQL's"):
-                pgwire.connect(server.dsn, sslmode=mode)
+                connect(server.dsn, sslmode=mode)
             assert server.connections == 1
 
-    def test_an_error_before_tls_is_not_shown(self) -> None:
+    def test_an_error_before_tls_is_not_shown(self, connect: Connect) -> None:
         """It comes from somebody unknown (CVE-2024-10977)."""
 
         def script(line: Line) -> None:
@@ -132,12 +140,15 @@ class TestBeforeTheHandshake:
 
         with ScriptedServer(script, raw=True) as server:
             with pytest.raises(pgwire.TLSError) as caught:
-                pgwire.connect(server.dsn, sslmode="require")
+                connect(server.dsn, sslmode="require")
         assert "evil" not in str(caught.value)
 
     @pytest.mark.parametrize("stop", [0, 1, 5, 100])
     def test_the_end_in_the_middle_of_the_handshake(
-        self, context: ssl.SSLContext, stop: int
+        self,
+        context: ssl.SSLContext,
+        stop: int,
+        connect: Connect,
     ) -> None:
         def script(line: Line) -> None:
             line.read_untyped()
@@ -152,7 +163,7 @@ class TestBeforeTheHandshake:
 
         with ScriptedServer(script, raw=True) as server:
             with pytest.raises(pgwire.TLSError, match="handshake"):
-                pgwire.connect(server.dsn, sslmode="require")
+                connect(server.dsn, sslmode="require")
 
 
 def answers(tls: TLSLine, text: bytes) -> bytes:
@@ -196,8 +207,9 @@ class TestInTheMiddleOfARecord:
         context: ssl.SSLContext,
         connect: Connect,
         monkeypatch: pytest.MonkeyPatch,
+        shell: Shell,
     ) -> None:
-        monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", 0.1)
+        monkeypatch.setattr(f"{shell.driver}.PATIENCE", 0.1)
 
         def script(tls: TLSLine) -> None:
             tls.line.send(answers(tls, b"x")[:-3])
@@ -209,6 +221,7 @@ class TestInTheMiddleOfARecord:
             with pytest.raises(pgwire.QueryTimeout):
                 conn.query("select v", timeout=0.1)
             assert time.monotonic() - began < 2
+            shell.settle()
             assert conn.closed
 
     def test_a_goodbye_of_tls_is_the_end(self, context: ssl.SSLContext, connect: Connect) -> None:

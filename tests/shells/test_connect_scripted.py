@@ -1,4 +1,4 @@
-"""`pgwire.connect()` against servers that are silent, slow, liars, or no PostgreSQL at all."""
+"""`connect()` against servers that are silent, slow, liars, or no PostgreSQL at all."""
 
 from __future__ import annotations
 
@@ -19,13 +19,21 @@ from tests.support.scripted import CLEARTEXT, LET_IN, MD5, Line, ScriptedServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.blocking.conftest import Connect
+    from tests.shells.conftest import Connect
+    from tests.support.shells import Shell
+
+    ConnectTo = Callable[..., pgwire.Connection]
 
 
-def connect_to(script: Callable[[Line], object], **parameters: object) -> pgwire.Connection:
+@pytest.fixture
+def connect_to(connect: Connect) -> ConnectTo:
     """Connect to a server with this script (which gets the raw connection), and leave it."""
-    with ScriptedServer(script, raw=True) as server:
-        return pgwire.connect(server.dsn, **parameters)  # type: ignore[arg-type]
+
+    def connect_to(script: Callable[[Line], object], **parameters: object) -> pgwire.Connection:
+        with ScriptedServer(script, raw=True) as server:
+            return connect(server.dsn, **parameters)
+
+    return connect_to
 
 
 def asks_for(request: bytes) -> Callable[[Line], None]:
@@ -41,13 +49,17 @@ def asks_for(request: bytes) -> Callable[[Line], None]:
 
 
 class TestTime:
-    def test_a_silent_server_costs_no_more_than_connect_timeout(self) -> None:
+    def test_a_silent_server_costs_no_more_than_connect_timeout(
+        self, connect_to: ConnectTo
+    ) -> None:
         began = time.monotonic()
         with pytest.raises(pgwire.ConnectionFailed, match=r"within 0\.2 s \(connect_timeout\)"):
             connect_to(Line.wait_for_hang_up, connect_timeout=0.2)
         assert 0.2 <= time.monotonic() - began < 2
 
-    def test_connect_timeout_is_one_deadline_for_a_server_that_drips(self) -> None:
+    def test_connect_timeout_is_one_deadline_for_a_server_that_drips(
+        self, connect_to: ConnectTo
+    ) -> None:
         """Bytes that keep coming buy no time."""
 
         def drip(line: Line) -> None:
@@ -61,7 +73,7 @@ class TestTime:
             connect_to(drip, connect_timeout=0.3)
         assert time.monotonic() - began < 2
 
-    def test_a_silent_answer_to_the_request_for_tls(self) -> None:
+    def test_a_silent_answer_to_the_request_for_tls(self, connect_to: ConnectTo) -> None:
         with pytest.raises(pgwire.ConnectionFailed, match="connect_timeout"):
             connect_to(Line.wait_for_hang_up, connect_timeout=0.1, sslmode="require")
 
@@ -93,7 +105,9 @@ _MYSQL = b"\x4a\x00\x00\x00\x0a8.0.36\x00" + bytes(60)
 class TestNotPostgreSQL:
     @pytest.mark.parametrize("banner", [_HTTP, _SSH, _MYSQL, b"\0" * 100, b"E", b"R\0\0\0\x08"])
     @pytest.mark.parametrize("sslmode", ["disable", "prefer", "require"])
-    def test_a_banner_of_something_else(self, banner: bytes, sslmode: str) -> None:
+    def test_a_banner_of_something_else(
+        self, banner: bytes, sslmode: str, connect_to: ConnectTo
+    ) -> None:
         def script(line: Line) -> None:
             line.send(banner)
             line.finish()
@@ -102,7 +116,7 @@ class TestNotPostgreSQL:
             connect_to(script, sslmode=sslmode)
         assert caught.value.attempts
 
-    def test_the_message_asks_the_right_question(self) -> None:
+    def test_the_message_asks_the_right_question(self, connect_to: ConnectTo) -> None:
         def script(line: Line) -> None:
             line.send(_HTTP)
             line.wait_for_hang_up()
@@ -110,7 +124,7 @@ class TestNotPostgreSQL:
         with pytest.raises(pgwire.ConnectionFailed, match="is there a PostgreSQL server"):
             connect_to(script)
 
-    def test_random_bytes(self) -> None:
+    def test_random_bytes(self, connect_to: ConnectTo) -> None:
         for _ in range(40):
             noise = os.urandom(300)
 
@@ -121,13 +135,15 @@ class TestNotPostgreSQL:
             with pytest.raises(pgwire.ConnectionFailed):
                 connect_to(script)
 
-    def test_a_server_that_closes_at_once(self) -> None:
+    def test_a_server_that_closes_at_once(self, connect_to: ConnectTo) -> None:
         with pytest.raises(pgwire.ConnectionFailed):
             connect_to(Line.cut)
 
     @pytest.mark.parametrize("how", [Line.cut, Line.reset])
     def test_a_server_that_closes_after_every_byte_of_a_real_start(
-        self, how: Callable[[Line], None]
+        self,
+        how: Callable[[Line], None],
+        connect_to: ConnectTo,
     ) -> None:
         for stop in range(len(LET_IN)):
 
@@ -153,7 +169,9 @@ class TestNotPostgreSQL:
             (b"E\x40\0\0\0", "ERROR_RESPONSE"),
         ],
     )
-    def test_a_message_that_may_not_come_now(self, said: bytes, about: str) -> None:
+    def test_a_message_that_may_not_come_now(
+        self, said: bytes, about: str, connect_to: ConnectTo
+    ) -> None:
         def script(line: Line) -> None:
             line.read_untyped()
             line.send(said)
@@ -170,7 +188,10 @@ class TestPasswordsInClear:
             connect(server.dsn, password="marker").close()
 
     def test_they_are_refused_over_an_open_network(
-        self, request_: bytes, monkeypatch: pytest.MonkeyPatch
+        self,
+        request_: bytes,
+        monkeypatch: pytest.MonkeyPatch,
+        connect: Connect,
     ) -> None:
         monkeypatch.setattr(addresses, "_LOOPBACK", re.compile("nothing"))
         said: list[bytes] = []
@@ -181,7 +202,7 @@ class TestPasswordsInClear:
 
         with ScriptedServer(script) as server:
             with pytest.raises(pgwire.AuthenticationError, match="allow_cleartext"):
-                pgwire.connect(server.dsn, password="marker")
+                connect(server.dsn, password="marker")
         assert said == [b""]
 
     def test_allow_cleartext_allows_them(
@@ -191,11 +212,13 @@ class TestPasswordsInClear:
         with ScriptedServer(asks_for(request_)) as server:
             connect(server.dsn, password="marker", allow_cleartext=True).close()
 
-    def test_secure_refuses_them_even_on_this_machine(self, request_: bytes) -> None:
+    def test_secure_refuses_them_even_on_this_machine(
+        self, request_: bytes, connect: Connect
+    ) -> None:
         """secure=True means TLS, so a Unix socket is where the question comes up."""
         with ScriptedServer(asks_for(request_), unix=True) as server:
             with pytest.raises(pgwire.AuthenticationError, match="secure=True"):
-                pgwire.connect(host=server.host, user="u", password="marker", secure=True)
+                connect("", host=server.host, user="u", password="marker", secure=True)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +240,7 @@ def test_which_addresses_are_of_this_machine(address: str, loopback: bool) -> No
 
 
 class TestTheErrorItself:
-    def test_it_can_be_pickled_with_its_attempts(self) -> None:
+    def test_it_can_be_pickled_with_its_attempts(self, connect_to: ConnectTo) -> None:
         with pytest.raises(pgwire.ConnectionFailed) as caught:
             connect_to(Line.cut)
         copy = pickle.loads(pickle.dumps(caught.value))
@@ -235,7 +258,7 @@ class TestTheErrorItself:
             b"",
         ],
     )
-    def test_nothing_secret_shows_in_it(self, said: bytes) -> None:
+    def test_nothing_secret_shows_in_it(self, said: bytes, connect: Connect) -> None:
         def script(line: Line) -> None:
             line.read_untyped()
             line.send(said)
@@ -249,7 +272,7 @@ class TestTheErrorItself:
                 (server.dsn, {"password": lambda: "MARKER-3"}),
             ):
                 with pytest.raises(pgwire.ConnectionFailed) as caught:
-                    pgwire.connect(conninfo, **extra)
+                    connect(conninfo, **extra)
                 assert "MARKER" not in all_that_shows(caught.value)
 
     @pytest.mark.parametrize(
@@ -262,14 +285,14 @@ class TestTheErrorItself:
             "postgresql://u:MARKER@h/d?sslmode=nonsense",
         ],
     )
-    def test_nothing_secret_shows_in_a_bad_string(self, conninfo: str) -> None:
+    def test_nothing_secret_shows_in_a_bad_string(self, conninfo: str, connect: Connect) -> None:
         with pytest.raises(pgwire.ProgrammingError) as caught:
-            pgwire.connect(conninfo)
+            connect(conninfo)
         shown = all_that_shows(caught.value)
         assert "MARKER" not in shown
         assert "MAR KER" not in shown
 
-    def test_what_a_server_says_cannot_steer_the_terminal(self) -> None:
+    def test_what_a_server_says_cannot_steer_the_terminal(self, connect_to: ConnectTo) -> None:
         def script(line: Line) -> None:
             line.read_untyped()
             line.send(backend.fatal("28000", "\x1b[2J\r\u202e gotcha"))
@@ -319,9 +342,9 @@ class TestWhatTheServerMayLeaveOut:
             conn.close()
 
     def test_a_server_that_hangs_up_on_terminate_only_late_is_left_after_two_seconds(
-        self, connect: Connect, monkeypatch: pytest.MonkeyPatch
+        self, connect: Connect, monkeypatch: pytest.MonkeyPatch, shell: Shell
     ) -> None:
-        monkeypatch.setattr("pgwire.blocking.driver.CLOSE_PATIENCE", 0.1)
+        monkeypatch.setattr(f"{shell.driver}.CLOSE_PATIENCE", 0.1)
 
         def script(line: Line) -> None:
             line.let_in()

@@ -16,7 +16,7 @@ from pgwire import errors
 from pgwire.protocol.messages import TransactionStatus
 
 if TYPE_CHECKING:
-    from tests.blocking.conftest import Connect
+    from tests.shells.conftest import Connect
 
 
 @dataclass

@@ -13,7 +13,7 @@ from tests.support import backend
 from tests.support.scripted import Line, ScriptedServer
 
 if TYPE_CHECKING:
-    from tests.blocking.conftest import Connect
+    from tests.shells.conftest import Connect
 
 
 def prepared(conn: pgwire.Connection) -> list[str]:

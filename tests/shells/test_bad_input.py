@@ -13,7 +13,7 @@ from pgwire.parameters import PARAMETERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.blocking.conftest import Connect
+    from tests.shells.conftest import Connect
 
 
 @pytest.fixture
@@ -122,31 +122,31 @@ def test_a_value_that_lies_about_its_length(conn: pgwire.Connection) -> None:
 
 class TestConnectionParameters:
     @pytest.mark.parametrize("name", sorted(PARAMETERS))
-    def test_a_nul_in_each(self, name: str) -> None:
+    def test_a_nul_in_each(self, name: str, connect: Connect) -> None:
         with pytest.raises(pgwire.ProgrammingError, match="NUL") as caught:
-            pgwire.connect(**{name: "x\0user\0postgres"})  # type: ignore[arg-type]
+            connect("", **{name: "x\0user\0postgres"})
         assert name in str(caught.value)
 
     @pytest.mark.parametrize("setting", [{"a\0b": "1"}, {"a": "1\0user\0x"}])
-    def test_a_nul_in_a_setting(self, setting: dict[str, str]) -> None:
+    def test_a_nul_in_a_setting(self, setting: dict[str, str], connect: Connect) -> None:
         with pytest.raises(pgwire.ProgrammingError, match="settings"):
-            pgwire.connect(settings=setting)
+            connect("", settings=setting)
 
     @pytest.mark.parametrize("conninfo", ["application_name='x\0y'", "postgresql://h/%00"])
-    def test_a_nul_in_a_string(self, conninfo: str) -> None:
+    def test_a_nul_in_a_string(self, conninfo: str, connect: Connect) -> None:
         with pytest.raises(pgwire.ProgrammingError):
-            pgwire.connect(conninfo)
+            connect(conninfo)
 
-    def test_a_nul_in_a_password_from_a_callable(self, dsn: str) -> None:
+    def test_a_nul_in_a_password_from_a_callable(self, dsn: str, connect: Connect) -> None:
         with pytest.raises(pgwire.Error) as caught:
-            pgwire.connect(dsn, password=lambda: "MARKER\0")
+            connect(dsn, password=lambda: "MARKER\0")
         assert "MARKER" not in str(caught.value)
 
-    def test_more_than_a_startup_packet_can_hold(self, dsn: str) -> None:
+    def test_more_than_a_startup_packet_can_hold(self, dsn: str, connect: Connect) -> None:
         with pytest.raises(pgwire.DataError, match="more than the server takes"):
-            pgwire.connect(dsn, application_name="x" * 20_000)
+            connect(dsn, application_name="x" * 20_000)
 
     @pytest.mark.parametrize("name", ["hots", "sslmod", "search_path", "HOST", ""])
-    def test_unknown_names(self, name: str) -> None:
+    def test_unknown_names(self, name: str, connect: Connect) -> None:
         with pytest.raises(pgwire.ProgrammingError):
-            pgwire.connect(**{name: "x"})  # type: ignore[arg-type]
+            connect("", **{name: "x"})

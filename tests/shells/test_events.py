@@ -1,0 +1,77 @@
+"""Callbacks for notices, notifications and parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pgwire
+
+if TYPE_CHECKING:
+    from tests.shells.conftest import Connect
+
+NOTICE = "do $$ begin raise notice 'one' using hint = 'a hint'; raise warning 'two'; end $$"
+
+
+def test_notices(conn: pgwire.Connection) -> None:
+    seen: list[Any] = []
+    conn.on("notice", seen.append)
+    conn.query(NOTICE)
+    assert [(n.severity, n.message, n.hint) for n in seen] == [
+        ("NOTICE", "one", "a hint"),
+        ("WARNING", "two", None),
+    ]
+    assert all(isinstance(notice, pgwire.PostgresError) for notice in seen)
+
+
+def test_notifications(conn: pgwire.Connection, connect: Connect) -> None:
+    seen: list[Any] = []
+    conn.on("notification", seen.append)
+    conn.query("listen news")
+    conn.query("notify news, 'own'")
+    assert seen == [pgwire.Notification("news", "own", conn.backend_pid)]
+    other = connect()
+    other.query("notify news, 'foreign'")
+    conn.ping()
+    assert seen[1:] == [pgwire.Notification("news", "foreign", other.backend_pid)]
+
+
+def test_parameters(conn: pgwire.Connection) -> None:
+    seen: list[Any] = []
+    conn.on("parameter", seen.append)
+    conn.query("set application_name = 'changed'")
+    assert [tuple(change) for change in seen] == [("application_name", "changed")]
+    assert conn.parameters["application_name"] == "changed"
+
+
+def test_they_come_with_an_error_as_well(conn: pgwire.Connection) -> None:
+    seen: list[Any] = []
+    conn.on("notice", seen.append)
+    with pytest.raises(pgwire.PostgresError):
+        conn.query("do $$ begin raise notice 'before'; raise exception 'no'; end $$")
+    assert [notice.message for notice in seen] == ["before"]
+
+
+def test_off_and_several_callbacks(conn: pgwire.Connection) -> None:
+    first: list[Any] = []
+    second: list[Any] = []
+    conn.on("notice", first.append)
+    conn.on("notice", second.append)
+    conn.query(NOTICE)
+    conn.off("notice", first.append)
+    conn.off("notice", print)
+    conn.query(NOTICE)
+    assert (len(first), len(second)) == (2, 4)
+
+
+def test_an_event_that_does_not_exist(conn: pgwire.Connection) -> None:
+    with pytest.raises(pgwire.ProgrammingError, match=r"weather.*notice"):
+        conn.on("weather", print)  # type: ignore[arg-type]
+
+
+def test_what_a_callback_may_look_at(conn: pgwire.Connection) -> None:
+    seen: list[Any] = []
+    conn.on("notice", lambda _: seen.append((conn.transaction_status, conn.closed, repr(conn))))
+    conn.query(NOTICE)
+    assert len(seen) == 2
