@@ -26,7 +26,7 @@ from pgwire.aio.deadlines import Deadlines
 from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.loops import check_loop
 from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost
-from pgwire.errors import Error, InterfaceError, OperationalError
+from pgwire.errors import Error, InterfaceError, OperationalError, QueryTimeout
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
 from pgwire.protocol.simple import Fence
@@ -99,7 +99,8 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         """Queue the operation of a future that exists already."""
         session = self.session
         operation = future.operation
-        if self.closed or session.failure is not None or self._forks != DriverBase.forks:
+        late = timeout is not None and timeout <= 0
+        if late or self.closed or session.failure or self._forks != DriverBase.forks:
             self._refuse(operation)
             return
         alone = not session.pending
@@ -118,6 +119,7 @@ class AsyncDriver(DriverBase, BufferedProtocol):
     def _refuse(self, operation: Operation) -> None:
         try:
             self.check_usable()
+            raise QueryTimeout("the query's timeout had run out before it was sent")
         except Error as error:
             operation.error = error
         operation.done = True
@@ -134,6 +136,9 @@ class AsyncDriver(DriverBase, BufferedProtocol):
                 session.completed = []
                 for operation in completed:
                     self._settle_one(operation)
+        except BaseException:
+            session.completed[:0] = completed[completed.index(operation) + 1 :]
+            raise
         finally:
             self._settling = False
 
@@ -177,6 +182,9 @@ class AsyncDriver(DriverBase, BufferedProtocol):
                 self._settle()
             if session.events or session.failure or self._abandoned or self._when_idle:
                 self._go_on()
+        except BaseException:  # Ctrl-C, say: nobody knows how far it came
+            self.abort()
+            raise
         finally:
             self._receiving = False
         if session.out or session.floor is not None:

@@ -64,7 +64,14 @@ class LoopShell(Shell):
             result = function(*args, **keywords)
             return await result if isawaitable(result) else result
 
-        return self.wrap(self.loop.run_until_complete(call()))
+        task = self.loop.create_task(call())
+        try:
+            return self.wrap(self.loop.run_until_complete(task))
+        except BaseException:
+            if not task.done():  # Ctrl-C stops the loop where it is; `asyncio.run` does this then
+                task.cancel()
+                self.loop.run_until_complete(asyncio.wait((task,)))
+            raise
 
     def wrap(self, value: Any) -> Any:
         if not isinstance(value, _WRAPPED):

@@ -1,0 +1,186 @@
+"""`timeout`: kept in time, and never at the cost of another query."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import pgwire
+from pgwire import errors
+from pgwire.protocol.messages import TransactionStatus
+from tests.support import backend
+from tests.support.scripted import Line, ScriptedServer, serve
+
+if TYPE_CHECKING:
+    from tests.shells.conftest import Connect
+    from tests.support.shells import Shell
+
+
+def marker(conn: pgwire.Connection, value: int = 7) -> bool:
+    return bool(conn.query("select $1::int", [value]).scalar() == value)
+
+
+class TestTimeout:
+    def test_it_ends_the_query_in_time(self, conn: pgwire.Connection) -> None:
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(pgwire.QueryTimeout) as caught:
+                conn.query("select pg_sleep(30)", timeout=0.1)
+            assert 0.1 <= time.monotonic() - began < 1.5
+            assert isinstance(caught.value, TimeoutError)
+            assert isinstance(caught.value, pgwire.OperationalError)
+            assert marker(conn)
+
+    def test_of_every_call_that_has_one(self, conn: pgwire.Connection) -> None:
+        with pytest.raises(pgwire.QueryTimeout):
+            conn.script("select 1; select pg_sleep(30)", timeout=0.05)
+        statement = conn.prepare("select pg_sleep($1)", timeout=5)
+        with pytest.raises(pgwire.QueryTimeout):
+            statement.query([30], timeout=0.05)
+        conn.ping(timeout=5)
+        assert marker(conn)
+
+    def test_in_the_middle_of_rows(self, conn: pgwire.Connection) -> None:
+        sql = "select repeat('x', 5000), pg_sleep(0.0002) from generate_series(1, 100000)"
+        with pytest.raises(pgwire.QueryTimeout):
+            conn.query(sql, timeout=0.1)
+        assert marker(conn)
+
+    def test_inside_a_transaction_it_fails_the_transaction(self, conn: pgwire.Connection) -> None:
+        with pytest.raises(pgwire.QueryTimeout):
+            with conn.transaction():
+                conn.query("select pg_sleep(30)", timeout=0.05)
+        assert conn.transaction_status is TransactionStatus.IDLE
+        assert marker(conn)
+
+    def test_the_servers_own_stays_what_it_is(self, connect: Connect) -> None:
+        conn = connect(settings={"statement_timeout": "50ms"})
+        with pytest.raises(errors.QueryCanceled) as caught:
+            conn.query("select pg_sleep(30)", timeout=20)
+        assert not isinstance(caught.value, pgwire.QueryTimeout)
+        assert marker(conn)
+
+    def test_time_that_is_up_already(self, conn: pgwire.Connection) -> None:
+        for timeout in (0, -1):
+            with pytest.raises(pgwire.QueryTimeout):
+                conn.query("select 1", timeout=timeout)
+            assert marker(conn)
+
+    def test_time_enough_changes_nothing(self, conn: pgwire.Connection) -> None:
+        for timeout in (5, 1e6, float("inf")):
+            assert conn.query("select 1", timeout=timeout).scalar() == 1
+
+    def test_a_late_cancel_hits_nobody(self, conn: pgwire.Connection) -> None:
+        """Timeouts around the time that the query takes: each ends one way or the other."""
+        late = 0
+        for i in range(150):
+            try:
+                conn.query("select pg_sleep(0.001)", timeout=0.0005 + i * 0.00001)
+            except pgwire.QueryTimeout:
+                late += 1
+            assert marker(conn, i)
+        assert late > 10
+
+    def test_a_server_that_ignores_the_cancel_is_left(
+        self, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(f"{shell.driver}.PATIENCE", 0.2)
+
+        def script(line: Line) -> None:
+            line.let_in()
+            line.wait_for_hang_up()
+
+        with ScriptedServer(script) as server:
+            conn = connect(server.dsn)
+            began = time.monotonic()
+            with pytest.raises(pgwire.QueryTimeout, match="closed" if shell.is_blocking else None):
+                conn.query("select 1", timeout=0.1)
+            shell.settle()
+            assert 0.3 <= time.monotonic() - began < 1.5
+            assert len(server.cancels) == 1
+            assert conn.closed
+            with pytest.raises(pgwire.InterfaceError, match="closed"):
+                conn.query("select 1")
+
+    @pytest.mark.parametrize("how", ["refused", "silent"])
+    def test_a_cancel_that_cannot_be_delivered(
+        self, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        monkeypatch.setattr(f"{shell.driver}.PATIENCE", 0.2)
+        on_cancel = Line.reset if how == "refused" else Line.wait_for_hang_up
+
+        def script(line: Line) -> None:
+            line.let_in()
+            line.wait_for_hang_up()
+
+        with ScriptedServer(script, on_cancel=on_cancel) as server:
+            conn = connect(server.dsn)
+            with pytest.raises(pgwire.QueryTimeout):
+                conn.query("select 1", timeout=0.05)
+            shell.settle()
+            assert conn.closed
+
+    def test_a_server_that_drips_wins_no_time(
+        self, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(f"{shell.driver}.PATIENCE", 0.2)
+
+        def script(line: Line) -> None:
+            line.let_in()
+            while True:
+                line.send(backend.notice("not yet"))
+
+        with ScriptedServer(script) as server:
+            conn = connect(server.dsn)
+            began = time.monotonic()
+            with pytest.raises(pgwire.QueryTimeout):
+                conn.query("select 1", timeout=0.1)
+            shell.settle()
+            assert time.monotonic() - began < 2
+            assert conn.closed
+
+    def test_a_server_that_does_not_read_a_large_parameter(
+        self, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(f"{shell.driver}.PATIENCE", 0.2)
+        done = threading.Event()
+
+        def script(line: Line) -> None:
+            line.let_in()
+            line.expect("PDH")
+            line.send(backend.described([17], [backend.column("v", 25)]))
+            done.wait(20)
+
+        with ScriptedServer(script) as server:
+            conn = connect(server.dsn)
+            began = time.monotonic()
+            with pytest.raises(pgwire.QueryTimeout):
+                conn.query("select $1::bytea", [bytes(20_000_000)], timeout=0.3)
+            shell.settle()
+            assert time.monotonic() - began < 2
+            assert conn.closed
+            done.set()
+
+    def test_an_answer_that_comes_while_we_are_still_writing(self, connect: Connect) -> None:
+        def script(line: Line) -> None:
+            line.let_in()
+            line.expect("PDH")
+            line.send(backend.described([17], [backend.column("v", 25)]))
+            line.read_exactly(100_000)
+            line.send(backend.error("22023", "too much"), backend.ready())
+            line.wait_until_read()
+            line.read_exactly(900_000)
+            while line.read_exactly(1) != b"S":  # all that follows the value
+                pass
+            line.read_exactly(4)
+            serve(line, {"v": (backend.column("v", 25), [b"x"])})
+
+        with ScriptedServer(script, unix=True) as server:
+            conn = connect(server.dsn)
+            with pytest.raises(errors.InvalidParameterValue, match="too much"):
+                conn.query("select $1::bytea", [bytes(1_000_000)])
+            assert conn.query("v").scalar() == "x"
+            conn.close()
