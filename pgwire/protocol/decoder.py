@@ -71,6 +71,11 @@ def blame(error: Exception, column: int, row: int) -> None:
     error.add_note(f"while decoding column {column} of row {row}")
 
 
+def blame_row(error: Exception, row: int) -> None:
+    """Say where it happened, as far as that is known."""
+    error.add_note(f"while decoding row {row}")
+
+
 def read_value(buffer: bytes, at: int, end: int, decode: ValueDecoder) -> tuple[Any, int]:
     """The value whose length stands at `at` (None for NULL), and where the next one begins."""
     (length,) = read_length(buffer, at)

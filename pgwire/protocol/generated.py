@@ -1,29 +1,59 @@
 """Generated row decoders: the plain decoder of `decoder`, unrolled for one layout.
 
-`row_decoder_source` writes Python for a layout; `generate` compiles it, once per layout, and
-binds a statement's codecs. Only numbers and struct codes get into the source, never names or
-texts that came from a user or a server.
+There are two. `row_decoder_source` goes column by column and takes whatever comes;
+`fused_decoder_source` unpacks neighbouring columns of fixed width, and the lengths around them,
+in one call, and hands every row that is not as usual (a NULL among those columns, a length that
+is off, bytes that cannot be decoded) to the first. So it makes no errors of its own. Both are
+compiled once per layout; only numbers and struct codes get into a source, never names or texts
+that came from a user or a server.
 
 The plain decoder is the specification: same rows, same errors, for whatever bytes.
 
-For a layout of int4, text and one codec of another type the source reads:
+For int4, text and one column of another type the fused source reads:
 
     def decode_rows(buffer, position, size, rows):
+        append = rows.append
         try:
-            while size - position >= 7 and buffer[position] == 68:
-                length, columns = head(buffer, position + 1)
+            while size - position >= 19 and buffer[position] == 68:
+                length, columns, length_0, value_0, length_1 = run_0(buffer, position + 1)
                 end = position + 1 + length
                 if end > size:
                     return position
-                if columns != 3:
-                    raise malformed_row()
-                at = position + 7
-                if at + 8 <= end and (pair := pair_0(buffer, at))[0] == 4:
-                    value_0 = pair[1]
-                    at += 8
-                else:
-                    value_0, at = value(buffer, at, end, decode_0)
-                …
+                at = position + 19
+                while columns == 3 and at <= end and length_0 == 4:
+                    if length_1 >= 0:
+                        stop = at + length_1
+                        if stop > end:
+                            break
+                        value_1 = buffer[at:stop].decode()
+                        at = stop
+                    elif length_1 == -1:
+                        value_1 = None
+                    else:
+                        break
+                    …
+                    if at != end:
+                        break
+                    append((value_0, value_1, value_2, ))
+                    position = end
+                    break
+                if position != end:
+                    if end - position < 7:
+                        break
+                    position = by_columns(buffer, position, end, rows)
+        except Exception as raised:
+            error = raised
+        else:
+            if size - position < 7 or buffer[position] != 68:
+                return position
+            return by_columns(buffer, position, size, rows)
+        row = len(rows) + 1
+        try:
+            by_columns(buffer, position, size, rows)  # says in which column, if it raises as well
+            blame_row(error, row)
+            raise error
+        finally:
+            del error
 """
 
 from __future__ import annotations
@@ -34,10 +64,10 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from pgwire.pgtypes.text import decode_utf8
-from pgwire.protocol.decoder import blame, malformed_row, read_length, read_value
+from pgwire.protocol.decoder import blame, blame_row, malformed_row, read_length, read_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import CodeType
 
     from pgwire.protocol.decoder import RowDecoder, ValueDecoder
@@ -112,8 +142,8 @@ def _compiled(kinds: tuple[str, ...]) -> CodeType:
     return compile(row_decoder_source(kinds), f"<rows of {', '.join(kinds)}>", "exec")
 
 
-def generate(kinds: tuple[str, ...], decoders: Sequence[ValueDecoder]) -> RowDecoder:
-    """A decoder for this layout; `decoders` are those of its columns."""
+def by_columns(kinds: tuple[str, ...], decoders: Sequence[ValueDecoder]) -> RowDecoder:
+    """The decoder that goes column by column; `decoders` are those of its columns."""
     names: dict[str, Any] = {
         "bisect": bisect,
         "blame": blame,
@@ -127,6 +157,144 @@ def generate(kinds: tuple[str, ...], decoders: Sequence[ValueDecoder]) -> RowDec
         if kind not in (TEXT, OTHER):
             names[f"pair_{n}"] = Struct("!i" + kind).unpack_from
     exec(_compiled(kinds), names)
+    decoder: RowDecoder = names["decode_rows"]
+    return decoder
+
+
+def _joined(kinds: Sequence[str]) -> Iterator[tuple[str, list[str], list[str], int | None]]:
+    """Runs of what one call unpacks: struct codes, names, what must hold, and the column behind.
+
+    A run ends with the length of a column that has no fixed width, or with the row.
+    """
+    codes, names, checks = "iH", ["length", "columns"], [f"columns == {len(kinds)}"]
+    for n, kind in enumerate(kinds):
+        codes += "i"
+        names.append(f"length_{n}")
+        if kind in (TEXT, OTHER):
+            yield codes, names, checks, n
+            codes, names, checks = "", [], []
+        else:
+            codes += kind
+            names.append(f"value_{n}")
+            checks.append(f"length_{n} == {Struct('!' + kind).size}")
+    if names:
+        yield codes, names, checks, None
+
+
+_ROW = """\
+def decode_rows(buffer, position, size, rows):
+    append = rows.append
+    try:
+        while size - position >= {need} and buffer[position] == 68:
+            {names} = run_0(buffer, position + 1)
+            end = position + 1 + length
+            if end > size:
+                return position
+            at = position + {need}
+            while at <= end and {checks}:
+{columns}
+                if at != end:
+                    break
+                append(({values}))
+                position = end
+                break
+            if position != end:
+                if end - position < 7:
+                    break
+                position = by_columns(buffer, position, end, rows)
+    except Exception as raised:
+        error = raised
+    else:
+        if size - position < 7 or buffer[position] != 68:
+            return position
+        return by_columns(buffer, position, size, rows)
+    row = len(rows) + 1
+    try:
+        by_columns(buffer, position, size, rows)  # says in which column, if it raises as well
+        blame_row(error, row)
+        raise error
+    finally:
+        del error
+"""
+_RUN = """\
+                if at + {width} > end:
+                    break
+                {names} = run_{number}(buffer, at)
+                at += {width}
+                if not ({checks}):
+                    break
+"""
+_LENGTH = """\
+                if at + {width} > end:
+                    break
+                {names} = run_{number}(buffer, at)
+                at += {width}
+"""
+_VARIABLE = """\
+                if length_{n} >= 0:
+                    stop = at + length_{n}
+                    if stop > end:
+                        break
+                    value_{n} = {value}
+                    at = stop
+                elif length_{n} == -1:
+                    value_{n} = None
+                else:
+                    break
+"""
+
+
+def fused_decoder_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
+    """The source of a decoder for rows whose columns are of these kinds, and its runs' codes."""
+    runs = list(_joined(kinds))
+    pieces = []
+    for number, (codes, names, checks, column) in enumerate(runs):
+        if number:
+            template = _RUN if checks else _LENGTH
+            pieces.append(
+                template.format(
+                    number=number,
+                    width=Struct("!" + codes).size,
+                    names=", ".join(names) + ",",
+                    checks=" and ".join(checks),
+                )
+            )
+        if column is not None:
+            text = kinds[column] == TEXT
+            value = "buffer[at:stop].decode()" if text else f"decode_{column}(buffer, at, stop)"
+            pieces.append(_VARIABLE.format(n=column, value=value))
+    source = _ROW.format(
+        need=1 + Struct("!" + runs[0][0]).size,
+        names=", ".join(runs[0][1]),
+        checks=" and ".join(runs[0][2]),
+        columns="".join(pieces).rstrip(),
+        values="".join(f"value_{n}, " for n in range(len(kinds))),
+    )
+    return source, [codes for codes, *_ in runs]
+
+
+@lru_cache(maxsize=512)
+def _compiled_fused(kinds: tuple[str, ...]) -> tuple[CodeType, list[str]]:
+    source, runs = fused_decoder_source(kinds)
+    return compile(source, f"<fused rows of {', '.join(kinds)}>", "exec"), runs
+
+
+def generate(kinds: tuple[str, ...], decoders: Sequence[ValueDecoder]) -> RowDecoder:
+    """A decoder for this layout; `decoders` are those of its columns."""
+    made: list[RowDecoder] = []
+
+    def slowly(buffer: bytes, position: int, size: int, rows: list[tuple[Any, ...]]) -> int:
+        if not made:  # most statements never need it
+            made.append(by_columns(kinds, decoders))
+        return made[0](buffer, position, size, rows)
+
+    code, runs = _compiled_fused(kinds)
+    names: dict[str, Any] = {"by_columns": slowly, "blame_row": blame_row}
+    for n, decode in enumerate(decoders):
+        names[f"decode_{n}"] = decode
+    for number, codes in enumerate(runs):
+        names[f"run_{number}"] = Struct("!" + codes).unpack_from
+    exec(code, names)
     decoder: RowDecoder = names["decode_rows"]
     return decoder
 

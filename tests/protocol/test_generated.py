@@ -11,7 +11,14 @@ from hypothesis import given, strategies as st
 from pgwire.errors import DataError, ProtocolError
 from pgwire.pgtypes import TypeRegistry
 from pgwire.protocol.decoder import column_decoders, plain_decoder
-from pgwire.protocol.generated import generate, kind_of, row_decoder_source
+from pgwire.protocol.generated import (
+    OTHER,
+    by_columns,
+    fused_decoder_source,
+    generate,
+    kind_of,
+    row_decoder_source,
+)
 from pgwire.protocol.messages import Column
 
 REGISTRY = TypeRegistry()
@@ -20,8 +27,8 @@ OIDS = [16, 17, 20, 21, 23, 25, 26, 700, 701, 1184, 2950, 1700]
 WIDTHS = {16: 1, 20: 8, 21: 2, 23: 4, 26: 4, 700: 4, 701: 8, 1184: 8, 2950: 16}
 
 
-def pair(oids: list[int]) -> tuple[Any, Any]:
-    """The plain decoder and the generated one for columns of these types."""
+def pair(oids: list[int], generate: Any = generate) -> tuple[Any, Any]:
+    """The plain decoder and a generated one for columns of these types."""
     columns = [Column(f"c{n}", oid) for n, oid in enumerate(oids)]
     codecs = [REGISTRY.codec(oid) for oid in oids]
     formats = [int(codec.binary_results) for codec in codecs]
@@ -112,6 +119,103 @@ def test_an_error_names_column_and_row() -> None:
     with pytest.raises(DataError) as caught:
         generated(bad, 0, len(bad), [])
     assert caught.value.__notes__ == ["while decoding column 2 of row 1"]
+
+
+def test_the_fused_source_is_made_for_eyes() -> None:
+    """The docstring of the module shows it; here it is whole."""
+    source, runs = fused_decoder_source(["i", "text", "other"])
+    assert runs == ["iHiii", "i"]
+    assert source == (
+        "def decode_rows(buffer, position, size, rows):\n"
+        "    append = rows.append\n"
+        "    try:\n"
+        "        while size - position >= 19 and buffer[position] == 68:\n"
+        "            length, columns, length_0, value_0, length_1 = run_0(buffer, position + 1)\n"
+        "            end = position + 1 + length\n"
+        "            if end > size:\n"
+        "                return position\n"
+        "            at = position + 19\n"
+        "            while at <= end and columns == 3 and length_0 == 4:\n"
+        "                if length_1 >= 0:\n"
+        "                    stop = at + length_1\n"
+        "                    if stop > end:\n"
+        "                        break\n"
+        "                    value_1 = buffer[at:stop].decode()\n"
+        "                    at = stop\n"
+        "                elif length_1 == -1:\n"
+        "                    value_1 = None\n"
+        "                else:\n"
+        "                    break\n"
+        "                if at + 4 > end:\n"
+        "                    break\n"
+        "                length_2, = run_1(buffer, at)\n"
+        "                at += 4\n"
+        "                if length_2 >= 0:\n"
+        "                    stop = at + length_2\n"
+        "                    if stop > end:\n"
+        "                        break\n"
+        "                    value_2 = decode_2(buffer, at, stop)\n"
+        "                    at = stop\n"
+        "                elif length_2 == -1:\n"
+        "                    value_2 = None\n"
+        "                else:\n"
+        "                    break\n"
+        "                if at != end:\n"
+        "                    break\n"
+        "                append((value_0, value_1, value_2, ))\n"
+        "                position = end\n"
+        "                break\n"
+        "            if position != end:\n"
+        "                if end - position < 7:\n"
+        "                    break\n"
+        "                position = by_columns(buffer, position, end, rows)\n"
+        "    except Exception as raised:\n"
+        "        error = raised\n"
+        "    else:\n"
+        "        if size - position < 7 or buffer[position] != 68:\n"
+        "            return position\n"
+        "        return by_columns(buffer, position, size, rows)\n"
+        "    row = len(rows) + 1\n"
+        "    try:\n"
+        "        by_columns(buffer, position, size, rows)"
+        "  # says in which column, if it raises as well\n"
+        "        blame_row(error, row)\n"
+        "        raise error\n"
+        "    finally:\n"
+        "        del error\n"
+    )
+
+
+def test_the_runs_of_fused_columns() -> None:
+    kinds = ["q", "i", "text", "?", "other", "text", "h", "d"]
+    assert fused_decoder_source(kinds)[1] == ["iHiqiii", "i?i", "i", "ihid"]
+    assert fused_decoder_source([])[1] == ["iH"]
+    assert fused_decoder_source(["text"])[1] == ["iHi"]
+
+
+@given(layouts_and_rows(), st.binary(max_size=12), st.integers(0, 9))
+def test_column_by_column_the_same_rows(
+    data: tuple[list[int], list[bytes]], behind: bytes, before: int
+) -> None:
+    oids, rows = data
+    plain, generated = pair(oids, by_columns)
+    buffer = bytes(before) + b"".join(rows) + behind
+    assert outcome(generated, buffer, before) == outcome(plain, buffer, before)
+
+
+def test_a_decoder_that_raises_but_once_is_heard() -> None:
+    failures = [ZeroDivisionError()]
+
+    def decode(buffer: bytes, start: int, end: int) -> bytes:
+        if failures:
+            raise failures.pop()
+        return buffer[start:end]
+
+    generated = generate((OTHER,), (decode,))
+    good = row([b"x"])
+    with pytest.raises(ZeroDivisionError) as caught:
+        generated(good, 0, len(good), [])
+    assert caught.value.__notes__ == ["while decoding row 1"]
 
 
 def test_the_source_is_made_for_eyes() -> None:
