@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 # server a process.
 GRACE = 0.01
 _BUFFER = 65_536
+_NO_ANSWER = "the connection was closed, as the server did not answer a cancel request in time"
 
 
 class AsyncDriver(DriverBase, BufferedProtocol):
@@ -335,7 +336,7 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         its_turn = False
         while not await _within(fenced, PATIENCE):
             if its_turn:  # nobody is to blame but the server
-                self.abort()
+                self.abort(_NO_ANSWER)
             else:
                 its_turn = self.session.pending[0] is fence
 
@@ -346,7 +347,7 @@ class AsyncDriver(DriverBase, BufferedProtocol):
             async with asyncio.timeout_at(limit):
                 await self._cancel_request(self)
         if not await _within(ended, max(0.0, limit - self.loop.time())):
-            self.abort()
+            self.abort(_NO_ANSWER)
 
     async def cancel(self) -> None:
         """Ask the server to cancel what runs now."""
@@ -467,10 +468,10 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         """
         self.closed = True
 
-    def abort(self) -> None:
+    def abort(self, why: str = "the connection is closed") -> None:
         """Close the socket now, without a word."""
         self.closed = True
-        self.session.fail(InterfaceError("the connection is closed"))
+        self.session.fail(InterfaceError(why))
         self._go_on()
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import wraps
 from heapq import heappop, heappush
 from math import inf, nextafter
 from selectors import DefaultSelector
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+P = ParamSpec("P")
 
 _RESOLUTION = time.get_clock_info(
     "monotonic"
@@ -80,6 +82,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         # A time so far away that the clock's resolution is lost in it must have passed as well.
         when = timers[0][0]
         self._now = when if when + _RESOLUTION > when else nextafter(when, inf)
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Make a test of a coroutine function: every run has a loop of its own."""
+
+    @wraps(test)
+    def run_test(*args: P.args, **keywords: P.kwargs) -> None:
+        run(test(*args, **keywords))
+
+    return run_test
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
