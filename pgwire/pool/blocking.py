@@ -17,7 +17,16 @@ from pgwire.errors import Error, PostgresError
 from pgwire.opening import settings
 from pgwire.pool.engine import Engine
 from pgwire.pool.lease import Lease
-from pgwire.pool.options import END_TIMEOUT, OPTION_NAMES, check_event, sorted_options
+from pgwire.pool.options import (
+    END_TIMEOUT,
+    OPTION_NAMES,
+    check_event,
+    check_names,
+    check_plain_function,
+    check_retries,
+    check_timeout,
+    sorted_options,
+)
 from pgwire.pool.submitting import Submitter
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
@@ -75,6 +84,12 @@ class Pool:
         **connection_parameters: Unpack[ConnectionParameters],
     ) -> None:
         given = {name: value for name, value in locals().items() if name in OPTION_NAMES}
+        check_names(connection_parameters)
+        check_plain_function("clock", clock)
+        if on_connect is not None:
+            check_plain_function("on_connect", on_connect)
+        if callable(reset):
+            check_plain_function("reset", reset)
         try:
             opener = Opener(settings(conninfo, connection_parameters))
         finally:
@@ -105,6 +120,15 @@ class Pool:
         timeout: float | None = None,
         row: None = None,
     ) -> Result[Row]: ...
+    @overload
+    def query(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: type[dict[Any, Any]],
+    ) -> Result[dict[str, Any]]: ...
     @overload
     def query(
         self,
@@ -147,8 +171,7 @@ class Pool:
 
     def _run(self, operation: Operation, timeout: float | None) -> Any:
         """Run an operation on a connection of the pool."""
-        if timeout is None:
-            timeout = self._options.query_timeout
+        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
         deadline = None if timeout is None else self._clock() + timeout
         slot = self._engine.acquire(self._options.checkout_timeout, deadline)
         uses = slot.uses
@@ -172,7 +195,7 @@ class Pool:
         Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what keeps the pool from
         connecting where waiting cannot mend it.
         """
-        limit = self._options.checkout_timeout if timeout is None else timeout
+        limit = self._options.checkout_timeout if timeout is None else check_timeout(timeout)
         return Lease(self._engine, limit, self._options.query_timeout)
 
     @contextmanager
@@ -203,6 +226,8 @@ class Pool:
         a short random pause. `function` must bear to be called more than once. Manual:
         "Serialization Failure Handling".
         """
+        check_plain_function("function", function)
+        check_retries(retries)
         attempt = 0
         while True:
             try:
@@ -223,9 +248,7 @@ class Pool:
         the pool (`PoolTimeout`, `PoolClosed`, …) come out of the future too. Threads are
         taken as connections are free, not one for each call, and never keep the process alive.
         """
-        if timeout is None:
-            timeout = self._options.query_timeout
-        return self._submitter.submit(sql, params, self._options.checkout_timeout, timeout)
+        return self._submitter.submit(sql, params, timeout)
 
     def wait(self, timeout: float | None = 30.0) -> None:
         """Return once `min_size` (at least one) connections are open.
@@ -233,6 +256,7 @@ class Pool:
         Raises the reason why not: at once where waiting cannot mend it, as the cause of
         `PoolTimeout` otherwise.
         """
+        timeout = check_timeout(timeout)
         self._engine.wait(None if timeout is None else self._clock() + timeout)
 
     # ---------------------------------------------------------------- sizes and the end
@@ -254,7 +278,7 @@ class Pool:
         is closed, and `PoolTimeout` lists the leases that were still out. Without one, from
         a thread that holds a lease itself, `InterfaceError`: it would wait for itself.
         """
-        self._engine.end(timeout)
+        self._engine.end(check_timeout(timeout))
 
     close = end
 
@@ -309,6 +333,7 @@ class Pool:
         lock; what they raise is logged and goes no further.
         """
         check_event(event)
+        check_plain_function("callback", callback)
         self._engine.listeners.on(event, callback)
 
     def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:

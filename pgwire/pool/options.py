@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pgwire.errors import ProgrammingError
+from pgwire.parameters import OWN_KEYWORDS, PARAMETERS, advice
 from pgwire.pool.config import PoolConfig, check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     PoolEvent = Literal["connect", "acquire", "release", "remove", "error", "leak"]
 
@@ -25,6 +27,8 @@ OPEN_TIMEOUT = 30.0
 CHECK_TIMEOUT = 5.0
 # How long a reset that cannot be left to the next lease may take.
 RESET_TIMEOUT = 5.0
+# Thirty years: whoever waits for longer waits for ever, and no clock is asked for more.
+_FOR_EVER = 1e9
 
 _numbers = count(1)
 
@@ -78,11 +82,47 @@ def _reset_mode(reset: object) -> bool | None:
     if callable(reset):
         return None
     modes = {"auto": None, "always": True, "never": False}
-    if reset not in modes:
+    if not isinstance(reset, str) or reset not in modes:
         raise ProgrammingError(
             f"reset is {reset!r}; it must be 'auto', 'always', 'never' or a callable"
         )
-    return modes[str(reset)]
+    return modes[reset]
+
+
+def check_names(parameters: Iterable[str]) -> None:
+    """Raise ProgrammingError for a keyword that neither pools nor connections have."""
+    known = PARAMETERS.keys() | OWN_KEYWORDS
+    for name in parameters:
+        if name not in known:
+            hint = advice(name, known | OPTION_NAMES)
+            raise ProgrammingError(f"unknown option or connection parameter {name!r}{hint}")
+
+
+def check_timeout(timeout: float | None) -> float | None:
+    """What a call was given as its time, as seconds from 0 up, or None for no limit.
+
+    Less than nothing is nothing: it is what a program gets that computes what is left.
+    """
+    if timeout is None:
+        return None
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not is_number or timeout != timeout:  # NaN
+        raise ProgrammingError(f"timeout is {timeout!r}; it must be a number of seconds, or None")
+    return None if timeout > _FOR_EVER else max(timeout, 0.0)
+
+
+def check_retries(retries: int) -> None:
+    """Raise ProgrammingError for what is no number of times."""
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise ProgrammingError(f"retries is {retries!r}; it must be an integer of at least 0")
+
+
+def check_plain_function(name: str, function: object) -> None:
+    """Raise ProgrammingError for what a thread cannot call, and get something done by it."""
+    if not callable(function):
+        raise ProgrammingError(f"{name} is {function!r}; it must be a callable")
+    if iscoroutinefunction(function):
+        raise ProgrammingError(f"{name} is a coroutine function; they are for AsyncPool")
 
 
 def check_event(event: str) -> None:

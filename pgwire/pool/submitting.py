@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.blocking.connection import Connection
+from pgwire.pool.options import check_timeout
 from pgwire.pool.sharing import SharedLine, Sharing
 from pgwire.pool.slots import SHARED, Slot
 from pgwire.protocol.query import Query
@@ -68,14 +69,12 @@ class Submitter:
         self,
         sql: str,
         params: Sequence[Any],
-        checkout_timeout: float | None,
         timeout: float | None,
     ) -> Future[Result[Row]]:
-        engine = self._engine
+        engine, options = self._engine, self._engine.options
         future: Future[Result[Row]] = Future()
-        since = engine.options.clock()
-        deadline = None if timeout is None else since + timeout
-        limits = [since + t for t in (checkout_timeout, timeout) if t is not None]
+        since = options.clock()
+        deadline: float | None = None
 
         def waiting_ended(answer: Slot[Driver] | Waiter[Driver]) -> None:
             job = Job(answer, query, since, deadline, future)
@@ -92,6 +91,9 @@ class Submitter:
 
         try:
             query = Query(sql, params)
+            timeout = options.query_timeout if timeout is None else check_timeout(timeout)
+            deadline = None if timeout is None else since + timeout
+            limits = [since + t for t in (options.checkout_timeout, timeout) if t is not None]
             shared = self.sharing.may_share(sql)
             answer = engine.request(min(limits, default=None), waiting_ended, shared=shared)
         except Exception as error:

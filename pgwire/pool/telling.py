@@ -37,12 +37,25 @@ def not_ended(
     timeout: float | None, leases: Sequence[LeaseRecord], stats: PoolStats
 ) -> PoolTimeout:
     """`end(timeout)` had to use force."""
+    under_way = {
+        "quer{} running": stats.leased - len(leases),
+        "request{} waiting": stats.waiting,
+        "connection{} opening": stats.opening,
+        "connection{} closing": stats.closing + stats.resetting + stats.checking,
+    }
     error = PoolTimeout(
-        f"end({timeout}): {len(leases)} lease{'s' * (len(leases) != 1)} still out, closed now"
+        f"end({timeout}): {len(leases)} lease{'s' * (len(leases) != 1)} still out, "
+        + "".join(_counted(what, number) for what, number in under_way.items() if number > 0)
+        + "closed now"
         + "".join(f"; taken at {lease.place} by {lease.holder_name}" for lease in leases)
     )
     error.stats = stats
     return error
+
+
+def _counted(what: str, number: int) -> str:
+    ending = ("y", "ies") if what.startswith("quer") else ("", "s")
+    return f"{number} {what.format(ending[number != 1])}, "
 
 
 def waits_for_own_lease(own: Sequence[str], who: str) -> InterfaceError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_type
 
 import pytest
 
@@ -100,7 +100,10 @@ def test_wrong_parameters_cost_no_connection(dsn: str) -> None:
 
 def test_rows_can_be_mapped(dsn: str) -> None:
     with pool(dsn) as p:
-        assert p.query("select 1 as a, 2 as b", row=dict).rows == [{"a": 1, "b": 2}]
+        result = assert_type(
+            p.query("select 1 as a, 2 as b", row=dict), pgwire.Result[dict[str, Any]]
+        )
+        assert result.rows == [{"a": 1, "b": 2}]
 
 
 def test_thirty_threads_share_nine_connections(dsn: str) -> None:
