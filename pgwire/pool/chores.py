@@ -44,16 +44,27 @@ def open_connection(engine: Engine, slot: Slot[Driver]) -> None:
         mendable = isinstance(error, Error) and waiting_may_help(error)
         engine.opening_failed(slot, failure, mendable=mendable)
         return
+    unfit = _introduce(engine, driver)
+    if unfit is None:
+        engine.opened(slot, driver)
+    else:
+        _close(driver)
+        engine.opening_failed(slot, unfit, mendable=False)
+
+
+def _introduce(engine: Engine, driver: Driver) -> Exception | None:
+    """Show a new connection to the hook and the callbacks; what is wrong with it afterwards."""
     hook = engine.options.on_connect
     if hook is not None:
-        hook_failure = run_hook(engine, "on_connect", hook, driver, OPEN_TIMEOUT)
-        if hook_failure is not None:
-            driver.close()
-            engine.opening_failed(slot, hook_failure, mendable=False)
-            return
+        failure = run_hook(engine, "on_connect", hook, driver, OPEN_TIMEOUT)
+        if failure is not None:
+            return failure
         driver.session.changed = False  # what it has set is how sessions begin here
-    engine.listeners.emit("connect", Connection(driver))
-    engine.opened(slot, driver)
+    if "connect" in engine.listeners:
+        engine.listeners.emit("connect", Connection(driver))
+        if not driver.clean(False):
+            return OperationalError('a callback for "connect" left its connection closed or in use')
+    return None
 
 
 def check_connection(engine: Engine, slot: Slot[Driver]) -> None:
@@ -86,15 +97,20 @@ def reset_connection(engine: Engine, slot: Slot[Driver]) -> None:
 def close_connection(engine: Engine, slot: Slot[Driver]) -> None:
     driver = slot.connection
     failure = driver.session.failure
-    if engine.aborting:
-        driver.interrupt()
-    driver.close()
+    _close(driver)
     connection = Connection(driver)
     if failure is not None and not driver.given_up:
         logger.info("%s: an idle connection was lost: %s", engine.options.name, failure)
         engine.listeners.emit("error", failure, connection)
     engine.listeners.emit("remove", connection)
     engine.report(engine.core.closed, slot)
+
+
+def _close(driver: Driver) -> None:
+    """Close what is nobody's any more: who still runs something on it is not waited for."""
+    if not driver.session.in_step:
+        driver.interrupt()
+    driver.close()
 
 
 def run_hook(

@@ -84,7 +84,6 @@ class Engine:
         self._refusal: Exception | None = None  # why the last opening failed
         self._hopeless = False  # and whether waiting could have mended it
         self._ended = threading.Event()
-        self.aborting = False
         self.crew = Crew(self.options.name)
         self._keeper = Keeper(self)
 
@@ -232,15 +231,15 @@ class Engine:
             return
         reusable = hooked = False
         try:
+            if self.listeners:
+                self.listeners.emit("release", Connection(driver))
             if slot.users > 1:
                 reusable = driver.session.failure is None
-            elif not discard:
+            elif not discard:  # what callbacks have done is cleaned as well
                 if self._is_hooked:
                     reusable, hooked = self._judge(driver)
                 else:
                     reusable = driver.clean(self.options.always_reset)
-            if self.listeners:
-                self.listeners.emit("release", Connection(driver))
         finally:
             self.leases.pop(slot, None)
             if not reusable:
@@ -366,7 +365,6 @@ class Engine:
         leases = tuple(self.leases.values())
         with self.lock:
             stats = self.core.stats()
-        self.aborting = True
         self.opener.abort()
         self.report(self.core.abort)
         if self.listeners.innermost is None:  # else it would wait for itself

@@ -1,8 +1,9 @@
 """Listeners: a pool's callbacks, and which user code a thread is in.
 
 Knows nothing of pools. Callbacks run in the thread that made the event happen, never under a
-lock. What one raises is logged and goes no further. What one does itself does not call it again:
-else a callback for "acquire" that runs a query would never come to an end.
+lock. What one raises is logged and goes no further; only from the main thread SystemExit and
+Ctrl-C do. What one does itself does not call it again: else a callback for "acquire" that runs a
+query would never come to an end.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,7 +47,9 @@ class Listeners(dict[str, list["Callback"]]):
             try:
                 with self.running(callback):
                     self._call(event, callback, args)
-            except Exception:
+            except BaseException as error:
+                if not isinstance(error, Exception) and current_thread() is main_thread():
+                    raise  # Ctrl-C, or the program's end
                 self._report(event)
 
     def _call(self, event: str, callback: Callback, args: tuple[object, ...]) -> None:

@@ -308,11 +308,12 @@ def test_a_connection_in_the_middle_of_something_is_not_handed_on(dsn: str) -> N
     with pool(dsn, max_size=1) as p:
         lease = p.connect()
         pid = lease.backend_pid
-        busy = Thread(lambda: lease.query("select pg_sleep(0.5)"))
+        busy = Thread(lambda: lease.query("select pg_sleep(60)"))
         until(lambda: bool(lease._driver.session.pending))
         lease.release()
         assert p.query("select pg_backend_pid()").scalar() != pid
-        busy.outcome()
+        with pytest.raises(pgwire.errors.QueryCanceled):
+            busy.outcome()
 
 
 # ------------------------------------------------------------------ order and time

@@ -1,19 +1,21 @@
 """What a pool's users should not do, and sooner or later will: it neither hangs nor loses anything.
 
-Times that are none, functions that cannot be called.
+Times that are none, functions that cannot be called, callbacks that raise what ends a program or
+leave their connection in a bad way, leases given back while they are in use.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pgwire
-from tests.pool.support import PATIENCE, pool, until
-from tests.pool.watching import SLEEP, Call
+from tests.pool.support import PATIENCE, Thread, messages, pool, until
+from tests.pool.watching import SLEEP, Call, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +119,91 @@ def test_a_transaction_is_a_function_that_does_something(function: Any) -> None:
 def test_a_callback_is_a_function_that_does_something(callback: Any) -> None:
     with pgwire.Pool() as p, pytest.raises(pgwire.ProgrammingError, match="callback is"):
         p.on("acquire", callback)
+
+
+# ------------------------------------------------------------------ callbacks
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_callback_ends_no_thread_of_the_pool(
+    dsn: str, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """I-31: the slot of that thread, or the future of its query, would have been lost."""
+
+    def raising(_conn: object) -> None:
+        raise error
+
+    with pool(dsn, max_size=1, max_uses=1) as p:
+        for event in ("connect", "acquire", "release", "remove"):
+            p.on(event, raising)
+        for _ in range(2):
+            assert p.submit("select 1").result(PATIENCE).scalar() == 1
+        assert Thread(lambda: p.query("select 1").scalar()).outcome() == 1
+        p.end(timeout=PATIENCE)
+    told = messages(caplog.records)
+    for event in ("connect", "acquire", "release", "remove"):
+        assert f"{p.name}: a callback for '{event}' raised" in told
+
+
+def test_the_end_of_the_program_gets_out_of_a_callback_in_the_main_thread(dsn: str) -> None:
+    with pool(dsn, max_size=1) as p:
+        p.on("acquire", lambda _conn: sys.exit(3))
+        with pytest.raises(SystemExit):
+            p.query("select 1")
+        assert p.stats().leased == 0
+
+
+def test_what_a_callback_leaves_behind_is_gone_with_the_lease(dsn: str) -> None:
+    """I-23: callbacks for "release" come before the cleaning."""
+
+    def leave_behind(conn: pgwire.Connection) -> None:
+        conn.query("set search_path to elsewhere")
+        conn.query("begin")
+
+    with pool(dsn, max_size=1) as p:
+        p.on("release", leave_behind)
+        for _ in range(2):
+            with p.connect() as conn:
+                assert conn.transaction_status is pgwire.TransactionStatus.IDLE
+                assert conn.query("show search_path").scalar() != "elsewhere"
+
+
+def test_a_transaction_that_a_callback_began_is_not_the_first_leases(dsn: str) -> None:
+    """I-23."""
+    with pool(dsn, max_size=1) as p:
+        p.on("connect", lambda conn: conn.query("begin"))
+        with p.connect() as conn:
+            assert conn.transaction_status is pgwire.TransactionStatus.IDLE
+
+
+def test_a_callback_that_closes_new_connections_is_told_of(dsn: str) -> None:
+    """They were opened and thrown away as fast as the server would, until the deadline."""
+    with pool(dsn, max_size=1) as p:
+        p.on("connect", lambda conn: conn.close())
+        with pytest.raises(pgwire.OperationalError, match='a callback for "connect" left its conn'):
+            p.query("select 1")
+        stats = p.stats()
+        assert (stats.opened, stats.open_failures) == (0, 1)
+
+
+# ------------------------------------------------------------------ leases
+
+
+@pytest.mark.parametrize("discard", [False, True])
+def test_a_lease_given_back_while_another_thread_uses_it_holds_up_nobody(
+    dsn: str, discard: bool
+) -> None:
+    """I-12: what runs there is cancelled; its slot was taken for as long as it would have run."""
+    with pool(dsn, max_size=1) as p:
+        lease = p.connect()
+        with pgwire.connect(dsn) as watch:
+            using = Call(lease.query, SLEEP, [1])
+            running = "select count(*) from pg_stat_activity where query = $1 and state = 'active'"
+            until(lambda: watch.query(running, [SLEEP]).scalar())
+        with within(PATIENCE):
+            lease.release(discard=discard)
+            assert p.query("select 1").scalar() == 1
+        assert isinstance(using.ending(), pgwire.errors.QueryCanceled | pgwire.InterfaceError)
 
 
 def test_an_end_by_force_says_what_was_under_way(dsn: str) -> None:
