@@ -47,5 +47,6 @@ class Crew:
         with self._starting:
             threads = tuple(self._threads)
         for thread in threads:
-            if thread is not threading.current_thread():
+            # Where Ctrl-C has struck there may be one that was never started.
+            if thread.ident is not None and thread is not threading.current_thread():
                 thread.join(timeout)

@@ -39,7 +39,7 @@ from pgwire.pool.slots import LEASED, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from pgwire.blocking.opening import Opener
     from pgwire.errors import PoolTimeout
@@ -100,21 +100,23 @@ class Engine:
         if self._is_inside():
             raise InterfaceError(_REENTRY)
         answer = None
+        effects: list[Effect[Driver]] = []
         try:
             with self.lock:
                 answer = self.core.acquire(since, deadline, _current_thread())
+                effects = self.core.take_effects()
                 if isinstance(answer, Waiter):
                     sleeper = _new_sleeper()
                     sleeper.acquire()
-                    self._wakers[answer] = _release(sleeper)
+                    self._wakers[answer] = _waking(sleeper)
                     self._keeper.plan()
-                effects = self.core.take_effects()
             if effects:
                 self._carry_out(effects)
             slot = answer if isinstance(answer, Slot) else self._sleep(answer, sleeper, since)
             if self.listeners:
                 self.listeners.emit("acquire", Connection(slot.connection))
         except BaseException:
+            self._carry_out(effects)
             self._undo(answer)
             raise
         return slot
@@ -149,32 +151,36 @@ class Engine:
 
         That may be before this returns. `wake` must not wait.
         """
-        if self._is_inside():
-            raise InterfaceError(_REENTRY)
-        with self.lock:
-            answer = self.core.acquire(self._clock(), deadline, shared=shared)
-            waits = isinstance(answer, Waiter) and answer.state is _WAITING
-            if isinstance(answer, Waiter) and waits:
+        answer: Slot[Driver] | Waiter[Driver] | None = None
+        waits = False
+
+        def ask(now: float) -> None:
+            nonlocal answer, waits
+            answer = self.core.acquire(now, deadline, shared=shared)
+            if isinstance(answer, Waiter) and answer.state is _WAITING:
+                waits = True
                 self._wakers[answer] = wake
-            self._keeper.plan()
-            effects = self.core.take_effects()
-        self._carry_out(effects)
+
+        self.report(ask)
+        assert answer is not None
         if isinstance(answer, Waiter) and not waits:
             wake(answer)
         return answer
 
     def withdraw(self, waiter: Waiter[Driver]) -> bool:
         """Leave the queue, if it is still time; what was granted stays so."""
-        if self._is_inside():
-            return False
-        with self.lock:
-            if waiter.state is not _WAITING:
-                return False
-            self._wakers.pop(waiter, None)
-            self.core.abandon(waiter, self._clock())
-            effects = self.core.take_effects()
-        self._carry_out(effects)
-        return True
+        left = False
+
+        def leave(now: float) -> None:
+            nonlocal left
+            if waiter.state is _WAITING:
+                self._wakers.pop(waiter, None)
+                self.core.abandon(waiter, now)
+                left = True
+
+        if not self._is_inside():
+            self.report(leave)
+        return left
 
     def outcome(self, waiter: Waiter[Driver], since: float) -> Slot[Driver]:
         """What became of a waiter that waits no more: its slot, or its error raised."""
@@ -244,15 +250,17 @@ class Engine:
             self.leases.pop(slot, None)
             if not reusable:
                 driver.given_up = True
+            effects: list[Effect[Driver]] = []
             try:
                 with self.lock:
                     self.core.release(slot, self._clock(), reusable=reusable, reset=hooked)
                     effects = self.core.take_effects()
-            except BaseException:  # Ctrl-C, while another thread had the lock
-                self.orphan(slot, uses)
-                raise
-            if effects:
+                if effects:
+                    self._carry_out(effects)
+            except BaseException:  # Ctrl-C
                 self._carry_out(effects)
+                self.orphan(slot, uses)  # if it is still out
+                raise
 
     def _judge(self, driver: Driver) -> tuple[bool, bool]:
         """Whether the connection can be kept, and whether it needs a reset by hooks first."""
@@ -302,15 +310,20 @@ class Engine:
         """Tell the core, and do what it wants done."""
         if self._is_inside():
             raise InterfaceError(_REENTRY)
-        with self.lock:
-            report(*args, self._clock(), **facts)
-            self._keeper.plan()
-            effects = self.core.take_effects()
-            if self.core.ended:
-                self._ended.set()
-                self._keeper.wake()
-            self._changed.notify_all()
-        self._carry_out(effects)
+        effects: list[Effect[Driver]] = []
+        try:
+            with self.lock:
+                report(*args, self._clock(), **facts)
+                effects = self.core.take_effects()
+                self._keeper.plan()
+                if self.core.ended:
+                    self._ended.set()
+                    self._keeper.wake()
+                self._changed.notify_all()
+            self._carry_out(effects)
+        except BaseException:  # Ctrl-C
+            self._carry_out(effects)
+            raise
 
     def opened(self, slot: Slot[Driver], driver: Driver) -> None:
         """The chore of opening has succeeded."""
@@ -322,19 +335,29 @@ class Engine:
         self._refusal, self._hopeless = error, not mendable
         self.report(self.core.open_failed, slot, error, mendable=mendable)
 
-    def _carry_out(self, effects: Iterable[Effect[Driver]]) -> None:
-        rest = iter(effects)
+    def _carry_out(self, effects: list[Effect[Driver]]) -> None:
+        """Do what the core wants done; called again with the same list, what is left of it.
+
+        That is for Ctrl-C, which may strike before it, in it and after it. To wake somebody twice
+        does no harm, and a chore is in the list until a thread takes it that nobody interrupts.
+        """
+        for effect in effects:
+            if isinstance(effect, WakeWaiter):
+                wake = self._wakers.get(effect.waiter)
+                if wake is not None:
+                    wake(effect.waiter)
+                    self._wakers.pop(effect.waiter, None)
+        effects[:] = [effect for effect in effects if not isinstance(effect, WakeWaiter)]
+        for _ in effects[:]:
+            self.crew.do(self._take_up, effects)
+
+    def _take_up(self, chores: list[Effect[Driver]]) -> None:
         try:
-            for effect in rest:
-                if isinstance(effect, WakeWaiter):
-                    wake = self._wakers.pop(effect.waiter, None)
-                    if wake is not None:
-                        wake(effect.waiter)
-                else:
-                    self.crew.do(CHORES[type(effect)], self, effect.slot)
-        except BaseException:
-            self._carry_out(rest)  # Ctrl-C has struck; what is left must be done all the same
-            raise
+            chore = chores.pop(0)
+        except IndexError:
+            return  # another thread was started for it
+        assert not isinstance(chore, WakeWaiter)
+        CHORES[type(chore)](self, chore.slot)
 
     # ---------------------------------------------------------------- the end
 
@@ -387,13 +410,17 @@ class Engine:
             function()
 
 
-def _release(sleeper: threading.Lock) -> Callable[[Waiter[Driver]], None]:
-    return lambda _waiter: sleeper.release()
+def _waking(sleeper: threading.Lock) -> Callable[[Waiter[Driver]], None]:
+    def wake(_waiter: Waiter[Driver]) -> None:
+        with suppress(RuntimeError):  # it is awake already
+            sleeper.release()
+
+    return wake
 
 
 _REENTRY = (
-    "a destructor used the pool while the garbage collector ran inside of it; release leases "
-    "with `with` or release(), and use the pool elsewhere than in destructors"
+    "a destructor or a signal handler used the pool while its thread was inside of it; release "
+    "leases with `with` or release(), and use the pool elsewhere than there"
 )
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -47,6 +47,9 @@ class Keeper:
                 self._engine.crew.start(self._run)
             except RuntimeError:  # the interpreter is on its way out
                 self._runs = False
+            except BaseException:  # Ctrl-C: nobody knows whether it runs, and two do no harm
+                self._runs = False
+                raise
 
     def wake(self) -> None:
         """Have it look at once."""

@@ -75,8 +75,13 @@ class Submitter:
         future: Future[Result[Row]] = Future()
         since = options.clock()
         deadline: float | None = None
+        untold = [True]
 
         def waiting_ended(answer: Slot[Driver] | Waiter[Driver]) -> None:
+            try:
+                untold.pop()
+            except IndexError:
+                return  # told twice
             job = Job(answer, query, since, deadline, future)
             slot = answer if isinstance(answer, Slot) else answer.slot
             # As long as this job has not been released, its slot stays as it is.

@@ -1,7 +1,8 @@
 """What a pool's users should not do, and sooner or later will: it neither hangs nor loses anything.
 
 Times that are none, functions that cannot be called, callbacks that raise what ends a program or
-leave their connection in a bad way, leases given back while they are in use.
+leave their connection in a bad way, leases given back while they are in use, and Ctrl-C at every
+moment at which it can strike in the code around the pool's core.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
+from pgwire.pool import crew, engine, keeper
 from tests.pool.support import PATIENCE, Thread, messages, pool, until
 from tests.pool.watching import SLEEP, Call, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     # Where a call of the pool takes its time.
     TimedCall = Callable[[pgwire.Pool, Any], object]
@@ -224,3 +227,63 @@ def test_an_end_by_force_says_what_was_under_way(dsn: str) -> None:
     lease.release()
     assert running.ending() is not None
     assert [type(call.ending()) for call in waiting] == [pgwire.PoolClosed] * 2
+
+
+# ------------------------------------------------------------------ Ctrl-C
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, but ours."""
+
+
+class Strike:
+    """Ctrl-C the n-th time that Python looks for it while the calling thread is in these files.
+
+    It looks when a function begins and when a built-in one has returned. (And at the end of a
+    loop's body, which changes nothing here.)
+    """
+
+    files = frozenset(str(module.__file__) for module in (engine, crew, keeper))
+
+    def __init__(self, nth: int) -> None:
+        self._left = nth
+        self.at = ""
+
+    def __call__(self, frame: FrameType, event: str, _arg: object) -> None:
+        if event not in ("call", "c_return") or frame.f_code.co_filename not in self.files:
+            return
+        self._left -= 1
+        if self._left < 0 and not self.at:
+            self.at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            raise Interrupted
+
+
+def strike_at(nth: int, call: Callable[[], object]) -> str:
+    """Where it struck; nowhere if there were not so many moments."""
+    strike = Strike(nth)
+    sys.setprofile(strike)
+    try:
+        call()
+    except Interrupted:
+        pass
+    finally:
+        sys.setprofile(None)
+    return strike.at
+
+
+def test_ctrl_c_at_any_moment_in_the_engine_loses_nothing(dsn: str) -> None:
+    """I-21, B-13: an opening or a closing that was not begun stayed under way for ever.
+
+    Each query here opens a connection, waits for it, and has it closed.
+    """
+    with pool(dsn, max_size=1, max_uses=1) as p:
+        nth = 0
+        while moment := strike_at(nth, lambda: p.query("select 1", timeout=PATIENCE)):
+            print("struck at", moment)  # the last is the culprit
+            until(lambda: p.total_count == p.idle_count and not p.waiting_count)
+            p.expire()  # what was opened and not used
+            until(lambda: not p.total_count)
+            nth += 1
+        assert nth > 30, "there are more such moments"
+        assert p.query("select 1").scalar() == 1
+        p.end(timeout=PATIENCE)
