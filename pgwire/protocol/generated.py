@@ -19,6 +19,8 @@ For int4, text and one column of another type the fused source reads:
                 end = position + 1 + length
                 if end > size:
                     return position
+                if length < 6:
+                    break
                 at = position + 19
                 while columns == 3 and at <= end and length_0 == 4:
                     if length_1 >= 0:
@@ -38,8 +40,6 @@ For int4, text and one column of another type the fused source reads:
                     position = end
                     break
                 if position != end:
-                    if end - position < 7:
-                        break
                     position = by_columns(buffer, position, end, rows)
         except Exception as raised:
             error = raised
@@ -190,6 +190,8 @@ def decode_rows(buffer, position, size, rows):
             end = position + 1 + length
             if end > size:
                 return position
+            if length < 6:
+                break
             at = position + {need}
             while at <= end and {checks}:
 {columns}
@@ -199,8 +201,6 @@ def decode_rows(buffer, position, size, rows):
                 position = end
                 break
             if position != end:
-                if end - position < 7:
-                    break
                 position = by_columns(buffer, position, end, rows)
     except Exception as raised:
         error = raised

@@ -134,6 +134,8 @@ def test_the_fused_source_is_made_for_eyes() -> None:
         "            end = position + 1 + length\n"
         "            if end > size:\n"
         "                return position\n"
+        "            if length < 6:\n"
+        "                break\n"
         "            at = position + 19\n"
         "            while at <= end and columns == 3 and length_0 == 4:\n"
         "                if length_1 >= 0:\n"
@@ -166,8 +168,6 @@ def test_the_fused_source_is_made_for_eyes() -> None:
         "                position = end\n"
         "                break\n"
         "            if position != end:\n"
-        "                if end - position < 7:\n"
-        "                    break\n"
         "                position = by_columns(buffer, position, end, rows)\n"
         "    except Exception as raised:\n"
         "        error = raised\n"
@@ -184,6 +184,14 @@ def test_the_fused_source_is_made_for_eyes() -> None:
         "    finally:\n"
         "        del error\n"
     )
+
+
+@pytest.mark.parametrize("length", [-(2**31), -1, 0, 4, 5])
+def test_an_impossible_length_is_an_error_and_no_endless_loop(length: int) -> None:
+    for oids in ([], [23], [25], [1700]):
+        plain, generated = pair(oids)
+        buffer = b"D" + struct.pack("!i", length) + bytes(60)
+        assert outcome(generated, buffer, 0) == outcome(plain, buffer, 0)
 
 
 def test_the_runs_of_fused_columns() -> None:
