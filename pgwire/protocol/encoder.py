@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError, ProgrammingError
 from pgwire.pgtypes.codec import Literal
+from pgwire.protocol.binding import PACKED_FROM
 from pgwire.protocol.frontend import pack_int32, pack_uint16
 from pgwire.protocol.messages import BINARY, MAX_PARAMETERS, TEXT
 
@@ -51,6 +52,11 @@ def check_parameters(params: Any) -> Sequence[Any]:
     return params  # type: ignore[no-any-return]
 
 
+def all_binary(count: int) -> bytes:
+    """What stands before so many values in Bind, where all of them are binary."""
+    return _ALL_BINARY + pack_uint16(count) if count else b"\0\0\0\0"
+
+
 class ParameterEncoder:
     """Encodes the values of one statement's parameters.
 
@@ -64,8 +70,7 @@ class ParameterEncoder:
         self._codecs = codecs
         self._count = len(codecs)
         self._shortcuts = [_shortcut(codec) for codec in codecs]
-        count = pack_uint16(self._count)
-        self._all_binary = _ALL_BINARY + count if codecs else b"\0\0\0\0"
+        self._all_binary = all_binary(self._count)
 
     def encode(self, params: Sequence[Any]) -> bytes:
         """Bind's format codes, the number of parameters, and the values."""
@@ -92,14 +97,11 @@ class ParameterEncoder:
 
 def _shortcut(codec: Codec) -> tuple[type | None, Callable[[Any], bytes]]:
     """The class of values, and what packs one of them behind its length."""
-    kind = _PACKED_FROM.get(codec.struct_code or "")
+    kind = PACKED_FROM.get(codec.struct_code or "")
     if kind is None:
         return None, bytes
     packer = Struct("!i" + str(codec.struct_code))
     return kind, partial(packer.pack, packer.size - 4)
-
-
-_PACKED_FROM: dict[str, type] = {"h": int, "i": int, "q": int, "I": int, "d": float, "?": bool}
 
 
 def _encode_value(value: Any, codec: Codec, number: int, texts: list[int]) -> bytes:

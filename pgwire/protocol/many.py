@@ -109,7 +109,7 @@ class QueryMany(Preparing):
                 record = next(self._records, _END)
                 if record is _END:
                     break
-                message = self.statement.bind(check_parameters(record), frontend.EXECUTE)
+                message = self.statement.bind_record(check_parameters(record))
                 messages.append(message)
                 size += len(message)
                 self._taken += 1

@@ -120,7 +120,7 @@ class Query(Preparing):
 
     def _execute(self, session: Session, statement: Statement) -> None:
         """Bind, Execute and Sync; raises before anything is written."""
-        message = statement.bind(self._params, _EXECUTE_SYNC)
+        message = statement.bind_query(self._params)
         self.session = session
         self.statement = statement
         if statement.changes_session:
@@ -331,5 +331,3 @@ class Query(Preparing):
 _BOUND = b"2\0\0\0\x04"
 _SHORT_TAG = b"C\0\0\0"
 _READY = b"Z\0\0\0\x05"
-
-_EXECUTE_SYNC = frontend.EXECUTE + frontend.SYNC

@@ -12,12 +12,15 @@ names to close wait in `closing`.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pgwire.pgtypes.text import encode_text
 from pgwire.protocol import frontend
+from pgwire.protocol.binding import TEXT as PARAMETER_TEXT, can_generate, generate_bind
 from pgwire.protocol.changes import changes_session
 from pgwire.protocol.decoder import column_decoders, plain_decoder, result_formats
-from pgwire.protocol.encoder import ParameterEncoder
+from pgwire.protocol.encoder import ParameterEncoder, all_binary
 from pgwire.protocol.frontend import pack_int32
 from pgwire.protocol.generated import generate, kind_of
 from pgwire.protocol.rows import row_class
@@ -25,7 +28,8 @@ from pgwire.protocol.rows import row_class
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pgwire.pgtypes import TypeRegistry
+    from pgwire.pgtypes import Codec, TypeRegistry
+    from pgwire.protocol.binding import Bind
     from pgwire.protocol.messages import Column
 
 UNNAMED = b"\0"
@@ -41,6 +45,8 @@ class Statement:
         "_codecs",
         "_decoders",
         "_encode",
+        "bind_query",
+        "bind_record",
         "changes_session",
         "columns",
         "decode_rows",
@@ -85,6 +91,9 @@ class Statement:
         pack = frontend.pack_uint16
         self._bind_tail = pack(len(formats)) + b"".join(map(pack, formats))
         self._bind_length = 4 + len(self._bind_head) + len(self._bind_tail)
+        # Bind and what goes behind it: for a query by itself, and for one record of many.
+        self.bind_query: Bind = partial(self._bind, frontend.EXECUTE + frontend.SYNC)
+        self.bind_record: Bind = partial(self._bind, frontend.EXECUTE)
 
     def __repr__(self) -> str:
         return f"<Statement {self.name[:-1].decode() or 'unnamed'}: {self.sql!r}>"
@@ -103,17 +112,28 @@ class Statement:
             ]
         )
         self.decode_rows = generate(kinds, self._decoders)
+        parameters = [_parameter_kind(codec) for codec in self._codecs]
+        if can_generate(parameters):
+            self.bind_query = self._generate_bind(parameters, frontend.EXECUTE + frontend.SYNC)
+            self.bind_record = self._generate_bind(parameters, frontend.EXECUTE)
+
+    def _generate_bind(self, kinds: Sequence[Any], behind: bytes) -> Bind:
+        head = self._bind_head + all_binary(len(kinds))
+        length = 4 + len(head) + len(self._bind_tail)
+        tail = self._bind_tail + behind
+        return generate_bind(tuple(kinds), length, head, tail, partial(self._bind, behind))
 
     @property
     def parameter_types(self) -> tuple[str, ...]:
         """The names of the parameters' types."""
         return tuple([codec.name for codec in self._codecs])
 
-    def bind(self, params: Sequence[Any], behind: bytes = b"") -> bytes:
-        """The Bind message and what goes behind it.
+    def bind(self, params: Sequence[Any]) -> bytes:
+        """The Bind message by itself. Raises before anything is written: see `encoder`."""
+        return self._bind(b"", params)
 
-        Raises before anything is written: see `encoder`.
-        """
+    def _bind(self, behind: bytes, params: Sequence[Any]) -> bytes:
+        """The Bind message and what goes behind it; the plain twin of what is generated."""
         values = self._encode(params)
         length = self._bind_length + len(values)
         if length > frontend.MAX_LARGE_MESSAGE:
@@ -121,6 +141,11 @@ class Statement:
         return b"".join(
             (b"B", pack_int32(length), self._bind_head, values, self._bind_tail, behind)
         )
+
+
+def _parameter_kind(codec: Codec) -> str | None:
+    """What a parameter of this type is to the generator of Bind messages."""
+    return PARAMETER_TEXT if codec.encode is encode_text else codec.struct_code
 
 
 class StatementCache:

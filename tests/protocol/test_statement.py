@@ -45,7 +45,9 @@ def test_a_bind_and_what_goes_behind_it() -> None:
     own = statement(parameters=(oids.INT4, oids.TEXT))
     body = b"\0s\0" + b"\0\1\0\1" + b"\0\2" + b"\0\0\0\4\0\0\0\7" + b"\xff\xff\xff\xff" + b"\0\0"
     assert own.bind((7, None)) == frontend.bind(body)
-    assert own.bind([7, None], frontend.SYNC) == frontend.bind(body) + frontend.SYNC
+    assert own.bind_record([7, None]) == frontend.bind(body) + frontend.EXECUTE
+    behind = frontend.EXECUTE + frontend.SYNC
+    assert own.bind_query([7, None]) == frontend.bind(body) + behind
 
 
 def test_a_bind_that_is_longer_than_the_server_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,112 @@
+"""Generated Bind messages: what the plain encoder says, they say."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from pgwire.errors import Error
+from pgwire.pgtypes import TypeRegistry
+from pgwire.protocol import frontend
+from pgwire.protocol.binding import bind_source, can_generate
+from pgwire.protocol.statement import Statement
+
+REGISTRY = TypeRegistry()
+# bool, int8, int2, int4, text, oid, float8, varchar: those that are generated
+OIDS = [16, 20, 21, 23, 25, 26, 701, 1043]
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.integers(-4, 4),
+    st.floats(),
+    st.text(),
+    st.sampled_from(["", "nul\0", "\ud800", "x" * 100]),
+    st.just(dt.date(2020, 1, 1)),
+)
+
+
+def outcome(bind: Any, params: Any) -> Any:
+    try:
+        return bind(params)
+    except (Error, OverflowError) as error:
+        return type(error), str(error)
+
+
+def statement(oids: list[int]) -> Statement:
+    made = Statement(b"s\0", "select", tuple(oids), (), REGISTRY)
+    made.generate()
+    return made
+
+
+@given(st.lists(st.sampled_from(OIDS), max_size=6), st.data())
+def test_the_same_message_or_the_same_error(oids: list[int], data: st.DataObject) -> None:
+    own = statement(oids)
+    count = data.draw(st.sampled_from([len(oids)] * 9 + [len(oids) + 1]))
+    params = data.draw(st.lists(VALUES, min_size=count, max_size=count))
+    plain = outcome(own.bind, params)
+    for bind, behind in (
+        (own.bind_query, frontend.EXECUTE + frontend.SYNC),
+        (own.bind_record, frontend.EXECUTE),
+    ):
+        expected = plain + behind if isinstance(plain, bytes) else plain
+        assert outcome(bind, params) == expected
+        assert outcome(bind, tuple(params)) == expected
+
+
+FITTING = {
+    16: st.booleans(),
+    20: st.integers(-(2**63), 2**63 - 1),
+    21: st.integers(-(2**15), 2**15 - 1),
+    23: st.integers(-(2**31), 2**31 - 1),
+    25: st.text(st.characters(exclude_characters="\0", codec="utf-8")),
+    26: st.integers(0, 2**32 - 1),
+    701: st.floats(),
+    1043: st.text(st.characters(exclude_characters="\0", codec="utf-8")),
+}
+
+
+@given(st.lists(st.sampled_from(OIDS), min_size=1, max_size=6), st.data())
+def test_values_that_fit(oids: list[int], data: st.DataObject) -> None:
+    own = statement(oids)
+    params = [data.draw(FITTING[oid]) for oid in oids]
+    assert own.bind_query(params) == own.bind(params) + frontend.EXECUTE + frontend.SYNC
+
+
+def test_a_long_text_goes_the_plain_way() -> None:
+    own = statement([25, 25])
+    params = ["é" * 1_000_000, "x"]
+    assert own.bind_query(params) == own.bind(params) + frontend.EXECUTE + frontend.SYNC
+
+
+@pytest.mark.parametrize(
+    ("kinds", "possible"),
+    [([], False), (["i"], True), (["i", None], False), (["i"] * 33, False), (["16s"], False)],
+)
+def test_what_can_be_generated(kinds: list[str | None], possible: bool) -> None:
+    assert can_generate(kinds) is possible
+
+
+def test_the_source_is_made_for_eyes() -> None:
+    source, codes = bind_source(["i", "text", "q"])
+    assert codes == ["ci{head}siii", "iq{tail}s"]
+    assert source == (
+        "def bind(params):\n"
+        "    if len(params) == 3:\n"
+        "        value_0, value_1, value_2, = params\n"
+        "        if value_0.__class__ is int and value_1.__class__ is str"
+        " and value_2.__class__ is int:\n"
+        "            try:\n"
+        "                text_1 = value_1.encode()\n"
+        "                length_1 = len(text_1)\n"
+        "                if 0 not in text_1 and length_1 < 1000000:\n"
+        '                    return b"".join((pack_0(b"B", length + length_1, head, 4, value_0,'
+        " length_1), text_1, pack_1(8, value_2, tail)))\n"
+        "            except (StructError, OverflowError, UnicodeEncodeError):\n"
+        "                pass\n"
+        "    return plain(params)\n"
+    )
+    assert bind_source(["?", "d"])[1] == ["ci{head}si?id{tail}s"]
