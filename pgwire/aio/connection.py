@@ -28,10 +28,10 @@ T = TypeVar("T")
 class AsyncConnection(Handle):
     """One session with a server. Made by `pgwire.connect_async()`, or leased from a pool.
 
-    Tasks may share it: what they ask for pipelines by itself, in the order of the calls, each
-    with its own answer or error. It belongs to the event loop that it was made in. After
-    `close()` every call raises `InterfaceError`; once the connection was lost,
-    `ConnectionLost`.
+    Tasks may share it: what they ask for pipelines by itself, each with its own answer or
+    error. `query` takes its place when it is called, all else when it is awaited. It belongs to
+    the event loop that it was made in. After `close()` every call raises `InterfaceError`; once
+    the connection was lost, `ConnectionLost`.
     """
 
     _driver: AsyncDriver

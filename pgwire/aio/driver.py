@@ -188,8 +188,10 @@ class AsyncDriver(DriverBase, BufferedProtocol):
             raise
         finally:
             self._receiving = False
-        if session.out or session.floor is not None:
+        if session.out:
             self._flush()
+        elif session.floor is not None:  # it may have more to write, but others have their turn
+            self._flush_soon()
 
     def _receive_wire(self, wire: bytes) -> None:
         session, tls = self.session, self.tls
@@ -255,7 +257,7 @@ class AsyncDriver(DriverBase, BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        self._flush()
+        self._flush_soon()
 
     # ---------------------------------------------------------------- writing
 

@@ -34,7 +34,11 @@ class Runner:
         self.loop.set_debug(True)
         self.loop.slow_callback_duration = 60.0  # in debug mode most are
         self.reports: list[dict[str, Any]] = []
-        self.loop.set_exception_handler(lambda _, context: self.reports.append(context))
+        self.loop.set_exception_handler(lambda _, context: self._report(context))
+
+    def _report(self, context: dict[str, Any]) -> None:
+        context.pop("source_traceback", None)  # long, and of pytest for the most part
+        self.reports.append(context)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
