@@ -6,7 +6,7 @@ BIN := .venv/bin
 # The tests of the pure cores: no server, no socket, no clock; seconds altogether.
 PURE_TESTS := tests/protocol tests/pgtypes \
 	$(wildcard tests/pool/test_core*.py) \
-	$(patsubst %,tests/pool/test_%.py,complexity config faults faults_sharing histogram machine) \
+	$(patsubst %,tests/pool/test_%.py,bounds complexity config contract faults faults_sharing histogram machine) \
 	$(patsubst %,tests/pool/test_%.py,pace search waiters walk) \
 	$(wildcard $(patsubst %,tests/test_%.py,config conninfo errors keywords parameters sqlstate))
 HEARTS := pgwire/protocol/*,$\

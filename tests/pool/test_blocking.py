@@ -153,6 +153,7 @@ def test_a_lease_is_dead_after_its_release(dsn: str) -> None:
 
 
 def test_a_stale_lease_touches_nothing_of_its_successor(dsn: str) -> None:
+    """I-24, B-11."""
     with pool(dsn, max_size=1) as p:
         old = p.connect()
         old.release()
@@ -203,6 +204,7 @@ def test_a_transaction_takes_a_lease_and_commits(dsn: str) -> None:
 
 
 def test_an_open_transaction_is_rolled_back_at_release(dsn: str) -> None:
+    """I-23, B-12."""
     with pool(dsn, max_size=1) as p:
         p.query("create table clean_tx (a int)")
         with p.connect() as conn:
@@ -246,6 +248,7 @@ def test_a_failed_transaction_is_rolled_back_at_release(dsn: str) -> None:
 def test_what_a_lease_changed_in_the_session_is_reset(
     dsn: str, change: str, look: str, clean: object
 ) -> None:
+    """I-23, B-12."""
     with pool(dsn, max_size=1) as p:
         with p.connect() as conn:
             pid = conn.backend_pid

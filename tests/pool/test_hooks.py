@@ -31,7 +31,7 @@ def gate() -> Iterator[threading.Event]:
 
 
 def test_it_runs_once_per_physical_connection_before_its_first_lease(dsn: str) -> None:
-    """I-31."""
+    """I-31, PP-60, PP-61, PP-63, PP-65."""
     seen: Counter[int] = Counter()
 
     def hook(conn: pgwire.Connection) -> None:
@@ -81,7 +81,7 @@ def test_it_runs_for_the_floor_as_well(dsn: str) -> None:
 
 @pytest.mark.parametrize("failure", [ValueError("no"), SystemExit(3)])
 def test_what_it_raises_is_for_the_caller_at_once(dsn: str, failure: BaseException) -> None:
-    """I-7: waiting cannot mend it; the next request gets an attempt of its own."""
+    """I-7, PP-62, PP-64, PP-66, PP-67: the next request gets an attempt of its own."""
     failures: list[BaseException] = [failure] * 3
 
     def hook(_conn: object) -> None:

@@ -202,7 +202,7 @@ def test_a_query_that_is_none_breaks_nothing(dsn: str) -> None:
 
 
 def test_every_further_release_raises(dsn: str) -> None:
-    """PP-19, PP-20, B-11: by a bound method that was kept as well."""
+    """PP-19, PP-20, B-11, I-24: by a bound method that was kept as well."""
     with pool(dsn, max_size=1) as p:
         lease = p.connect()
         release = lease.release

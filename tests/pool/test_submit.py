@@ -185,7 +185,7 @@ def test_a_crowd_that_times_out_takes_no_more_threads(dsn: str) -> None:
 
 
 def test_callbacks_of_futures_never_run_in_who_gives_a_connection_back(dsn: str) -> None:
-    """I-31: nor in the thread that keeps the time."""
+    """I-31, PP-52: nor in the thread that keeps the time."""
     where: list[threading.Thread] = []
     main = threading.current_thread()
     with pool(dsn, max_size=1, checkout_timeout=0.05) as p:
