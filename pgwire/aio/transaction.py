@@ -1,7 +1,7 @@
 """AsyncTransaction: the `async with` block around protocol.transaction's rules.
 
 What a cancelled task leaves behind is brought to its end behind its back: BEGIN is followed by
-a ROLLBACK; COMMIT and ROLLBACK, once sent, are carried out.
+a ROLLBACK; COMMIT and ROLLBACK, once asked for, are carried out.
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ class Operation:
     # NoticeResponse, ParameterStatus and NotificationResponse may come at any moment, but
     # for the time before the server has let us in (see Startup).
     takes_asynchronous_messages = True
-    # Better waited for than canceled: it takes no time, or should not be left half done.
+    # Better done than canceled, even before it has begun: it takes no time, and what it ends
+    # should not be left half done.
     is_brief = False
     # Nobody writes behind it until it is answered.
     is_fence = False

@@ -333,14 +333,12 @@ class Session:
         pending.remove(operation)
         ahead = sum(1 for o in unsent if o.is_fence)
         pending.insert(len(pending) - len(unsent) + ahead, operation)
-        unsent.insert(ahead, operation)
-        if self.floor is None:
-            self.pass_floor()
+        unsent.insert(ahead, operation)  # a fence has the floor, or waits in front of it
         return True
 
     def _give_floor(self, operation: Operation) -> None:
         self.floor = operation
-        if operation.abandoned:
+        if operation.abandoned and not operation.is_brief:
             self._withdraw(operation)
             return
         try:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from pgwire.errors import DataError, NotSupportedError, PostgresError, ProtocolError
+from pgwire.protocol.messages import TransactionStatus
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
@@ -259,6 +260,20 @@ def test_what_is_abandoned_before_it_has_begun_is_never_said() -> None:
     assert second.done
     assert not hasattr(second, "session")
     assert server.syncs == 2
+
+
+def test_what_is_brief_is_said_all_the_same() -> None:
+    """A ROLLBACK that nobody waits for any more must not leave the transaction open."""
+    session, server = Session(REGISTRY), BackendDouble()
+    run(session, server, SimpleQuery("begin"))
+    echo, rollback = Query("echo", [1]), SimpleQuery("rollback")
+    rollback.is_brief = True
+    session.submit(echo)
+    session.submit(rollback)
+    rollback.abandon()
+    converse(session, server)
+    assert rollback.done
+    assert session.transaction_status is TransactionStatus.IDLE
 
 
 def test_an_abandoned_query_is_not_executed_if_there_is_time() -> None:

@@ -1,0 +1,190 @@
+"""Cancelled wherever it can be: nothing is left, and the connection serves whoever comes next.
+
+See `tests.support.sweep`. The server is well, so that no cancellation is a reason to close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pgwire
+from pgwire.protocol.messages import TransactionStatus
+from tests.support.sweep import Cut, sweep
+
+if TYPE_CHECKING:
+    from pgwire import embedded
+    from tests.aio.conftest import Connect
+
+Work = Callable[[pgwire.AsyncConnection], Awaitable[object]]
+
+INSERT = "insert into swept values ($1)"
+
+
+async def commit(conn: pgwire.AsyncConnection) -> None:
+    async with conn.transaction():
+        await conn.query(INSERT, [1])
+
+
+async def commit_by_hand(conn: pgwire.AsyncConnection) -> None:
+    async with conn.transaction() as transaction:
+        await conn.query(INSERT, [1])
+        await transaction.commit()
+
+
+async def roll_back(conn: pgwire.AsyncConnection) -> None:
+    with suppress(LookupError):
+        async with conn.transaction():
+            await conn.query(INSERT, [1])
+            raise LookupError
+
+
+async def nest(conn: pgwire.AsyncConnection) -> None:
+    async with conn.transaction():
+        await conn.query(INSERT, [1])
+        with suppress(pgwire.DataError):
+            async with conn.transaction():
+                await conn.query("select 1 / $1::int", [0])
+        async with conn.transaction() as inner:
+            await conn.query(INSERT, [2])
+            await inner.rollback()
+
+
+async def prepare(conn: pgwire.AsyncConnection) -> None:
+    async with await conn.prepare("select $1::int") as statement:
+        assert (await statement.query([7])).scalar() == 7
+        await statement.query_many([(1,), (2,)])
+
+
+async def pipeline(conn: pgwire.AsyncConnection) -> None:
+    async with conn.transaction():
+        await asyncio.gather(*(conn.query(INSERT, [n]) for n in range(1, 4)))
+
+
+async def in_a_group(conn: pgwire.AsyncConnection) -> None:
+    async def one(number: int) -> None:
+        await conn.query("select pg_sleep(0.001), $1::int", [number])
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(one(number))
+
+
+WORK: list[Work] = [
+    lambda conn: conn.query("select pg_sleep(0.002)"),
+    lambda conn: conn.query("select pg_sleep(0.05)"),  # longer than nobody's query is waited for
+    lambda conn: conn.query(INSERT, [1]),
+    lambda conn: conn.query_many(INSERT, ((n,) for n in range(5_000))),
+    lambda conn: conn.script(f"{INSERT.replace('$1', '1')}; select 1; select pg_sleep(0.002)"),
+    lambda conn: conn.ping(),
+    lambda conn: conn.cancel(),
+    prepare,
+    commit,
+    commit_by_hand,
+    roll_back,
+    nest,
+    pipeline,
+    in_a_group,
+]
+
+
+@pytest.mark.parametrize("work", WORK, ids=lambda work: work.__name__.strip("<>"))
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+async def test_a_connection_in_use(
+    conn: pgwire.AsyncConnection, connect: Connect, dsn: str, work: Work, warm: bool
+) -> None:
+    """On a fresh connection, and on one that knows the statements already."""
+    await conn.query("drop table if exists swept")
+    await conn.query("create table swept (n int)")
+
+    async def scenario(cut: Cut) -> None:
+        await conn.query("truncate swept")
+        async with pgwire.connect_async(dsn) as swept:
+            if warm:
+                await work(swept)
+                await swept.query("truncate swept")
+            await cut(work(swept))
+            await swept.query(INSERT, [-1])  # seen by others, unless a transaction is open
+            seen = (await conn.query("select n from swept")).scalars()
+            assert -1 in seen
+            assert len(seen) - 1 in (0, whole)  # all or nothing
+            assert swept.transaction_status is TransactionStatus.IDLE
+            assert (await swept.query("select $1::int", [5])).scalar() == 5
+
+    async with pgwire.connect_async(dsn) as other:
+        await work(other)
+    whole = (await conn.query("select count(*) from swept")).scalar()
+    try:
+        assert await sweep(scenario) > 0
+    finally:
+        await conn.query("drop table swept")
+
+
+async def test_closing(dsn: str, conn: pgwire.AsyncConnection) -> None:
+    """It goes on, and the server sees the end."""
+
+    async def scenario(cut: Cut) -> None:
+        swept = await pgwire.connect_async(dsn)
+        query = swept.query("select pg_sleep(0.002), 7")
+        await cut(swept.close())
+        assert (await query).one()[1] == 7
+        await swept.close()
+        assert swept.closed
+        assert swept._driver.gone.done()
+        sql = "select count(*) from pg_stat_activity where pid = $1"
+        assert (await conn.query(sql, [swept.backend_pid])).scalar() == 0
+
+    assert await sweep(scenario) >= 3
+
+
+async def open_files_are(number: int) -> None:
+    """Return once so many files are open: sockets are closed in a later turn of the loop."""
+    async with asyncio.timeout(5):
+        while len(os.listdir("/proc/self/fd")) != number:  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("way", ["scram", "cleartext", "unix", "tls"])
+async def test_connecting(
+    conn: pgwire.AsyncConnection,
+    embedded_server: embedded.Server,
+    tls_server: embedded.Server,
+    way: str,
+) -> None:
+    """No socket is left, here or there."""
+    parameters: dict[str, Any] = {"application_name": "swept"}
+    url = {
+        "scram": embedded_server.url,
+        "cleartext": embedded_server.url_for("cleartext"),
+        "unix": embedded_server.socket_url,
+        "tls": tls_server.tls_url,
+    }[way]
+    if way in ("scram", "cleartext"):
+        parameters["hostaddr"] = embedded_server.host  # a look-up would open files of its own
+    server = tls_server if way == "tls" else embedded_server
+    await (await pgwire.connect_async(url, **parameters)).close()
+
+    async def scenario(cut: Cut) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        swept = await cut(pgwire.connect_async(url, **parameters))
+        assert (swept is None) is cut.reached
+        if swept is not None:
+            assert (await swept.query("select 5")).scalar() == 5
+            await swept.close()
+        await open_files_are(before)
+
+    assert await sweep(scenario) >= 3
+    async with pgwire.connect_async(server.url) as admin:
+        await nobody_is_left(admin)
+
+
+async def nobody_is_left(admin: pgwire.AsyncConnection) -> None:
+    sql = "select count(*) from pg_stat_activity where application_name = 'swept'"
+    async with asyncio.timeout(5):
+        while (await admin.query(sql)).scalar():  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.005)
