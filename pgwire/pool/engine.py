@@ -67,6 +67,7 @@ class Engine:
         self.after_fork: list[Callable[[], object]] = []  # called in the child, last of all
         self._clock = options.clock
         self._is_hooked = options.is_hooked
+        self._leaves_be = not options.is_hooked and options.always_reset is not True
         self._begin(config)
         _engines.add(self)
 
@@ -242,7 +243,9 @@ class Engine:
             if slot.users > 1:
                 reusable = driver.session.failure is None
             elif not discard:  # what callbacks have done is cleaned as well
-                if self._is_hooked:
+                if self._leaves_be and driver.session.is_spotless:
+                    reusable = True
+                elif self._is_hooked:
                     reusable, hooked = self._judge(driver)
                 else:
                     reusable = driver.clean(self.options.always_reset)

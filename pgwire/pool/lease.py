@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from threading import current_thread
 from typing import TYPE_CHECKING, Any, Self
 
 from pgwire.blocking.connection import Connection
@@ -43,7 +42,7 @@ class Lease(Connection):
         self._slot = slot
         self._uses = slot.uses
         self._driver = slot.connection
-        self._record = engine.leases[slot] = LeaseRecord(current_thread(), caller(2))
+        self._record = engine.leases[slot] = LeaseRecord(slot.owner, caller(2))
 
     def __repr__(self) -> str:
         if self._driver is RELEASED:

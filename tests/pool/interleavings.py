@@ -95,7 +95,9 @@ class FakeDriver(driver.Driver):
     """A connection that is used by one thread at a time, or the run has failed."""
 
     def __init__(self, world: World) -> None:
-        self.session = cast("Any", SimpleNamespace(failure=None, changed=False, in_step=True))
+        self.session = cast(
+            "Any", SimpleNamespace(failure=None, changed=False, in_step=True, is_spotless=False)
+        )
         self.channel = cast("Any", SimpleNamespace(is_readable=lambda: False))
         self.closed = self.given_up = False
         self.listener = None
