@@ -8,6 +8,7 @@ import pytest
 
 from pgwire.errors import ConnectionLost, PostgresError
 from pgwire.protocol import frontend
+from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Fence, Ping, SimpleQuery
@@ -263,3 +264,63 @@ def test_only_queries_begin_anew() -> None:
     session.receive_data(CANCELED + backend.ready() + CANCELED + backend.ready())
     assert operations[0].error is None
     assert isinstance(operations[1].error, PostgresError)
+
+
+def test_a_fence_may_be_lowered_before_it_has_the_floor() -> None:
+    session = Session(REGISTRY)
+    first = Query("select $1", [1])
+    session.submit(first)
+    session.data_to_send()
+    first.abandon()
+    fence = raised(session)
+    fence.lower()
+    assert session.data_to_send() == b""
+    session.receive_data(DESCRIBED)
+    assert session.data_to_send() == frontend.SYNC + frontend.SYNC
+    session.receive_data(backend.ready() + backend.ready())
+    assert fence.done
+
+
+def test_a_statement_of_its_users_is_kept_when_its_query_begins_anew() -> None:
+    session = session_that_knows()
+    prepare = Prepare("select $1 + 1")
+    session.submit(prepare)
+    session.receive_data(DESCRIBED + backend.ready())
+    session.data_to_send()
+    [meant] = submitted(session, 1)
+    struck = Query(prepare.sql, [2], prepare.result)
+    session.submit(struck)
+    session.data_to_send()
+    meant.abandon()
+    fence = raised(session)
+    session.receive_data(answer(1) + CANCELED + backend.ready())
+    fence.lower()
+    session.receive_data(backend.ready())
+    assert prepare.sql.encode() not in session.data_to_send()
+    session.receive_data(answer(2))
+    assert struck.statement is prepare.result
+    assert struck.result.scalar() == 2
+
+
+def spotless(session: Session) -> bool:
+    return session.is_spotless
+
+
+def test_a_session_is_spotless_until_something_is_under_way_or_changed() -> None:
+    session = session_that_knows()
+    assert spotless(session)
+    submitted(session, 1)
+    assert not spotless(session)
+    session.data_to_send()
+    session.receive_data(answer(1))
+    assert spotless(session)
+    session.changed = True
+    assert not spotless(session)
+    session.changed = False
+    submitted(session, 1)
+    session.data_to_send()
+    session.receive_data(answer(1)[:-1] + b"T")
+    assert not spotless(session)
+    session = session_that_knows()
+    session.receive_eof()
+    assert not spotless(session)

@@ -428,3 +428,17 @@ def test_credentials_show_no_secret() -> None:
     shown = repr(Credentials("me", Secret(SECRET), NONCE, keys=KeyCache()))
     assert SECRET not in shown
     assert NONCE not in shown
+
+
+def test_it_says_before_it_hashes() -> None:
+    """So that a shell can have that done where it holds up nobody."""
+    session, startup = begin()
+    seen = [startup.hashes_next]
+    server = Server(SECRET.encode(), iterations=1)
+    said(session, SASL)
+    seen.append(startup.hashes_next)
+    said(session, backend.authentication(11, server.first(b"n,,n=*,r=" + NONCE.encode())))
+    seen.append(startup.hashes_next)
+    session.receive_eof()
+    seen.append(startup.hashes_next)
+    assert seen == [False, True, False, False]

@@ -173,3 +173,13 @@ def test_the_pause_grows_and_is_not_the_same_for_all() -> None:
     assert repeat_delay(1, 0.0) == 0.01
     assert repeat_delay(1, 0.5) == 0.02
     assert repeat_delay(50, 0.0) == repeat_delay(6, 0.0) == 0.32
+
+
+def test_a_begin_that_nobody_waits_for_any_more_is_undone() -> None:
+    """A savepoint is not: the transaction around it ends it."""
+    outer = TransactionBlock([], None, None, None)
+    outer.begin(IDLE)
+    assert outer.undo_begin() == "ROLLBACK"
+    nested = TransactionBlock([], None, None, None)
+    nested.begin(OPEN)
+    assert nested.undo_begin() is None
