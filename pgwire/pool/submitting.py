@@ -9,6 +9,7 @@ nothing to do for a while.
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pgwire.pool.waiters import Waiter
     from pgwire.protocol.rows import Result, Row
 
+logger = logging.getLogger("pgwire.pool")
+
 # A worker without work goes after so many looks, so many seconds apart.
 _LOOKS = 10
 _LOOK = 0.1
@@ -42,12 +45,19 @@ class Job(NamedTuple):
     deadline: float | None
     future: Future[Result[Row]]
 
-    def settle(self) -> None:
-        """Hand on what has become of the query."""
-        if self.query.error is None:
-            self.future.set_result(self.query.result)
-        else:
-            self.future.set_exception(self.query.error)
+    def settle(self, error: BaseException | None = None) -> None:
+        """Hand on what has become of the query, or the error of which it has come to nothing.
+
+        A callback that raises what ends a program ends no thread of the pool.
+        """
+        error = error or self.query.error
+        try:
+            if error is None:
+                self.future.set_result(self.query.result)
+            else:
+                self.future.set_exception(error)
+        except BaseException:  # of others, `concurrent.futures` has told already
+            logger.exception("a callback of a submitted query's future raised")
 
 
 class Submitter:
@@ -162,10 +172,8 @@ class Submitter:
             # whoever waits for the future shall find the connection back.
             self._free()
             engine.release(slot)
-        if error is not None and wanted:
-            future.set_exception(error)
-        elif wanted:
-            future.set_result(job.query.result)
+        if wanted:
+            job.settle(error)
 
     def _free(self) -> None:
         with self._lock:

@@ -148,6 +148,22 @@ def test_a_callback_ends_no_thread_of_the_pool(
         assert f"{p.name}: a callback for '{event}' raised" in told
 
 
+@pytest.mark.parametrize("max_pipeline", [1, 8])
+def test_a_futures_callback_ends_no_thread_of_the_pool(
+    dsn: str, max_pipeline: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """I-31: the worker was gone, and counted as if it were there: nobody ran what came next."""
+    with pool(dsn, max_size=1, max_pipeline=max_pipeline) as p:
+        for _ in range(3):
+            lease = p.connect()
+            future = p.submit("select 1")
+            future.add_done_callback(lambda _future: sys.exit(3))
+            lease.release()
+            assert future.result(PATIENCE).scalar() == 1
+        assert p.submit("select 2").result(PATIENCE).scalar() == 2
+    assert "a callback of a submitted query's future raised" in messages(caplog.records)
+
+
 def test_the_end_of_the_program_gets_out_of_a_callback_in_the_main_thread(dsn: str) -> None:
     with pool(dsn, max_size=1) as p:
         p.on("acquire", lambda _conn: sys.exit(3))
