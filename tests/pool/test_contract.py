@@ -48,8 +48,11 @@ def numbers_in(text: str) -> frozenset[str]:
 @cache
 def modules() -> dict[str, frozenset[str]]:
     """What the texts in each module of tests name, by its name. This one does not count."""
-    paths = [path for path in TESTS.rglob("*.py") if path != Path(__file__)]
-    return {path.stem: _named_by(path) for path in paths} | {Path(__file__).stem: frozenset()}
+    named: dict[str, frozenset[str]] = {Path(__file__).stem: frozenset()}
+    for path in TESTS.rglob("*.py"):
+        if path != Path(__file__):  # the asyncio shell's may have the same name as the threads'
+            named[path.stem] = named.get(path.stem, frozenset()) | _named_by(path)
+    return named
 
 
 def _named_by(path: Path) -> frozenset[str]:
