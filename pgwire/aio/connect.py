@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.loops import running_loop
 from pgwire.aio.opening import AsyncOpener
+from pgwire.errors import InterfaceError
 from pgwire.opening import settings
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Connecting:
     def __init__(self, opener: AsyncOpener) -> None:
         self._opener = opener
         self._connection: AsyncConnection | None = None
+        self._entered = False
 
     async def _connect(self) -> AsyncConnection:
         running_loop("connection")
@@ -32,7 +34,14 @@ class Connecting:
         return self._connect().__await__()
 
     async def __aenter__(self) -> AsyncConnection:
-        self._connection = await self._connect()
+        if self._entered:
+            raise InterfaceError("this block is entered already: call connect_async() for each")
+        self._entered = True
+        try:
+            self._connection = await self._connect()
+        except BaseException:
+            self._entered = False
+            raise
         return self._connection
 
     async def __aexit__(
@@ -41,8 +50,10 @@ class Connecting:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._connection is not None
-        await self._connection.close()
+        connection, self._connection = self._connection, None
+        self._entered = False
+        assert connection is not None
+        await connection.close()
 
 
 def connect_async(conninfo: str = "", **parameters: Unpack[ConnectionParameters]) -> Connecting:

@@ -11,6 +11,7 @@ import pytest
 import pgwire
 from pgwire import errors
 from pgwire.protocol.messages import TransactionStatus
+from tests.support.shells import COARSE
 
 if TYPE_CHECKING:
     from tests.aio.conftest import Connect
@@ -123,7 +124,7 @@ async def test_a_timeout_is_kept_while_others_run(
     began = time.monotonic()
     with pytest.raises(pgwire.QueryTimeout):
         await conn.query("select pg_sleep(60)", timeout=0.1)
-    assert 0.1 <= time.monotonic() - began < 1
+    assert 0.1 - COARSE <= time.monotonic() - began < 1
     assert await marker(conn)
     # One that waits behind another has its time as well, and costs the other nothing.
     first = conn.query("select pg_sleep(0.3), 1 as n")

@@ -27,6 +27,8 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 SHELLS = ["blocking", *LOOPS]
 
+COARSE = 0.005  # seconds; uvloop counts in milliseconds, from the beginning of its turn
+
 _PATIENCE = 20.0
 _WRAPPED = (pgwire.AsyncConnection, pgwire.AsyncStatement, pgwire.AsyncTransaction)
 
