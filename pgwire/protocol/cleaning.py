@@ -28,8 +28,11 @@ class Clean(SimpleQuery):
     fails nobody may go on with this session: it fails.
     """
 
+    is_brief = True
+
     def begin(self, session: Session) -> bool:
         keeps_floor = super().begin(session)
+        self.abandoned = True  # it is nobody's: who waits behind it need not wait for ever
         # Said in advance: whoever comes next finds a session without a past.
         session.transaction_status = TransactionStatus.IDLE
         session.changed = False

@@ -88,6 +88,7 @@ class QueryMany(Preparing):
             statement.generate()
         if statement.changes_session:
             session.changed = True
+        statement.used = True
         self.statement = statement
         self._columns = statement.columns
         self._decode = statement.decode_rows

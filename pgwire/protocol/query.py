@@ -123,6 +123,7 @@ class Query(Preparing):
         message = statement.bind_query(self._params)
         self.session = session
         self.statement = statement
+        statement.used = True
         if statement.changes_session:
             session.changed = True
         if session.statements.closing:
@@ -176,7 +177,10 @@ class Query(Preparing):
             self.result = Result(self._rows, self._columns, tag, self._row_class)
         if tag in FORGETTING:
             session.note_command(tag)
-        session.complete(self)
+        session.pending.popleft()  # as `session.complete` does
+        self.done = True
+        if self.waiter is not None:
+            session.completed.append(self)
 
     # ---------------------------------------------------------------- once more
 

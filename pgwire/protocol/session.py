@@ -342,14 +342,12 @@ class Session:
             self._withdraw(operation)
             return
         try:
-            keeps_floor = operation.begin(self)
+            if not operation.begin(self):
+                self.floor = None
         except Exception as error:
             # A misfit, found before anything was written: there will be no reply.
             operation.error = error
             self._withdraw(operation)
-        else:
-            if not keeps_floor:
-                self.floor = None
 
     def _withdraw(self, operation: Operation) -> None:
         """Complete an operation that has written nothing."""

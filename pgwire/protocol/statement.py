@@ -4,14 +4,13 @@ A statement belongs to one session. What is decided once per statement is kept h
 parameters are encoded, which formats its results are asked for in, how they are decoded, and
 whether it may change the session.
 
-The cache maps SQL text to statements; the least recently used goes first. What falls out, or
+The cache maps SQL text to statements; those that are not used go first. What falls out, or
 is closed by its user, is closed on the server with the next flight that anybody sends: the
 names to close wait in `closing`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +55,7 @@ class Statement:
         "registry",
         "row_class",
         "sql",
+        "used",
     )
 
     def __init__(
@@ -70,6 +70,7 @@ class Statement:
         self.sql = sql
         self.parameter_oids = parameter_oids
         self.changes_session = changes_session(sql)
+        self.used = False  # since the cache has looked at it last
         self.columns = columns
         self.row_class = row_class(tuple([column.name for column in columns]))
         self._bind_head = b"\0" + name  # the unnamed portal
@@ -149,24 +150,24 @@ def _parameter_kind(codec: Codec) -> str | None:
 
 
 class StatementCache:
-    """The statements prepared by themselves, at most `size` of them; 0 means none are kept."""
+    """The statements prepared by themselves, at most `size` of them; 0 means none are kept.
 
-    __slots__ = ("_statements", "closing", "next_number", "size")
+    To note each use in the order of a dict would cost more than to find the statement. So a
+    use is noted at the statement (`used`), and who has to go is found when one has to: the
+    oldest that has not been used since it was passed over last ("second chance").
+    """
+
+    __slots__ = ("closing", "get", "known", "next_number", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.closing: list[bytes] = []
         self.next_number = 1
-        self._statements: OrderedDict[str, Statement] = OrderedDict()
+        self.known: dict[str, Statement] = {}  # by SQL
+        self.get = self.known.get  # who finds one notes its use
 
     def __len__(self) -> int:
-        return len(self._statements)
-
-    def get(self, sql: str) -> Statement | None:
-        statement = self._statements.get(sql)
-        if statement is not None:
-            self._statements.move_to_end(sql)
-        return statement
+        return len(self.known)
 
     def new_name(self) -> bytes:
         """A name that this session has not used yet."""
@@ -176,22 +177,32 @@ class StatementCache:
 
     def put(self, statement: Statement) -> None:
         """Keep a statement; whatever falls out is closed with the next flight."""
-        replaced = self._statements.pop(statement.sql, None)
+        replaced = self.known.pop(statement.sql, None)
         if replaced is not None:  # prepared twice, by operations submitted together
             self.closing.append(replaced.name)
-        self._statements[statement.sql] = statement
-        if len(self._statements) > self.size:
-            self.closing.append(self._statements.popitem(last=False)[1].name)
+        elif len(self.known) >= self.size:
+            self.closing.append(self._pop_unused().name)
+        self.known[statement.sql] = statement
+
+    def _pop_unused(self) -> Statement:
+        known = self.known
+        while True:
+            sql, statement = next(iter(known.items()))
+            del known[sql]
+            if not statement.used:
+                return statement
+            statement.used = False
+            known[sql] = statement
 
     def forget(self, statement: Statement) -> None:
         """The server says that the statement is stale or unknown."""
-        if self._statements.get(statement.sql) is statement:
-            del self._statements[statement.sql]
+        if self.known.get(statement.sql) is statement:
+            del self.known[statement.sql]
         self.closing.append(statement.name)
 
     def forget_all(self) -> None:
         """The server has dropped every statement (DEALLOCATE ALL, DISCARD ALL)."""
-        self._statements.clear()
+        self.known.clear()
         self.closing.clear()
 
     def take_closing(self) -> list[bytes]:

@@ -12,6 +12,8 @@ from pgwire.errors import DataError, ProgrammingError
 from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.protocol import frontend
 from pgwire.protocol.messages import BINARY, TEXT
+from pgwire.protocol.query import Query
+from pgwire.protocol.session import Session
 from pgwire.protocol.statement import UNNAMED, Statement, StatementCache
 from tests.support import backend
 from tests.support.conversations import REGISTRY
@@ -76,17 +78,32 @@ def test_another_registry_may_be_used_later() -> None:
         assert own.columns[0].format == BINARY
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_who_is_used_gets_a_second_chance() -> None:
     cache = StatementCache(2)
-    a, b, c = (statement(sql, sql.encode() + b"\0") for sql in "abc")
+    a, b, c, d = (statement(sql, sql.encode() + b"\0") for sql in "abcd")
     cache.put(a)
     cache.put(b)
-    assert cache.get("a") is a
+    a.used = True
     cache.put(c)
     assert (cache.get("a"), cache.get("b"), cache.get("c")) == (a, None, c)
     assert cache.take_closing() == [b"b\0"]
     assert cache.take_closing() == []
     assert len(cache) == 2
+    assert not a.used
+    a.used = c.used = True
+    cache.put(d)  # both were used since: who was looked at longest ago goes
+    assert len(cache) == 2
+    assert cache.take_closing() == [b"a\0"]
+    assert (cache.get("c"), cache.get("d")) == (c, d)
+
+
+def test_a_query_notes_the_use_of_its_statement() -> None:
+    own = statement("a", b"a\0")
+    assert not own.used
+    session = Session(REGISTRY, statement_cache_size=2)
+    session.statements.put(own)
+    session.submit(Query("a", []))
+    assert own.used
 
 
 def test_names_are_never_given_twice() -> None:
