@@ -8,13 +8,14 @@ once, and canceled on the server when it is its turn, behind a fence (`protocol.
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from pgwire.blocking.net import Deadline
 from pgwire.driving import PATIENCE, lost
-from pgwire.errors import Error
+from pgwire.errors import Error, InterfaceError
 from pgwire.protocol.simple import Fence
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
     from pgwire.blocking.driver import Driver
     from pgwire.protocol.operation import Operation
+
+
+# As `driver.write` does. The server may be stuck in an answer while nobody reads: all that it has
+# not answered yet must fit the buffers, or be written while reading.
+_UNANSWERED = 32_768
+_NO_ANSWER = "the connection was closed, as the server did not answer a cancel request in time"
 
 
 class Crowd(Protocol):
@@ -36,6 +43,9 @@ class Crowd(Protocol):
     def next_deadline(self) -> float | None:
         """When the next of them runs out of time (`time.monotonic`)."""
 
+    def next_look(self) -> float | None:
+        """When to `take` again though nothing may have been read; None if nobody will come."""
+
     def expire(self, now: float) -> None:
         """Tell those whose time is up, and abandon their operations."""
 
@@ -46,9 +56,13 @@ class SharedRun:
     def __init__(self, driver: Driver, crowd: Crowd) -> None:
         self._driver = driver
         self._session = driver.session
+        self._session.unordered = True  # each operation is somebody else's
         self._crowd = crowd
         self._watched: Operation | None = None  # at the head when it was looked at last
         self._give_up_at: float | None = None
+        # What is written and not answered: its last operation, and how much it is.
+        self._unanswered: deque[tuple[Operation, int]] = deque()
+        self._unanswered_size = 0
 
     def run(self) -> None:
         """Until nothing is under way, and nobody has come meanwhile."""
@@ -64,8 +78,8 @@ class SharedRun:
             except OSError as error:
                 self._driver.catch_up()  # the server may have said why
                 session.fail(lost(error))
-            except Error as error:
-                session.fail(error)
+            except Exception as error:  # whatever it is, nobody must wait for ever
+                session.fail(lost(error))
             if session.failure is not None:
                 self._driver.abort()
             self._settle()
@@ -81,14 +95,14 @@ class SharedRun:
     def _exchange(self) -> None:
         """Write what there is, wait for an answer or for the next deadline, and read."""
         session, driver = self._session, self._driver
-        deadlines = [t for t in (self._crowd.next_deadline(), self._give_up_at) if t is not None]
-        deadline = min(deadlines, default=None)
+        self._watch_head()
+        deadline = _first(self._crowd.next_deadline(), self._give_up_at)
         try:
             if out := session.data_to_send():
-                driver.write(out, deadline)
+                self._write(out, deadline)
             if session.completed or session.failure is not None:
                 return  # the answer came while writing
-            driver.channel.wait_readable(deadline)
+            driver.channel.wait_readable(_first(deadline, self._crowd.next_look()))
         except Deadline:
             self._time_is_up()
             return
@@ -97,16 +111,26 @@ class SharedRun:
             session.receive_data(data)
         elif data is not None:
             session.receive_eof()
-        self._watch_head()
+
+    def _write(self, out: bytes, deadline: float | None) -> None:
+        unanswered, driver = self._unanswered, self._driver
+        while unanswered and unanswered[0][0].done:
+            self._unanswered_size -= unanswered.popleft()[1]
+        unanswered.append((self._session.pending[-1], len(out)))
+        self._unanswered_size += len(out)
+        if self._unanswered_size <= _UNANSWERED:
+            driver.channel.send(out)
+        else:
+            driver._pump(out, deadline)
 
     def _time_is_up(self) -> None:
         now = monotonic()
         if self._give_up_at is not None and now >= self._give_up_at:
-            self._driver.abort()
+            self._session.fail(InterfaceError(_NO_ANSWER))
             return
         self._crowd.expire(now)
-        self._watched = None  # it may be wanted by nobody now
-        self._watch_head()
+        if self._give_up_at is None:
+            self._watched = None  # it may be wanted by nobody now
 
     def _watch_head(self) -> None:
         """What is at the head and wanted by nobody is canceled, and has its time for that."""
@@ -115,13 +139,25 @@ class SharedRun:
         if head is self._watched:
             return
         self._watched, self._give_up_at = head, None
-        if head is None or not (head.abandoned or head.is_fence):
+        if head is None or not self._is_unwanted(head):
             return
         self._give_up_at = limit = monotonic() + PATIENCE
-        if head.is_fence:
+        if not head.abandoned:
             return
         fence = Fence()
         self._session.raise_fence(fence)
         with suppress(Deadline, OSError, Error):
             self._driver.send_cancel_request(limit)
         fence.lower()
+
+    def _is_unwanted(self, head: Operation) -> bool:
+        """A cleaning in front is nobody's, but has its time until somebody's behind it is up."""
+        if head.waiter is None and not head.is_fence:
+            return any(operation.abandoned for operation in self._session.pending)
+        return head.abandoned or head.is_fence
+
+
+def _first(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.blocking.connection import Connection
 from pgwire.errors import QueryTimeout
 from pgwire.pool.pace import Pace
+from pgwire.pool.supply import HEAD_LIMIT
 from pgwire.protocol.messages import TransactionStatus
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pgwire.pool.submitting import Job
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.query import Query
+
+_LOOK = 0.005  # seconds between two looks for who has joined, while nothing is answered
 
 
 class Sharing:
@@ -81,34 +84,41 @@ class SharedLine:
         self._flying: dict[Operation, Job] = {}
         self._held: list[Job] = []  # done, and not given back yet
         self._head_since = 0.0
+        self._head_at = 0.0  # the same, or somewhat later: not before the core has it so
 
     def run(self) -> None:
         """Until nobody is left in the line."""
         while True:
             self._slot.connection.run_together(self)
+            self._give_back()  # nobody else touches the connection before this line is over
             with self._sharing.lock:
-                over = not self.jobs
-                if over:  # whoever comes now begins another line
+                if not self.jobs:  # whoever comes now begins another line
                     del self._sharing.lines[self._slot]
-            self._give_back()
-            if over:
-                return
+                    return
 
     def take(self) -> Iterable[Operation]:
         with self._sharing.lock:
             jobs, self.jobs = self.jobs, deque()
-        engine = self._engine
+        if not jobs:
+            return ()
+        self._give_back()  # they are not the last any more
+        now = self._engine.options.clock()
         if not self._flying:
-            self._head_since = engine.options.clock()
+            self._head_since = self._head_at = now
         for job in jobs:
-            query = job.query
-            if not job.future.set_running_or_notify_cancel():
-                query.abandon()  # nothing of it is written
-            elif engine.listeners:
-                engine.listeners.emit("acquire", Connection(self._slot.connection))
-            query.waiter = self
-            self._flying[query] = job
+            self._take_along(job, now)
         return [job.query for job in jobs]
+
+    def _take_along(self, job: Job, now: float) -> None:
+        query, engine = job.query, self._engine
+        if engine.listeners:
+            engine.listeners.emit("acquire", Connection(self._slot.connection))
+        if not job.future.set_running_or_notify_cancel():
+            query.abandon()  # nothing of it is written
+        elif job.deadline is not None and job.deadline <= now:
+            _expire(job)
+        query.waiter = self
+        self._flying[query] = job
 
     def settle(self, operations: Sequence[Operation]) -> None:
         first: Any = operations[0]
@@ -122,6 +132,7 @@ class SharedLine:
                 self._end(job)
             else:
                 self._held.append(job)
+        self._head_at = self._engine.options.clock()
 
     def _end(self, job: Job) -> None:
         self._engine.release(self._slot)
@@ -139,6 +150,13 @@ class SharedLine:
         due = self._due()
         return None if due == inf else monotonic() + due
 
+    def next_look(self) -> float | None:
+        """Whoever joins is written, and has his time, from `take` on: nothing else wakes us."""
+        joinable = self._engine.options.clock() - self._head_at <= HEAD_LIMIT
+        if joinable or self._slot.users > len(self._flying) + len(self._held):
+            return monotonic() + _LOOK
+        return None
+
     def _due(self) -> float:
         """In how many seconds the next of them runs out of time."""
         deadlines = [job.deadline for job in self._flying.values() if not job.future.done()]
@@ -147,9 +165,11 @@ class SharedLine:
 
     def expire(self, _now: float) -> None:
         now = self._engine.options.clock()
-        for query, job in self._flying.items():
+        for job in tuple(self._flying.values()):
             if job.deadline is not None and job.deadline <= now and not job.future.done():
-                query.abandon()
-                job.future.set_exception(
-                    QueryTimeout("the query's timeout ran out; it is being canceled")
-                )
+                _expire(job)
+
+
+def _expire(job: Job) -> None:
+    job.query.abandon()
+    job.settle(QueryTimeout("the query's timeout ran out; it is being canceled"))
