@@ -2,9 +2,10 @@
 
 A submitted query takes its place in the core's queue like any other request. Once its waiting
 has ended it is a job for a worker: to run the query, or to tell the future why not, so that a
-future's callbacks never run in a thread that happens to give a connection back. There are never
-more workers than connections; they take one job after the other, and go when there has been
-nothing to do for a while.
+future's callbacks never run in a thread that happens to give a connection back. Bad news have a
+worker of their own, for all others may be busy for long. Of these there are never more than
+connections; they take one job after the other, and go when there has been nothing to do for a
+while.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pgwire.blocking.connection import Connection
 from pgwire.pool.options import check_timeout
 from pgwire.pool.sharing import SharedLine, Sharing
 from pgwire.pool.slots import SHARED, Slot
+from pgwire.pool.waiters import Waiter
 from pgwire.protocol.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
-    from pgwire.pool.waiters import Waiter
     from pgwire.protocol.rows import Result, Row
 
 logger = logging.getLogger("pgwire.pool")
@@ -60,6 +61,60 @@ class Job(NamedTuple):
             logger.exception("a callback of a submitted query's future raised")
 
 
+class Workers:
+    """Threads that take one piece of work after the other, at most `limit()` of them.
+
+    `do` must not raise, and calls `free` as soon as its thread can be counted on again.
+    """
+
+    def __init__(
+        self, engine: Engine, limit: Callable[[], int], do: Callable[[Job | SharedLine], None]
+    ) -> None:
+        self._engine = engine
+        self._limit = limit
+        self._do = do
+        self._queue: SimpleQueue[Job | SharedLine] = SimpleQueue()
+        self._lock = threading.RLock()  # reentrant for the sake of destructors, as the engine's
+        self._count = 0
+        self._spare = 0  # threads without work, less work without a thread
+
+    def put(self, work: Job | SharedLine) -> None:
+        self._queue.put(work)
+        with self._lock:
+            self._spare -= 1
+            lacking = self._spare < 0 and self._count < self._limit()
+            if lacking:
+                self._spare += 1
+                self._count += 1
+        if lacking:
+            self._engine.crew.do(self._run)
+
+    def free(self) -> None:
+        with self._lock:
+            self._spare += 1
+
+    def _run(self) -> None:
+        looks = 0
+        while True:
+            try:
+                work = self._queue.get(timeout=_LOOK)
+            except Empty:
+                looks += 1
+                if (looks >= _LOOKS or self._engine.has_ended) and self._may_go():
+                    return
+            else:
+                self._do(work)
+                looks = 0
+
+    def _may_go(self) -> bool:
+        with self._lock:
+            if self._spare <= 0:
+                return False  # work has been put in the meantime, with this thread in mind
+            self._spare -= 1
+            self._count -= 1
+            return True
+
+
 class Submitter:
     """Made once per pool; `submit` never raises, everything arrives in the future."""
 
@@ -69,11 +124,10 @@ class Submitter:
         engine.after_fork.append(self._begin)
 
     def _begin(self) -> None:
-        self._jobs: SimpleQueue[Job | SharedLine] = SimpleQueue()
-        self.sharing = Sharing(self._engine, self._put)
-        self._lock = threading.RLock()  # reentrant for the sake of destructors, as the engine's
-        self._workers = 0
-        self._spare = 0  # workers without work, less jobs without a worker
+        engine = self._engine
+        self._workers = Workers(engine, lambda: engine.core.config.max_size, self._run)
+        self._tellers = Workers(engine, lambda: 1, self._tell)
+        self.sharing = Sharing(engine, self._workers.put)
 
     def submit(
         self,
@@ -95,10 +149,12 @@ class Submitter:
             job = Job(answer, query, since, deadline, future)
             slot = answer if isinstance(answer, Slot) else answer.slot
             # As long as this job has not been released, its slot stays as it is.
-            if slot is not None and slot.state is SHARED:
+            if slot is None:
+                self._tellers.put(job)
+            elif slot.state is SHARED:
                 self.sharing.put(slot, job)
             else:
-                self._put(job)
+                self._workers.put(job)
 
         def leave_if_cancelled(_future: object) -> None:
             if future.cancelled() and not isinstance(answer, Slot) and engine.withdraw(answer):
@@ -120,72 +176,40 @@ class Submitter:
             future.add_done_callback(leave_if_cancelled)
         return future
 
-    def _put(self, job: Job | SharedLine) -> None:
-        self._jobs.put(job)
-        with self._lock:
-            self._spare -= 1
-            lacking = self._spare < 0 and self._workers < self._engine.core.config.max_size
-            if lacking:
-                self._spare += 1
-                self._workers += 1
-        if lacking:
-            self._engine.crew.do(self._work)
-
-    def _work(self) -> None:
-        looks = 0
-        while True:
+    def _tell(self, job: Job | SharedLine) -> None:
+        """Why it got no connection."""
+        assert isinstance(job, Job)
+        assert isinstance(job.answer, Waiter)
+        if job.future.set_running_or_notify_cancel():
             try:
-                job = self._jobs.get(timeout=_LOOK)
-            except Empty:
-                looks += 1
-                if (looks >= _LOOKS or self._engine.has_ended) and self._may_go():
-                    return
-            else:
-                self._run(job)
-                looks = 0
+                self._engine.outcome(job.answer, job.since)
+            except Exception as error:
+                job.settle(error)
+        self._tellers.free()
 
-    def _may_go(self) -> bool:
-        with self._lock:
-            if self._spare <= 0:
-                return False  # a job has been put in the meantime, with this worker in mind
-            self._spare -= 1
-            self._workers -= 1
-            return True
-
-    def _run(self, job: Job | SharedLine) -> None:
-        if isinstance(job, SharedLine):
-            job.run()
-            self._free()
+    def _run(self, work: Job | SharedLine) -> None:
+        if isinstance(work, SharedLine):
+            work.run()
+            self._workers.free()
             return
-        future = job.future
-        wanted = future.set_running_or_notify_cancel()
-        error: BaseException | None = None
-        try:
-            answer, engine = job.answer, self._engine
-            slot = answer if isinstance(answer, Slot) else engine.outcome(answer, job.since)
-        except Exception as raised:
-            error = raised
-            self._free()
-        else:
-            error = self._run_on(slot, job) if wanted else None
-            # Free first, worker and connection: the release may bring the next job along, and
-            # whoever waits for the future shall find the connection back.
-            self._free()
-            engine.release(slot)
+        answer, engine = work.answer, self._engine
+        slot = answer if isinstance(answer, Slot) else answer.slot
+        assert slot is not None
+        if engine.listeners:
+            engine.listeners.emit("acquire", Connection(slot.connection))
+        wanted = work.future.set_running_or_notify_cancel()
+        error = self._run_on(slot, work) if wanted else None
+        # Free first, worker and connection: the release may bring the next job along, and
+        # whoever waits for the future shall find the connection back.
+        self._workers.free()
+        engine.release(slot)
         if wanted:
-            job.settle(error)
-
-    def _free(self) -> None:
-        with self._lock:
-            self._spare += 1
+            work.settle(error)
 
     def _run_on(self, slot: Slot[Driver], job: Job) -> BaseException | None:
-        engine = self._engine
+        begun = self._engine.options.clock()
+        left = None if job.deadline is None else max(0.0, job.deadline - begun)
         try:
-            if engine.listeners:
-                engine.listeners.emit("acquire", Connection(slot.connection))
-            begun = engine.options.clock()
-            left = None if job.deadline is None else max(0.0, job.deadline - begun)
             slot.connection.run(job.query, left)
         except BaseException as error:
             return error

@@ -331,7 +331,7 @@ MISTAKES: list[tuple[object, str, Callable[..., Any], Scenario]] = [
     # Nobody gives the core the time.
     (keeper.Keeper, "plan", lambda self: None, failed_opening_meets_timeout),
     # A worker goes without a last look for jobs.
-    (submitting.Submitter, "_may_go", lambda self: True, submit_meets_a_worker_that_goes),
+    (submitting.Workers, "_may_go", lambda self: True, submit_meets_a_worker_that_goes),
     # The end does not wait for threads.
     (crew.Crew, "join", lambda self, timeout: None, two_ends),
 ]

@@ -270,6 +270,20 @@ def test_all_of_a_line_run_out_of_time(dsn: str, gate: Gate) -> None:
         check_whole(p)
 
 
+def test_a_timeout_in_the_queue_is_told_in_time(dsn: str, gate: Gate) -> None:
+    """All workers were busy, and nobody was left to tell."""
+    with sharing(dsn, [PASS], max_pipeline=2) as (p, clock):
+        gate.close()
+        futures = ask(p, range(2), PASS)
+        queued = p.submit(PASS, [2], timeout=1)
+        clock.now += 1
+        with pytest.raises(pgwire.PoolTimeout):
+            queued.result(PATIENCE)
+        assert not futures[0].done()
+        gate.open()
+        assert answers(futures) == [0, 1]
+
+
 # ------------------------------------------------------------------ going away
 
 
@@ -392,8 +406,14 @@ def test_events_are_balanced(dsn: str, gate: Gate) -> None:
         errors(futures)
         gate.open()
         check_whole(p)
+        lease = p.connect()
+        alone = p.submit("select 4")
+        p.on("acquire", lambda _conn: alone.cancel())  # it is granted already
+        lease.release()
+        check_whole(p)
+        assert alone.cancelled()
         granted = p.stats().granted - before
-        assert granted == 4
+        assert granted == 6
         until(lambda: seen.count("release") == granted)
         assert seen.count("acquire") == granted
 
