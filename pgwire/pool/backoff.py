@@ -8,6 +8,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from pgwire.errors import ConnectionLost
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,11 +24,11 @@ class Backoff:
     of many processes do not come back together.
     """
 
-    __slots__ = ("_jitter", "_pause", "last_error", "retry_at")
+    __slots__ = ("_jitter", "_pause", "_pause_before", "last_error", "retry_at")
 
     def __init__(self, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
-        self._pause = 0.0
+        self._pause = self._pause_before = 0.0
         self.retry_at = -inf
         self.last_error: Exception | None = None
 
@@ -37,8 +39,17 @@ class Backoff:
             self._pause = min(CAP, 2 * self._pause or BASE)
             self.retry_at = now + self._pause * (1 - 0.5 * self._jitter())
 
+    def died_unused(self, started_at: float, now: float) -> None:
+        """What an opening has brought is gone before anybody had it: so it has failed after all.
+
+        Else a server that lets everybody in and hangs up would be asked without a pause.
+        """
+        self._pause = max(self._pause, self._pause_before)
+        self.failed(started_at, now)
+        self.last_error = ConnectionLost("the server closed a new connection before it was used")
+
     def succeeded(self) -> None:
         """Start anew."""
-        self._pause = 0.0
+        self._pause_before, self._pause = self._pause, 0.0
         self.retry_at = -inf
         self.last_error = None

@@ -78,7 +78,13 @@ def check_seconds(name: str, value: float | None) -> float | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # an integer that no clock will ever reach
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,8 +152,9 @@ class PoolCore(Supply[C]):
         elif now >= slot.expires_at or slot.uses >= self._max_uses:
             self._retire(slot)
         elif reset and not self._has_surplus():
+            effect = effects.ResetConnection(slot)
             self._move(slot, RESETTING)
-            self._effects.append(effects.ResetConnection(slot))
+            self._effects.append(effect)
         else:
             slot.idle_since = now
             self._move(slot, IDLE)
@@ -198,7 +199,7 @@ class PoolCore(Supply[C]):
         if ok:
             self._offer(slot, now)
         else:
-            self._bury(slot)
+            self._bury(slot, now)
             self._serve(now)
 
     def reset_done(self, slot: Slot[C], now: float, *, ok: bool) -> None:
@@ -222,7 +223,7 @@ class PoolCore(Supply[C]):
     def lost(self, slot: Slot[C], now: float) -> None:
         """The connection died by itself. Unless it is idle, whoever has it will notice."""
         if slot.state is IDLE:
-            self._bury(slot)
+            self._bury(slot, now)
             self._serve(now)
 
     # The passing of time, and orders
@@ -399,8 +400,9 @@ class PoolCore(Supply[C]):
             if slot.users or now - slot.idle_since <= self._check_after:
                 self._grant(slot, now)
             elif len(self._slots.checking) < self._demand(passing):
+                effect = effects.CheckConnection(slot)
                 self._move(slot, CHECKING)
-                self._effects.append(effects.CheckConnection(slot))
+                self._effects.append(effect)
             else:
                 break
 

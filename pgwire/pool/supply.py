@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # A query that has run for longer than this may run for much longer: nobody queues up behind it.
 HEAD_LIMIT = 0.050  # seconds
 
+# A connection that is lost so soon after it was opened, before anybody had it, was a failure.
+NEWBORN = 1.0  # seconds
+
 # An enumeration's attribute costs ten times as much to read as a name of the module.
 OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 
@@ -85,7 +88,7 @@ class Supply(Generic[C]):
             if now >= slot.expires_at:
                 self._retire(slot)
             elif not self._is_alive(slot.connection):
-                self._bury(slot)
+                self._bury(slot, now)
             else:
                 return slot
         return None
@@ -137,8 +140,9 @@ class Supply(Generic[C]):
                 self._retry_wanted = True
                 break
             slot: Slot[C] = Slot(now)
+            effect = effects.OpenConnection(slot)
             self._move(slot, OPENING)
-            self._effects.append(effects.OpenConnection(slot))
+            self._effects.append(effect)
 
     # What has had its time
 
@@ -147,7 +151,7 @@ class Supply(Generic[C]):
         self._retire_expired(now)
         for slot in list(self._idle):
             if not self._is_alive(slot.connection):
-                self._bury(slot)
+                self._bury(slot, now)
         limit = inf if self.config.idle_timeout is None else self.config.idle_timeout
         for slot in list(self._idle):  # the oldest first
             if now - slot.idle_since <= limit or self._slots.live_count <= self.config.min_size:
@@ -159,8 +163,10 @@ class Supply(Generic[C]):
             if now >= slot.expires_at:
                 self._retire(slot)
 
-    def _bury(self, slot: Slot[C]) -> None:
+    def _bury(self, slot: Slot[C], now: float) -> None:
         self._count.lost += 1
+        if not slot.uses and now - slot.idle_since < NEWBORN:
+            self._backoff.died_unused(slot.started_at, now)
         self._close(slot)
 
     def _retire(self, slot: Slot[C]) -> None:
@@ -168,6 +174,7 @@ class Supply(Generic[C]):
         self._close(slot)
 
     def _close(self, slot: Slot[C]) -> None:
-        self._move(slot, CLOSING)
-        self._effects.append(effects.CloseConnection(slot))
+        effect = effects.CloseConnection(slot)
+        self._move(slot, CLOSING)  # no moment for Ctrl-C between this and what follows from it
+        self._effects.append(effect)
         self._restless = True

@@ -62,7 +62,8 @@ class Model:
         self.queue: list[Request] = []
         self.outcomes: dict[int, str] = {}  # of the last input
         self.ending = False
-        self.pause = 0.0
+        self.jitter = 0.0
+        self.pause = self.pause_before = 0.0
         self.retry_at = -inf
         self.next_look = -inf
         self.looked = False  # at the idle ones, by the last tick
@@ -152,26 +153,37 @@ class Model:
         if self.queue or self.ending or self.has_surplus() or connection.state == "closing":
             self.settle()
 
-    def opened(self, number: int, jitter: float) -> None:
+    def opened(self, number: int) -> None:
         connection = self.find(number)
-        self.pause, self.retry_at = 0.0, -inf
+        self.pause_before, self.pause, self.retry_at = self.pause, 0.0, -inf
         if self.config.max_lifetime is not None and connection.expires == inf:
-            share = 1 - self.config.lifetime_spread * jitter
+            share = 1 - self.config.lifetime_spread * self.jitter
             connection.expires = self.now + self.config.max_lifetime * share
         self.free(connection)
         self.settle()
 
-    def open_failed(self, number: int, jitter: float, *, mendable: bool) -> None:
+    def open_failed(self, number: int, *, mendable: bool) -> None:
         connection = self.find(number)
         self.connections.remove(connection)
         self.time_out()
         some_are_open = any(c.state in OPEN for c in self.connections)
         if self.queue and not mendable and not some_are_open:
             self.outcomes[self.queue.pop(0).number] = "failed"
-        elif connection.started >= self.retry_at:
-            self.pause = 0.1 if self.pause == 0 else min(self.pause * 2, 5.0)
-            self.retry_at = self.now + self.pause * (1 - jitter / 2)
+        else:
+            self.back_off(connection)
         self.settle()
+
+    def back_off(self, connection: Connection) -> None:
+        if connection.started >= self.retry_at:
+            self.pause = 0.1 if self.pause == 0 else min(self.pause * 2, 5.0)
+            self.retry_at = self.now + self.pause * (1 - self.jitter / 2)
+
+    def bury(self, connection: Connection) -> None:
+        """It died while nobody had it."""
+        if connection.uses == 0 and self.now - connection.idle_since < 1.0:
+            self.pause = max(self.pause, self.pause_before)
+            self.back_off(connection)
+        self.close_connection(connection)
 
     def report(self, number: int, *, ok: bool) -> None:
         """A check or a reset has ended."""
@@ -180,6 +192,8 @@ class Model:
             return  # abort() was quicker
         if ok:
             self.free(connection)
+        elif connection.state == "checking":
+            self.bury(connection)
         else:
             self.close_connection(connection)
         self.settle()
@@ -190,7 +204,7 @@ class Model:
 
     def lost(self, number: int) -> None:
         if self.find(number).state == "idle":
-            self.close_connection(self.find(number))
+            self.bury(self.find(number))
             self.settle()
 
     def tick(self) -> None:
@@ -198,8 +212,11 @@ class Model:
         if self.looked:
             self.next_look = self.now + 1
             for connection in list(self.idle):
-                if self.is_over(connection) or connection.number in self.dead:
+                if self.is_over(connection):
                     self.close_connection(connection)
+            for connection in list(self.idle):
+                if connection.number in self.dead:
+                    self.bury(connection)
             limit = self.config.idle_timeout
             while (
                 limit is not None
@@ -309,9 +326,12 @@ class Model:
     def newest_fit(self) -> Connection | None:
         while self.idle:
             connection = self.idle[-1]
-            if not self.is_over(connection) and connection.number not in self.dead:
+            if self.is_over(connection):
+                self.close_connection(connection)
+            elif connection.number in self.dead:
+                self.bury(connection)
+            else:
                 return connection
-            self.close_connection(connection)
         return None
 
     def close_connection(self, connection: Connection) -> None:

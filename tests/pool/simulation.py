@@ -232,7 +232,7 @@ class Simulation:
         number = self.numbers[slot]
         self._input(
             lambda: self.core.opened(slot, number, self.now),
-            lambda: self.model.opened(number, self.jitter),
+            lambda: self.model.opened(number),
         )
         lifetime = self.config.max_lifetime
         if lifetime is not None and slot.state is not CLOSING:
@@ -245,7 +245,7 @@ class Simulation:
         error = OSError("no server")
         self._input(
             lambda: self.core.open_failed(slot, error, self.now, mendable=mendable),
-            lambda: self.model.open_failed(self.numbers[slot], self.jitter, mendable=mendable),
+            lambda: self.model.open_failed(self.numbers[slot], mendable=mendable),
         )
         return error
 
@@ -336,6 +336,7 @@ class Simulation:
         self.last_size = len(self.slots)
         self.model.outcomes.clear()
         leases = [] if self.aborted else [s for s in self.leases if s is not ended or self.users[s]]
+        self.model.jitter = self.jitter
         call()
         tell()
         taken = self.core.take_effects()

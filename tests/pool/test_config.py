@@ -107,3 +107,12 @@ def test_a_time_limit_is_passed_through(value: float | None) -> None:
 def test_what_is_no_time_limit_is_refused(value: Any) -> None:
     with pytest.raises(ProgrammingError, match=r"query_timeout is .+; it must be 0 or"):
         check_seconds("query_timeout", value)
+
+
+@pytest.mark.parametrize("name", ["max_lifetime", "idle_timeout", "check_after"])
+def test_an_integer_beyond_all_clocks_is_refused(name: str) -> None:
+    options: dict[str, Any] = {name: 10**400}
+    with pytest.raises(ProgrammingError, match=name):
+        PoolConfig(**options)
+    with pytest.raises(ProgrammingError, match="query_timeout"):
+        check_seconds("query_timeout", 10**400)

@@ -10,6 +10,7 @@ import pytest
 
 from pgwire.errors import ProgrammingError
 from pgwire.pool.slots import Slot, SlotState
+from pgwire.pool.supply import NEWBORN
 from pgwire.pool.waiters import WaiterState
 from tests.pool.stories import in_state, lease, leases, pool, wait
 
@@ -51,6 +52,7 @@ def test_the_floor_is_opened_in_the_background_and_kept() -> None:
     for slot in in_state(sim, OPENING):
         sim.opened(slot)
     assert sim.core.idle_count == 2
+    sim.advance(NEWBORN)
     sim.lost(sim.slots[0])
     assert len(in_state(sim, OPENING)) == 1
 
@@ -218,3 +220,31 @@ def test_sizes_that_make_no_sense_are_refused_and_change_nothing() -> None:
     with pytest.raises(ProgrammingError, match="min_size is 3"):
         sim.core.resize(3, 2, sim.now)
     assert (sim.core.config.min_size, sim.core.config.max_size) == (1, 2)
+
+
+def test_a_server_that_lets_in_and_hangs_up_is_not_asked_without_a_pause() -> None:
+    """I-13: what is lost as soon as it is open, and was of use to nobody, has failed."""
+    sim = pool(max_size=1)
+    wait(sim)
+    pauses = []
+    for _ in range(4):
+        [slot] = in_state(sim, OPENING)
+        sim.kill(slot)
+        sim.opened(slot)
+        pauses.append(sim.retry_at - sim.now)
+        sim.closed(slot)
+        sim.advance(pauses[-1])
+        sim.tick()
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8])
+    [slot] = in_state(sim, OPENING)
+    sim.opened(slot)
+    assert slot.state is LEASED
+
+
+def test_a_connection_that_has_lived_for_a_while_is_replaced_at_once() -> None:
+    sim = pool(min_size=1)
+    [slot] = in_state(sim, OPENING)
+    sim.opened(slot)
+    sim.advance(NEWBORN)
+    sim.lost(slot)
+    assert len(in_state(sim, OPENING)) == 1

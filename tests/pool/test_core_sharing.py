@@ -14,7 +14,7 @@ from pgwire.pool.config import PoolConfig
 from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import OpenConnection
 from pgwire.pool.slots import SlotState
-from pgwire.pool.supply import HEAD_LIMIT
+from pgwire.pool.supply import HEAD_LIMIT, NEWBORN
 from pgwire.pool.waiters import WaiterState
 from tests.pool.stories import idle, in_state, lease, pool, share, shared_by, wait
 
@@ -149,6 +149,7 @@ def test_the_floor_is_refilled_when_a_dead_one_was_met_on_the_way() -> None:
     for slot in in_state(sim, OPENING):
         sim.opened(slot)
     good, dead = sim.slots
+    sim.advance(NEWBORN)
     sim.kill(dead)
     assert share(sim) is good
     assert len(in_state(sim, OPENING)) == 1
