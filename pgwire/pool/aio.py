@@ -13,7 +13,15 @@ from pgwire.errors import Error, PostgresError
 from pgwire.opening import settings
 from pgwire.pool.aio_engine import AsyncEngine
 from pgwire.pool.aio_lease import Checkout
-from pgwire.pool.options import END_TIMEOUT, OPTION_NAMES, check_event, sorted_options
+from pgwire.pool.options import (
+    END_TIMEOUT,
+    OPTION_NAMES,
+    check_event,
+    check_function,
+    check_retries,
+    check_timeout,
+    sorted_options,
+)
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
 from pgwire.protocol.transaction import can_be_repeated, repeat_delay
@@ -70,11 +78,12 @@ class AsyncPool:
         **connection_parameters: Unpack[ConnectionParameters],
     ) -> None:
         given = {name: value for name, value in locals().items() if name in OPTION_NAMES}
+        names = [*connection_parameters]
         try:
+            config, options = sorted_options(given, names, check_function)
             opener = AsyncOpener(settings(conninfo, connection_parameters))
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
-        config, options = sorted_options(given)
         self.name = options.name
         self._clock = clock
         self._options = options
@@ -133,9 +142,12 @@ class AsyncPool:
         running: running out of it in the queue is `PoolTimeout`, afterwards `QueryTimeout`.
         Without it, `checkout_timeout` bounds the waiting.
         """
-        if timeout is None:
-            timeout = self._options.query_timeout
-        return self._engine.queries.query(Query(sql, params), timeout, row)
+        try:
+            operation = Query(sql, params)
+            timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        except Exception as error:
+            return self._engine.queries.failed(error)
+        return self._engine.queries.query(operation, timeout, row)
 
     async def query_many(
         self,
@@ -148,8 +160,7 @@ class AsyncPool:
 
         `timeout` is one budget for waiting and running, as in `query`.
         """
-        if timeout is None:
-            timeout = self._options.query_timeout
+        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
         result: Result[Row] = await self._engine.queries.query(QueryMany(sql, rows), timeout)
         return result
 
@@ -163,7 +174,7 @@ class AsyncPool:
         `PoolTimeout`, `PoolFull`, `PoolClosed`, or what keeps the pool from connecting where
         waiting cannot mend it.
         """
-        limit = self._options.checkout_timeout if timeout is None else timeout
+        limit = self._options.checkout_timeout if timeout is None else check_timeout(timeout)
         return Checkout(self._engine, limit)
 
     @asynccontextmanager
@@ -196,6 +207,8 @@ class AsyncPool:
         a short random pause. `function` must bear to be called more than once. Manual:
         "Serialization Failure Handling".
         """
+        check_function("function", function)
+        check_retries(retries)
         attempt = 0
         while True:
             try:
@@ -213,7 +226,7 @@ class AsyncPool:
         Raises the reason why not: at once where waiting cannot mend it, as the cause of
         `PoolTimeout` otherwise.
         """
-        await self._engine.wait(timeout)
+        await self._engine.wait(check_timeout(timeout))
 
     # ---------------------------------------------------------------- sizes and the end
 
@@ -237,7 +250,7 @@ class AsyncPool:
         that were still out. Without one, from a task that holds a lease itself,
         `InterfaceError`: it would wait for itself.
         """
-        await self._engine.end(timeout)
+        await self._engine.end(check_timeout(timeout))
 
     close = end
 
@@ -289,6 +302,7 @@ class AsyncPool:
         which `end()` waits for; what a callback raises is logged and goes no further.
         """
         check_event(event)
+        check_function("callback", callback)
         self._engine.listeners.on(event, callback)
 
     def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:

@@ -21,7 +21,6 @@ from pgwire.pool.options import (
     END_TIMEOUT,
     OPTION_NAMES,
     check_event,
-    check_names,
     check_plain_function,
     check_retries,
     check_timeout,
@@ -84,17 +83,12 @@ class Pool:
         **connection_parameters: Unpack[ConnectionParameters],
     ) -> None:
         given = {name: value for name, value in locals().items() if name in OPTION_NAMES}
-        check_names(connection_parameters)
-        check_plain_function("clock", clock)
-        if on_connect is not None:
-            check_plain_function("on_connect", on_connect)
-        if callable(reset):
-            check_plain_function("reset", reset)
+        names = [*connection_parameters]
         try:
+            config, options = sorted_options(given, names, check_plain_function)
             opener = Opener(settings(conninfo, connection_parameters))
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
-        config, options = sorted_options(given)
         self.name = options.name
         self._clock = clock
         self._options = options

@@ -57,12 +57,20 @@ OPTION_NAMES = frozenset(
 )
 
 
-def sorted_options(given: dict[str, Any]) -> tuple[PoolConfig, Options]:
+def sorted_options(
+    given: dict[str, Any], names: Iterable[str], check_hook: Callable[[str, object], None]
+) -> tuple[PoolConfig, Options]:
     """The pool's keyword arguments, for the core and for the shell.
 
-    Raises ProgrammingError for what makes no sense.
+    `names` are those of the connection parameters; `check_hook` judges hooks. Raises
+    ProgrammingError for what makes no sense.
     """
+    check_names(names)
+    check_plain_function("clock", given["clock"])
     reset = given["reset"]
+    for name in ("on_connect", "reset"):
+        if given[name] is not None and not isinstance(given[name], str):
+            check_hook(name, given[name])
     options = Options(
         name=given["name"] or f"pool-{next(_numbers)}",
         clock=given["clock"],
@@ -73,8 +81,8 @@ def sorted_options(given: dict[str, Any]) -> tuple[PoolConfig, Options]:
         on_connect=given["on_connect"],
         leak_after=check_seconds("leak_after", given["leak_after"]),
     )
-    names = PoolConfig.__dataclass_fields__
-    return PoolConfig(**{name: given[name] for name in names}), options
+    fields = PoolConfig.__dataclass_fields__
+    return PoolConfig(**{name: given[name] for name in fields}), options
 
 
 def _reset_mode(reset: object) -> bool | None:
@@ -117,10 +125,15 @@ def check_retries(retries: int) -> None:
         raise ProgrammingError(f"retries is {retries!r}; it must be an integer of at least 0")
 
 
-def check_plain_function(name: str, function: object) -> None:
-    """Raise ProgrammingError for what a thread cannot call, and get something done by it."""
+def check_function(name: str, function: object) -> None:
+    """Raise ProgrammingError for what cannot be called."""
     if not callable(function):
         raise ProgrammingError(f"{name} is {function!r}; it must be a callable")
+
+
+def check_plain_function(name: str, function: object) -> None:
+    """Raise ProgrammingError for what a thread cannot call, and get something done by it."""
+    check_function(name, function)
     if iscoroutinefunction(function):
         raise ProgrammingError(f"{name} is a coroutine function; they are for AsyncPool")
 
