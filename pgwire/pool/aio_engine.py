@@ -18,6 +18,7 @@ import os
 import random
 import weakref
 from asyncio import _get_running_loop
+from collections import deque
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -28,9 +29,9 @@ from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.driver import AsyncDriver
 from pgwire.aio.future import QueryFuture
 from pgwire.aio.loops import check_loop, running_loop
-from pgwire.errors import PoolClosed
+from pgwire.errors import ConnectionFailed, PoolClosed
 from pgwire.pool import telling
-from pgwire.pool.aio_chores import CHORES
+from pgwire.pool.aio_chores import CANCELLED, CHORES
 from pgwire.pool.aio_keeper import AsyncKeeper
 from pgwire.pool.aio_listeners import AsyncListeners
 from pgwire.pool.aio_queries import Queries
@@ -38,7 +39,7 @@ from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import OpenConnection, WakeWaiter
 from pgwire.pool.ledger import Ledger
 from pgwire.pool.options import ABORT_TIMEOUT
-from pgwire.pool.slots import LEASED, Slot
+from pgwire.pool.slots import CHECKING, CLOSING, LEASED, OPENING, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
     from pgwire.errors import PoolTimeout
     from pgwire.pool.config import PoolConfig
     from pgwire.pool.effects import Effect
+    from pgwire.pool.ledger import LeaseRecord
     from pgwire.pool.options import Options
+    from pgwire.pool.slots import SlotState
 
     Answer = Slot[AsyncDriver] | Waiter[AsyncDriver]
 
@@ -87,6 +90,7 @@ class AsyncEngine:
         self._hopeless = False  # and whether waiting could have mended it
         self._tasks: set[Task[Any]] = set()
         self._openings: dict[Slot[AsyncDriver], Task[Any]] = {}
+        self._orphans: deque[tuple[Slot[AsyncDriver], int]] = deque()
         self.queries = Queries(self)
         self._keeper = AsyncKeeper(self)
 
@@ -101,12 +105,21 @@ class AsyncEngine:
 
     def _bind(self) -> AbstractEventLoop:
         loop = running_loop("pool")
-        if self.loop is not None and (self.core.total_count or self.core.waiting_count):
-            check_loop(self.loop, "pool")
+        if self.loop is not None:
+            if self.core.total_count or self.core.waiting_count:
+                check_loop(self.loop, "pool")
+            self._leave_loop()
         self.loop = loop
         if not self._started:
             self.start()
         return loop
+
+    def _leave_loop(self) -> None:
+        """The pool is empty, and moves: what it left in its last loop is that one's."""
+        self._keeper.stop()
+        self._keeper = AsyncKeeper(self)
+        self._changed.clear()
+        self._tasks.clear()
 
     def start(self) -> None:
         """Open what `min_size` asks for, if a loop is running; else at the first use."""
@@ -143,24 +156,35 @@ class AsyncEngine:
                 raise
         else:
             self.go_on()
-        slot = answer if isinstance(answer, Slot) else self.outcome(answer, since)
+        if isinstance(answer, Slot):
+            slot = answer
+        else:
+            slot = self.outcome(answer, since, asyncio.current_task())
         if self.listeners:
             self.listeners.emit("acquire", AsyncConnection(slot.connection))
         return slot
 
-    def outcome(self, waiter: Waiter[AsyncDriver], since: float) -> Slot[AsyncDriver]:
+    def outcome(
+        self, waiter: Waiter[AsyncDriver], since: float, asker: object
+    ) -> Slot[AsyncDriver]:
         """What became of a waiter that waits no more: its slot, or its error raised."""
         if waiter.state is _GRANTED:
             assert waiter.slot is not None
             return waiter.slot
         if waiter.state is _TIMED_OUT:
-            raise self._timed_out(self._clock() - since, waiter.error)
+            raise self._timed_out(self._clock() - since, waiter.error, asker)
         assert waiter.error is not None
         raise waiter.error
 
-    def _timed_out(self, waited: float, cause: Exception | None) -> PoolTimeout:
-        own = self.leases.places_of(asyncio.current_task())
+    def _timed_out(self, waited: float, cause: Exception | None, asker: object) -> PoolTimeout:
+        own = [] if asker is None else self.leases.places_of(asker)
         return telling.no_connection(waited, self.core.stats(), own, "task", cause)
+
+    def lent(self, slot: Slot[AsyncDriver], record: LeaseRecord) -> None:
+        """A lease begins."""
+        self.leases[slot] = record
+        if self.options.leak_after is not None:
+            self._keeper.plan()
 
     def release(self, slot: Slot[AsyncDriver], *, discard: bool = False) -> None:
         """The lease is over. Never waits and never raises."""
@@ -168,13 +192,20 @@ class AsyncEngine:
         driver = slot.connection
         if driver.is_inherited:
             return  # of the parent's pool; ours has begun anew
-        if not discard and driver.session.pending:
-            driver.when_idle(partial(self.give_back, slot))
-        else:
-            self.give_back(slot, discard=discard)
+        if self.listeners:
+            self.listeners.emit("release", AsyncConnection(driver))
+        self.take_back(slot, discard=discard)
 
-    def give_back(self, slot: Slot[AsyncDriver], *, discard: bool = False) -> None:
-        """Nothing is under way any more, or it does not matter: the core may have it."""
+    def take_back(self, slot: Slot[AsyncDriver], *, discard: bool = False) -> None:
+        """A lease or a query is over: the core has it back once nothing is under way there."""
+        driver = slot.connection
+        if driver.session.pending and slot.users <= 1 and not discard:
+            driver.when_idle(partial(self._return, slot))
+        else:
+            self._return(slot, discard=discard)
+
+    def _return(self, slot: Slot[AsyncDriver], *, discard: bool = False) -> None:
+        """Nothing is under way any more, or it does not matter."""
         driver = slot.connection
         reusable, hooked = not discard, False
         if slot.users > 1:
@@ -183,8 +214,6 @@ class AsyncEngine:
             reusable, hooked = self._judge(driver)
         if not reusable:
             driver.given_up = True
-        if self.listeners:
-            self.listeners.emit("release", AsyncConnection(driver))
         self.core.release(slot, self._clock(), reusable=reusable, reset=hooked)
         self.go_on()
 
@@ -200,15 +229,20 @@ class AsyncEngine:
         return driver.is_in_step, True
 
     def orphan(self, slot: Slot[AsyncDriver], uses: int) -> None:
-        """A lease was collected, in whichever thread: it is closed by the loop."""
+        """A lease was collected, in whichever thread: it is closed by the loop.
+
+        `uses` is the slot's count at that lease, which tells it from any later one.
+        """
+        self._orphans.append((slot, uses))
         if self.loop is not None:
             with suppress(RuntimeError):  # the loop is closed, and with it the connection
-                self.loop.call_soon_threadsafe(self._recover_orphan, slot, uses)
+                self.loop.call_soon_threadsafe(self._recover_orphans)
 
-    def _recover_orphan(self, slot: Slot[AsyncDriver], uses: int) -> None:
-        """`uses` is the slot's count at that lease, which tells it from any later one."""
-        if slot.state is LEASED and slot.uses == uses:
-            self.release(slot, discard=True)
+    def _recover_orphans(self) -> None:
+        while self._orphans:
+            slot, uses = self._orphans.popleft()
+            if slot.state is LEASED and slot.uses == uses:
+                self.release(slot, discard=True)
 
     def report_leaks(self) -> None:
         """Tell of leases that have been held for too long, once each."""
@@ -247,8 +281,23 @@ class AsyncEngine:
             else:
                 # Nobody's, and so in nobody's context.
                 task = self.spawn(CHORES[type(effect)](self, effect.slot), Context())
+                task.add_done_callback(partial(self._chore_ended, effect.slot, effect.slot.state))
                 if isinstance(effect, OpenConnection):
                     self._openings[effect.slot] = task
+
+    def _chore_ended(self, slot: Slot[AsyncDriver], state: SlotState, task: Task[None]) -> None:
+        """One that was cancelled before its first step has reported nothing."""
+        if not task.cancelled() or slot.state is not state:
+            return
+        if state is OPENING:
+            self.opening_failed(slot, ConnectionFailed(CANCELLED), mendable=True)
+        elif state is CLOSING:
+            slot.connection.abort()
+            self.report(self.core.closed, slot)
+        elif state is CHECKING:
+            self.report(self.core.checked, slot, ok=False)
+        else:
+            self.report(self.core.reset_done, slot, ok=False)
 
     def _wake(self, waiter: Waiter[AsyncDriver], waker: Future[Any]) -> None:
         """A waiter waits no more: its query begins, or its task goes on."""
@@ -286,6 +335,8 @@ class AsyncEngine:
     def opening_failed(self, slot: Slot[AsyncDriver], error: Exception, *, mendable: bool) -> None:
         """The chore of opening has failed; `mendable` is for the core."""
         self._openings.pop(slot, None)
+        if self._refusal is None:  # once, until one has succeeded
+            logger.warning(telling.CANNOT_CONNECT, self.options.name, error)
         self._refusal, self._hopeless = error, not mendable
         self.report(self.core.open_failed, slot, error, mendable=mendable)
 
@@ -312,7 +363,7 @@ class AsyncEngine:
         if self._open_count() >= self.core.config.min_size:
             return
         if not in_time:
-            raise self._timed_out(self._clock() - since, self._refusal)
+            raise self._timed_out(self._clock() - since, self._refusal, asyncio.current_task())
         if self.core.ending:
             raise PoolClosed("the pool was closed while its connections were opened")
         raise cast("Exception", self._refusal)
@@ -326,6 +377,7 @@ class AsyncEngine:
     async def end(self, timeout: float | None) -> None:
         """See AsyncPool.end."""
         self.enter()
+        self._recover_orphans()
         if timeout is None and not self.core.ended:
             self._refuse_to_wait_for_itself()
         self.report(self.core.close)

@@ -68,9 +68,10 @@ def sorted_options(
     check_names(names)
     check_plain_function("clock", given["clock"])
     reset = given["reset"]
-    for name in ("on_connect", "reset"):
-        if given[name] is not None and not isinstance(given[name], str):
-            check_hook(name, given[name])
+    if given["on_connect"] is not None:
+        check_hook("on_connect", given["on_connect"])
+    if callable(reset):
+        check_hook("reset", reset)
     options = Options(
         name=given["name"] or f"pool-{next(_numbers)}",
         clock=given["clock"],

@@ -18,19 +18,23 @@ def no_connection(
     waited: float, stats: PoolStats, own: Sequence[str], who: str, cause: Exception | None
 ) -> PoolTimeout:
     """A request has waited in vain. `own`: where `who` took the leases that it holds itself."""
-    text = (
-        f"no connection within {waited:.3g} s: {stats.leased} of {stats.max_size} leased, "
-        f"{stats.idle} idle, {stats.opening} opening, {stats.closing} closing, "
-        f"{stats.waiting} more waiting"
-    )
+    reasons = [
+        f"{stats.leased + stats.shared} of {stats.max_size} leased, {stats.idle} idle, "
+        f"{stats.opening} opening, {stats.closing} closing, {stats.waiting} more waiting"
+    ]
     if own:
-        text += f"; this {who} itself holds leases, taken at {', '.join(own)}"
-    if cause is not None:
-        text += f"; the last attempt to connect failed: {cause}"
-    error = PoolTimeout(text)
+        reasons.append(f"this {who} itself holds leases, taken at {', '.join(own)}")
+    if cause is not None:  # what matters most comes first
+        nothing_open = stats.size == stats.opening + stats.closing
+        failed = f"the last attempt to connect failed: {cause}"
+        reasons.insert(0 if nothing_open else len(reasons), failed)
+    error = PoolTimeout(f"no connection within {waited:.3g} s: {'; '.join(reasons)}")
     error.stats = stats
     error.__cause__ = cause
     return error
+
+
+CANNOT_CONNECT = "%s: a connection could not be opened, and is tried again while wanted: %s"
 
 
 def not_ended(

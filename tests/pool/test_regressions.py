@@ -444,3 +444,15 @@ def test_many_threads_may_be_the_first_to_use_the_package(dsn: str) -> None:
         print([thread.outcome()[1].__name__ for thread in threads])
         """
     assert run_script(script, dsn) == "['Pool', 'connect', 'Connection', 'UniqueViolation']"
+
+
+def test_a_server_that_is_not_there_is_told_of_at_once_and_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Half a minute went by in silence, and the reason stood at the end of a long line. I-40."""
+    with pgwire.Pool("host=127.0.0.1 port=1 user=x", max_size=1, name="shop") as p:
+        with pytest.raises(pgwire.PoolTimeout) as caught:
+            p.query("select 1", timeout=0.3)
+    assert "s: the last attempt to connect failed: 127.0.0.1:1" in str(caught.value)
+    [told] = [r.getMessage() for r in caplog.records if r.name == "pgwire.pool"]
+    assert told.startswith("shop: a connection could not be opened, and is tried again")
