@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 # How long what nobody wants any more may take to end by itself: a cancel request costs the
 # server a process.
 GRACE = 0.01
+# How long a session may take to be cleaned, if nobody waits for it sooner.
+CLEANING_PATIENCE = 5.0
 _BUFFER = 65_536
 _NO_ANSWER = "the connection was closed, as the server did not answer a cancel request in time"
 
@@ -405,9 +407,9 @@ class AsyncDriver(DriverBase, BufferedProtocol):
             return False
         clean = cleaning(self.session, reset)
         if clean is not None:
-            self.session.submit(clean)
-            if not self._receiving:
-                self._flush()
+            future = query_future(self.loop, clean, self)
+            future.add_done_callback(hear)
+            self.start(future, CLEANING_PATIENCE)
         return self.session.failure is None
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> Task[None]:

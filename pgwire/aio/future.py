@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pgwire.errors import QueryTimeout
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, Task
     from collections.abc import Callable
+    from contextvars import Context
 
     from pgwire.protocol.operation import Operation
 
@@ -24,12 +25,14 @@ class Runner(Protocol):
 class Extra:
     """What only some futures have."""
 
-    __slots__ = ("deadline", "ended", "entry", "row")
+    __slots__ = ("asker", "context", "deadline", "ended", "entry", "row")
 
     def __init__(self, row: Callable[..., Any] | None = None) -> None:
         self.row = row  # what to make of the rows
         self.entry: list[Any] | None = None  # among the deadlines
         self.deadline: float | None = None  # of a pool's query, by the pool's clock
+        self.asker: Task[Any] | None = None  # whose query it is, while it waits in a pool
+        self.context: Context | None = None  # in which a pool tells its listeners of it
         self.ended: Future[None] | None = None  # done once the operation is
 
 

@@ -37,28 +37,52 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgwire.pool")
 
+CANCELLED = "the opening was cancelled"
+
 
 async def open_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
     try:
         driver = await engine.opener.open(OPEN_TIMEOUT)
     except BaseException as error:  # SystemExit too, in a `password` function
         cancelled = isinstance(error, asyncio.CancelledError)
-        failure = ConnectionFailed("the opening was cancelled") if cancelled else None
+        failure = ConnectionFailed(CANCELLED) if cancelled else None
         mendable = cancelled or (isinstance(error, Error) and waiting_may_help(error))
         engine.opening_failed(slot, failure or as_exception(error), mendable=mendable)
         if cancelled:
             raise
         return
+    unfit = await _introduce(engine, driver)
+    if unfit is None:
+        engine.opened(slot, driver)
+        return
+    try:
+        if driver.session.pending:
+            await driver.interrupt()
+        await driver.close()
+    finally:
+        driver.abort()
+        engine.opening_failed(slot, unfit, mendable=False)
+
+
+async def _introduce(engine: AsyncEngine, driver: AsyncDriver) -> Exception | None:
+    """Show a new connection to the hook and the callbacks; what is wrong with it afterwards."""
     hook = engine.options.on_connect
     if hook is not None:
-        hook_failure = await run_hook(engine, "on_connect", hook, driver, OPEN_TIMEOUT)
-        if hook_failure is not None:
-            await driver.close()
-            engine.opening_failed(slot, hook_failure, mendable=False)
-            return
+        failure = await run_hook(engine, "on_connect", hook, driver, OPEN_TIMEOUT)
+        if failure is not None:
+            return failure
         driver.session.changed = False  # what it has set is how sessions begin here
-    engine.listeners.emit("connect", AsyncConnection(driver))
-    engine.opened(slot, driver)
+    if "connect" in engine.listeners:
+        engine.listeners.emit("connect", AsyncConnection(driver))
+        idle: asyncio.Future[None] = driver.loop.create_future()
+        driver.when_idle(lambda: idle.done() or idle.set_result(None))  # type: ignore[func-returns-value]
+        try:
+            await asyncio.wait((idle,), timeout=OPEN_TIMEOUT)
+        except asyncio.CancelledError as error:
+            return as_exception(error)
+        if not driver.clean(False):
+            return OperationalError('a callback for "connect" left its connection closed or in use')
+    return None
 
 
 async def check_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
@@ -114,25 +138,36 @@ async def run_hook(
 ) -> Exception | None:
     """Run a user's hook on a connection that is nobody's; what went wrong, if anything.
 
-    A coroutine that takes too long is cancelled. A plain function holds up the loop.
+    A coroutine that takes too long is cancelled, and not waited for any more: its connection is
+    cut. A plain function holds up the loop.
     """
-    clock = asyncio.timeout(timeout)
+    task: asyncio.Task[Exception | None] = engine.spawn(_call_hook(engine, hook, driver))
     try:
-        async with clock:
-            with engine.listeners.running(hook):
-                result = hook(AsyncConnection(driver))
-                if isawaitable(result):
-                    await result
-    except BaseException as error:
-        if clock.expired():
-            driver.abort()
-            return OperationalError(f"{name} took longer than {timeout:g} s")
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            driver.abort()
+        await asyncio.wait((task,), timeout=timeout)
+    except asyncio.CancelledError as error:
+        task.cancel()
+        driver.abort()
         return as_exception(error)
+    if not task.done():
+        task.cancel()
+        await driver.interrupt(always=True)
+        return OperationalError(f"{name} took longer than {timeout:g} s")
+    if (failure := task.result()) is not None:
+        return failure
     if not driver.clean(False):
         return OperationalError(f"{name} left its connection closed or in use")
+    return None
+
+
+async def _call_hook(engine: AsyncEngine, hook: Hook, driver: AsyncDriver) -> Exception | None:
+    """What it raised, be it the end of the program: that is not a hook's to decide."""
+    try:
+        with engine.listeners.running(hook):
+            result = hook(AsyncConnection(driver))
+            if isawaitable(result):
+                await result
+    except BaseException as error:
+        return as_exception(error)
     return None
 
 

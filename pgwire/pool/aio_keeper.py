@@ -46,6 +46,12 @@ class AsyncKeeper:
             self._due = due
             self._timer = self._engine.loop.call_later(max(0.0, due - self._clock()), self._tick)
 
+    def stop(self) -> None:
+        """Forget the timer: its loop is not the pool's any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _tick(self) -> None:
         engine = self._engine
         self._timer = None

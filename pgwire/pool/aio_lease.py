@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any, Self
 
 from pgwire.aio.connection import AsyncConnection
+from pgwire.aio.loops import check_loop
 from pgwire.errors import InterfaceError
 from pgwire.pool import telling
 from pgwire.pool.ledger import LeaseRecord, caller
@@ -37,7 +39,8 @@ class AsyncLease(AsyncConnection):
         self._default_timeout = engine.options.query_timeout
         self._slot = slot
         self._uses = slot.uses
-        self._record = engine.leases[slot] = record
+        self._record = record
+        engine.lent(slot, record)
 
     def __repr__(self) -> str:
         if self._driver is RELEASED:
@@ -59,6 +62,8 @@ class AsyncLease(AsyncConnection):
         driver = self._driver
         if driver is RELEASED:
             raise InterfaceError("this lease has been released already")
+        if _get_running_loop() is not self._engine.loop and not driver.is_inherited:
+            check_loop(driver.loop, "lease")
         if self._callbacks:
             driver.listener = self._listener_before
         self._driver = RELEASED
@@ -109,6 +114,7 @@ class Checkout:
         self._engine = engine
         self._timeout = timeout
         self._record = LeaseRecord(None, caller(2))
+        self._is_entered = False
         self._lease: AsyncLease | None = None
 
     async def _take(self) -> AsyncLease:
@@ -121,7 +127,14 @@ class Checkout:
         return self._take().__await__()
 
     async def __aenter__(self) -> AsyncLease:
-        self._lease = await self._take()
+        if self._is_entered:
+            raise InterfaceError("this checkout has been entered already: call connect() for each")
+        self._is_entered = True
+        try:
+            self._lease = await self._take()
+        except BaseException:
+            self._is_entered = False
+            raise
         return self._lease
 
     async def __aexit__(
@@ -131,5 +144,6 @@ class Checkout:
         traceback: TracebackType | None,
     ) -> None:
         lease, self._lease = self._lease, None
+        self._is_entered = False
         if lease is not None:
             await lease.__aexit__(kind, value, traceback)

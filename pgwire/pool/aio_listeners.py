@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import iscoroutine
@@ -18,34 +19,54 @@ if TYPE_CHECKING:
 class AsyncListeners(Listeners):
     """Plain callbacks run where the event happens; coroutines become tasks, by `spawn`.
 
-    Which user code is running is a matter of the task, and of those that it starts.
+    Which user code is running is a matter of the task. Those that it starts do not call it again
+    either, but are not in it: it may have ended, and they may end the pool.
     """
 
     def __init__(self, name: str, spawn: Callable[[Coroutine[Any, Any, Any]], object]) -> None:
         super().__init__(name)
         self._spawn = spawn
-        self._codes: ContextVar[tuple[Callable[..., Any], ...]] = ContextVar("codes", default=())
+        self._codes: ContextVar[tuple[tuple[Callable[..., Any], object], ...]]
+        self._codes = ContextVar("codes", default=())
 
     def _call(self, event: str, callback: Callback, args: tuple[object, ...]) -> None:
-        result = callback(*args)
-        if iscoroutine(result):
-            self._spawn(self._finish(event, result))
-
-    async def _finish(self, event: str, work: Coroutine[Any, Any, Any]) -> None:
         try:
-            await work
+            result = callback(*args)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # The end of the program, but not in the midst of what the pool is doing.
+            asyncio.get_running_loop().call_soon(_raise, error)
+        except BaseException:
+            self._report(event)
+        else:
+            if iscoroutine(result):
+                self._spawn(self._finish(event, callback, result))
+
+    async def _finish(self, event: str, code: Callback, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            with self.running(code):
+                await work
         except Exception:
             self._report(event)
 
     @contextmanager
     def running(self, code: Callable[..., Any]) -> Iterator[None]:
         """While this task runs a callback or a hook."""
-        token = self._codes.set((*self._codes.get(), code))
+        token = self._codes.set((*self._codes.get(), (code, asyncio.current_task())))
         try:
             yield
         finally:
             self._codes.reset(token)
 
     @property
+    def innermost(self) -> Callable[..., Any] | None:
+        """The callback or hook that this task is in."""
+        me = asyncio.current_task()
+        return next((code for code, task in reversed(self._codes.get()) if task is me), None)
+
+    @property
     def _stack(self) -> list[Callable[..., Any]]:
-        return list(self._codes.get())
+        return [code for code, _ in self._codes.get()]
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -7,18 +7,20 @@ it is learned here how long each statement runs.
 
 from __future__ import annotations
 
-from functools import partial
+import asyncio
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, cast
 
 from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.future import QueryFuture, query_future
 from pgwire.pool.pace import Pace
-from pgwire.pool.slots import LEASED, Slot
+from pgwire.pool.slots import Slot
 from pgwire.pool.waiters import Waiter, WaiterState
 from pgwire.protocol.messages import TransactionStatus
 from pgwire.protocol.query import Query
 
 if TYPE_CHECKING:
+    from asyncio import Future
     from collections.abc import Callable
 
     from pgwire.aio.driver import AsyncDriver
@@ -53,6 +55,8 @@ class Queries:
             future.with_extra().deadline = since + timeout
             limit = timeout if limit is None else min(limit, timeout)
         deadline = None if limit is None else since + limit
+        if engine.listeners:
+            future.with_extra().context = copy_context()
         try:
             if self.pace is None:
                 answer = engine.core.acquire(since, deadline)
@@ -67,10 +71,18 @@ class Queries:
             self._run(future, answer)
         elif answer.state is _WAITING:
             engine.wakers[answer] = future
+            if engine.leases:  # it may wait for a lease of its own task
+                future.with_extra().asker = asyncio.current_task()
             engine.go_on()
         else:  # it was now or never
             engine.go_on()
             self.waiting_ended(answer, future)
+        return future
+
+    def failed(self, error: Exception) -> Future[Any]:
+        """What to give for a query that makes no sense."""
+        future: Future[Any] = self._engine.enter().create_future()
+        future.set_exception(error)
         return future
 
     def _may_share(self, operation: Operation) -> bool:
@@ -83,7 +95,7 @@ class Queries:
         driver = slot.connection
         future.place, future.runner = slot, driver
         if self._engine.listeners:
-            self._engine.listeners.emit("acquire", AsyncConnection(driver))
+            self._tell("acquire", future, driver)
         if self.pace is not None and slot.users <= 1:
             driver.head_since = self._clock()
         extra = future.extra
@@ -98,10 +110,18 @@ class Queries:
         driver = slot.connection
         if self.pace is not None:
             self._note_pace(self.pace, driver, future.operation)
-        if driver.session.pending and (slot.state is LEASED or slot.users == 1):
-            driver.when_idle(partial(self._engine.give_back, slot))  # a fence is up
+        if self._engine.listeners:
+            self._tell("release", future, driver)
+        self._engine.take_back(slot)
+
+    def _tell(self, event: str, future: QueryFuture, driver: AsyncDriver) -> None:
+        """Tell who listens, as if the one who asked did: it may be a callback itself."""
+        context = None if future.extra is None else future.extra.context
+        emit, connection = self._engine.listeners.emit, AsyncConnection(driver)
+        if context is None:
+            emit(event, connection)
         else:
-            self._engine.give_back(slot)
+            context.run(emit, event, connection)
 
     def _note_pace(self, pace: Pace, driver: AsyncDriver, operation: Operation) -> None:
         """How long it took. Of answers that came together only the first was waited for."""
@@ -125,11 +145,14 @@ class Queries:
 
     def waiting_ended(self, waiter: Waiter[AsyncDriver], future: QueryFuture) -> None:
         """A query waits no more: it begins, or fails."""
+        asker = None
+        if future.extra is not None:
+            asker, future.extra.asker = future.extra.asker, None
         if waiter.state is _GRANTED:
             assert waiter.slot is not None
             self._run(future, waiter.slot)
         elif not future.done():
             try:
-                self._engine.outcome(waiter, waiter.since)
+                self._engine.outcome(waiter, waiter.since, asker)
             except Exception as error:
                 future.set_exception(error)
