@@ -16,7 +16,6 @@ from pgwire.aio.future import QueryFuture, query_future
 from pgwire.pool.pace import Pace
 from pgwire.pool.slots import Slot
 from pgwire.pool.waiters import Waiter, WaiterState
-from pgwire.protocol.messages import TransactionStatus
 from pgwire.protocol.query import Query
 
 if TYPE_CHECKING:
@@ -130,9 +129,7 @@ class Queries:
         if driver.timed_read == driver.reads or not isinstance(operation, Query):
             return
         driver.timed_read = driver.reads
-        statement = operation.statement
-        idle = driver.session.transaction_status is TransactionStatus.IDLE
-        if statement is not None and (statement.changes_session or not idle):
+        if operation.leaves_traces:
             pace.note_private(operation.sql)
         else:
             pace.note(operation.sql, now - since)

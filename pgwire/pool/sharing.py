@@ -20,7 +20,6 @@ from pgwire.blocking.connection import Connection
 from pgwire.errors import QueryTimeout
 from pgwire.pool.pace import Pace
 from pgwire.pool.supply import HEAD_LIMIT
-from pgwire.protocol.messages import TransactionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -60,14 +59,12 @@ class Sharing:
         if new:
             self._start(line)
 
-    def note(self, driver: Driver, query: Query, since: float) -> None:
+    def note(self, query: Query, since: float) -> None:
         """A query has been the next to be answered since then, and is done."""
         if self._pace is None:
             return
-        statement = query.statement
-        idle = driver.session.transaction_status is TransactionStatus.IDLE
         with self.lock:
-            if statement is not None and (statement.changes_session or not idle):
+            if query.leaves_traces:
                 self._pace.note_private(query.sql)
             else:
                 self._pace.note(query.sql, self.engine.options.clock() - since)
@@ -123,7 +120,7 @@ class SharedLine:
     def settle(self, operations: Sequence[Operation]) -> None:
         first: Any = operations[0]
         if first.error is None and not first.abandoned:
-            self._sharing.note(self._slot.connection, first, self._head_since)
+            self._sharing.note(first, self._head_since)
         self._head_since = self._engine.options.clock()
         for operation in operations:
             operation.waiter = None

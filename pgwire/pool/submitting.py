@@ -213,5 +213,5 @@ class Submitter:
             slot.connection.run(job.query, left)
         except BaseException as error:
             return error
-        self.sharing.note(slot.connection, job.query, begun)
+        self.sharing.note(job.query, begun)
         return None

@@ -71,6 +71,16 @@ class Query(Preparing):
             self.statement = statement
             self._pinned = True
 
+    @property
+    def leaves_traces(self) -> bool:
+        """Whether, now that it is done, the session may not be what it was before."""
+        if not hasattr(self, "session"):  # nothing of it was written
+            return False
+        statement = self.statement
+        if statement is not None and statement.changes_session:
+            return True
+        return self.session.transaction_status is not TransactionStatus.IDLE
+
     def begin(self, session: Session) -> bool:
         statement = self.statement or session.statements.get(self.sql)
         if statement is None:

@@ -333,3 +333,31 @@ def test_a_query_behind_a_script_waits_for_nobody() -> None:
     assert said(session) == frontend.query(b"select 1\0") + parse_describe(
         b"_pgwire_1", b"select 2"
     )
+
+
+@pytest.mark.parametrize(
+    ("sql", "status", "traces"),
+    [
+        ("select $1", "I", False),
+        ("begin -- $1", "T", True),
+        ("set application_name = 'x' -- $1", "I", True),
+    ],
+)
+def test_whether_it_leaves_traces(sql: str, status: str, traces: bool) -> None:
+    session = Session(REGISTRY)
+    query = Query(sql, [1])
+    submit(session, query)
+    said(session, DESCRIBED)
+    session.receive_data(backend.executed()[:-1] + status.encode())
+    assert query.done
+    assert query.leaves_traces is traces
+
+
+def test_what_was_never_written_leaves_no_traces() -> None:
+    session = Session(REGISTRY)
+    submit(session, Query("select $1", [1]))
+    session.receive_data(DESCRIBED + answer(1))
+    misfit = Query("select $1", [1.5])
+    submit(session, misfit)
+    assert isinstance(misfit.error, DataError)
+    assert misfit.leaves_traces is False
