@@ -19,18 +19,24 @@ from pgwire.errors import ConnectionFailed
 from pgwire.pool import blocking, chores, crew, engine, keeper, lease, ledger, sharing, submitting
 from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import OpenConnection
+from pgwire.protocol.messages import TransactionStatus
 from tests.pool import invariants
 from tests.support.model_threading import ModelQueue, ModelThreading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from pgwire.blocking.together import Crowd
     from pgwire.pool.slots import Slot
     from pgwire.pool.waiters import Waiter
     from pgwire.protocol.operation import Operation
     from tests.support.scheduler import ModelThread, Scheduler
 
     Scenario = Callable[["World"], None]
+
+
+# Seconds that an answer takes on a shared connection.
+ANSWER = 0.001
 
 
 class WatchedCore(PoolCore[Any]):
@@ -95,14 +101,15 @@ class FakeDriver(driver.Driver):
     """A connection that is used by one thread at a time, or the run has failed."""
 
     def __init__(self, world: World) -> None:
-        self.session = cast(
-            "Any", SimpleNamespace(failure=None, changed=False, in_step=True, is_spotless=False)
-        )
+        session = SimpleNamespace(failure=None, changed=False, in_step=True, is_spotless=False)
+        session.transaction_status = TransactionStatus.IDLE
+        self.session = cast("Any", session)
         self.channel = cast("Any", SimpleNamespace(is_readable=lambda: False))
         self.closed = self.given_up = False
         self.listener = None
         self.world = world
         self.user: str | None = None
+        self.was_shared = False
         self._owner = None
         self._forks = DriverBase.forks
 
@@ -117,7 +124,46 @@ class FakeDriver(driver.Driver):
         operation.result = self
         return self
 
+    def run_together(self, crowd: Crowd) -> None:
+        """One answer after the other; whoever is abandoned before it is written is done at once."""
+        self.world.claim(self.user is None, f"{self.user} uses this connection")
+        self.user = self.world.scheduler.current.label
+        flying: list[Operation] = []
+        while True:
+            for operation in crowd.take():
+                if operation.abandoned or self.closed:
+                    self._settle(crowd, operation)
+                else:
+                    flying.append(operation)
+            if not flying:
+                break
+            if self._wait_for_answer(crowd) or flying[0].abandoned:
+                self._settle(crowd, flying.pop(0))
+        self.world.scheduler.step("let go")
+        self.user, self.was_shared = None, True
+
+    def _wait_for_answer(self, crowd: Crowd) -> bool:
+        """It takes a while; whoever has run out of time by then gets none."""
+        scheduler, deadline = self.world.scheduler, crowd.next_deadline()
+        until = scheduler.now + ANSWER
+        if deadline is not None:
+            until = min(until, deadline)
+        scheduler.wait("answer", "", lambda: False, max(0.0, until - scheduler.now))
+        if deadline is None or scheduler.now < deadline:
+            return True
+        crowd.expire(scheduler.now)
+        return False
+
+    def _settle(self, crowd: Crowd, operation: Operation) -> None:
+        if self.closed:
+            self.world.claim(self.world.pool._engine.core.aborted, "closed, and somebody has it")
+            operation.error = pgwire.InterfaceError("the connection is closed")
+        operation.done, operation.result = True, self
+        crowd.settle([operation])
+
     def clean(self, reset: bool | None = None) -> bool:
+        if self.was_shared:
+            self.world.scheduler.step("clean")  # others may join meanwhile
         return self.user is None and not self.closed
 
     def interrupt(self, *, always: bool = False) -> None:
@@ -149,6 +195,15 @@ class World:
         self.most = options["max_size"]
         self.pool = pgwire.Pool(clock=self.scheduler.clock, name="pool", **waits)
         return self.pool
+
+    def make_shared_pool(self, **options: Any) -> pgwire.Pool:
+        """One that is warm, and knows that "a" may share."""
+        pool = self.make_pool(**{"max_size": 1, "max_pipeline": 2, **options})
+        pool.query("b")
+        pace = pool._submitter.sharing._pace
+        assert pace is not None
+        pace.note("a", 0.0)
+        return pool
 
     def claim(self, holds: bool, otherwise: str) -> None:
         """As `assert`, but nobody can catch it."""
@@ -215,6 +270,7 @@ def stand_ins(scheduler: Scheduler, made: World) -> Iterator[tuple[Any, str, obj
     yield engine, "ABORT_TIMEOUT", None  # time may pass at any moment
     yield submitting, "SimpleQueue", lambda: ModelQueue(scheduler)
     yield submitting, "_LOOKS", 1
+    yield sharing, "monotonic", scheduler.clock
     yield blocking, "Opener", lambda _settings: made
     yield blocking, "settings", lambda *_: None
 
