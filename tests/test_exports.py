@@ -11,8 +11,8 @@ import pgwire
 from pgwire import errors, sqlstate
 
 PUBLIC = {
-    "AsyncConnection", "AsyncLease", "AsyncPool", "AsyncStatement", "AsyncTransaction", "connect_async",
-    "Attempt", "AuthenticationError", "Column", "Connection", "ConnectionFailed", "ConnectionLost",
+    "AsyncConnection", "AsyncLease", "AsyncPool", "AsyncStatement", "AsyncTransaction",
+    "connect_async", "Attempt", "AuthenticationError", "Column", "Connection", "ConnectionFailed", "ConnectionLost",
     "DataError", "DatabaseError", "Error", "IntegrityError", "InterfaceError", "InternalError",
     "Interval", "Json", "Lease", "NoRows", "NotSupportedError", "Notification",
     "OperationalError", "ParameterChange", "Pool", "PoolClosed", "PoolDeadlock", "PoolError",

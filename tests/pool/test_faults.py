@@ -200,7 +200,7 @@ class FailedCheckForgotten(Core):
         if ok or slot.state is not CHECKING:
             super().checked(slot, now, ok=ok)
         else:
-            self._bury(slot)
+            self._bury(slot, now)
 
 
 class WaiterTiedToItsOpening(Core):
