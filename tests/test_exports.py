@@ -12,7 +12,8 @@ from pgwire import errors, sqlstate
 
 PUBLIC = {
     "AsyncConnection", "AsyncLease", "AsyncPool", "AsyncStatement", "AsyncTransaction",
-    "connect_async", "Attempt", "AuthenticationError", "Column", "Connection", "ConnectionFailed", "ConnectionLost",
+    "connect_async",
+    "Attempt", "AuthenticationError", "Column", "Connection", "ConnectionFailed", "ConnectionLost",
     "DataError", "DatabaseError", "Error", "IntegrityError", "InterfaceError", "InternalError",
     "Interval", "Json", "Lease", "NoRows", "NotSupportedError", "Notification",
     "OperationalError", "ParameterChange", "Pool", "PoolClosed", "PoolDeadlock", "PoolError",
