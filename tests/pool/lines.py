@@ -69,7 +69,7 @@ def sharing(
     clock = Clock()
     with pool(dsn, **{"max_size": 1, "max_pipeline": 8, "clock": clock, **options}) as p:
         for sql in known:
-            assert p.submit(sql, [1]).result(PATIENCE).scalar() == 1
+            p.submit(sql, [1] * ("$1" in sql)).result(PATIENCE)
         until(lambda: p.idle_count == p.total_count)
         yield p, clock
 
