@@ -123,7 +123,10 @@ class Queries:
             context.run(emit, event, connection)
 
     def _note_pace(self, pace: Pace, driver: AsyncDriver, operation: Operation) -> None:
-        """How long it took. Of answers that came together only the first was waited for."""
+        """How long it took. Of answers that came together only the first was waited for.
+
+        What failed, or was not wanted any more, may have been cut short.
+        """
         now = self._clock()
         since, driver.head_since = driver.head_since, now
         if driver.timed_read == driver.reads or not isinstance(operation, Query):
@@ -131,7 +134,7 @@ class Queries:
         driver.timed_read = driver.reads
         if operation.leaves_traces:
             pace.note_private(operation.sql)
-        else:
+        elif operation.error is None and not operation.abandoned:
             pace.note(operation.sql, now - since)
 
     def abandon(self, future: QueryFuture) -> None:
