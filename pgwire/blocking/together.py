@@ -142,7 +142,7 @@ class SharedRun:
         if head is None or not self._is_unwanted(head):
             return
         self._give_up_at = limit = monotonic() + PATIENCE
-        if not head.abandoned:
+        if head.is_fence or head.is_brief:
             return
         fence = Fence()
         self._session.raise_fence(fence)
@@ -152,8 +152,8 @@ class SharedRun:
 
     def _is_unwanted(self, head: Operation) -> bool:
         """A cleaning in front is nobody's, but has its time until somebody's behind it is up."""
-        if head.waiter is None and not head.is_fence:
-            return any(operation.abandoned for operation in self._session.pending)
+        if head.is_brief:
+            return any(each.abandoned and not each.is_brief for each in self._session.pending)
         return head.abandoned or head.is_fence
 
 
