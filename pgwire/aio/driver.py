@@ -4,14 +4,7 @@
 to be written is joined, once per turn of the loop, unless nothing is under way. Operations carry
 a `QueryFuture`, which is settled when they are done.
 
-When nobody wants an outcome any more (a cancelled task, a timeout), the caller goes on at once,
-and the rest is done behind its back:
-
-- What was not written yet never is.
-- What waits behind others for its answer is left alone until it is its turn.
-- What runs gets `GRACE` to end by itself, then the server is asked to cancel it, and has
-  `PATIENCE` to answer; else the connection is closed. A fence holds back whoever comes next
-  until no cancel request can be on its way any more.
+What happens when nobody wants an outcome any more is in `giving_up`.
 """
 
 from __future__ import annotations
@@ -19,36 +12,30 @@ from __future__ import annotations
 import asyncio
 import select
 from asyncio import BufferedProtocol, _get_running_loop
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from pgwire.aio.deadlines import Deadlines
 from pgwire.aio.future import QueryFuture, hear, query_future
+from pgwire.aio.giving_up import GivingUp, within
 from pgwire.aio.loops import check_loop
-from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost
-from pgwire.errors import Error, InterfaceError, OperationalError, QueryTimeout
+from pgwire.driving import CLOSE_PATIENCE, DriverBase, lost
+from pgwire.errors import Error, InterfaceError, QueryTimeout
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
-from pgwire.protocol.simple import Fence
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.session import Session
     from pgwire.tls import TLSLayer
 
-# How long what nobody wants any more may take to end by itself: a cancel request costs the
-# server a process.
-GRACE = 0.01
 # How long a session may take to be cleaned, if nobody waits for it sooner.
 CLEANING_PATIENCE = 5.0
 _BUFFER = 65_536
-_NO_ANSWER = "the connection was closed, as the server did not answer a cancel request in time"
 
 
-class AsyncDriver(DriverBase, BufferedProtocol):
+class AsyncDriver(GivingUp, BufferedProtocol):
     """See the module. `cancel_request` opens a second connection and asks for a cancel."""
 
     def __init__(
@@ -56,10 +43,9 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         loop: AbstractEventLoop,
         session: Session,
         tls: TLSLayer | None,
-        cancel_request: Callable[[AsyncDriver], Awaitable[None]],
+        cancel_request: Callable[[Any], Awaitable[None]],
     ) -> None:
-        super().__init__(session)
-        self.loop = loop
+        super().__init__(session, loop, cancel_request)
         self.tls = tls
         self.gone: Future[None] = loop.create_future()  # the transport is closed
         self.lost_listener: Callable[[], object] | None = None  # hears of it while idle
@@ -68,14 +54,9 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         # be answered, and in which of the reads a query was timed last.
         self.head_since = 0.0
         self.timed_read = -1
-        self._cancel_request = cancel_request
-        self._deadlines = Deadlines(loop, QueryFuture.time_is_up)
         self._transport: asyncio.Transport = cast("Any", None)
         self._view = memoryview(bytearray(_BUFFER))
-        self._receiving = self._settling = self._paused = self._flush_planned = False
-        self._abandoned = False  # among `pending` may be what nobody wants any more
-        self._recovering: Operation | None = None
-        self._tasks: set[Task[Any]] = set()
+        self._settling = self._paused = self._flush_planned = False
         self._when_idle: list[Callable[[], object]] = []
         self._closing: Task[None] | None = None
 
@@ -155,11 +136,6 @@ class AsyncDriver(DriverBase, BufferedProtocol):
             future.settle()
         if future.finished is not None:
             future.finished(future)
-
-    def _forget_deadline(self, future: QueryFuture) -> None:
-        extra = future.extra
-        if extra is not None and extra.entry is not None:
-            self._deadlines.remove(extra.entry)
 
     # ---------------------------------------------------------------- the transport's calls
 
@@ -291,90 +267,6 @@ class AsyncDriver(DriverBase, BufferedProtocol):
             return
         self._transport.write(self.tls.take_wire())
 
-    # ---------------------------------------------------------------- giving up
-
-    def abandon(self, future: QueryFuture) -> None:
-        operation = future.operation
-        self._forget_deadline(future)
-        if not operation.done:
-            operation.abandon()
-            self._abandoned = True
-            self._recover_head()
-            if not self._receiving:
-                self._flush_soon()
-
-    def _recover_head(self) -> None:
-        """What runs now is canceled if nobody wants it; what waits behind it has its time."""
-        pending = self.session.pending
-        if pending and pending[0].abandoned and pending[0] is not self._recovering:
-            self._recovering = head = pending[0]
-            head.waiter.with_extra().ended = ended = self.loop.create_future()
-            self._spawn(self._recover(head, ended, *self._raise_fence(Fence())))
-        self._abandoned = any(operation.abandoned for operation in pending)
-
-    def _raise_fence(self, fence: Fence) -> tuple[Fence, QueryFuture]:
-        fenced = query_future(self.loop, fence, self)
-        fenced.add_done_callback(hear)
-        self.session.raise_fence(fence)
-        return fence, fenced
-
-    async def _recover(
-        self, operation: Operation, ended: Future[None], fence: Fence, fenced: QueryFuture
-    ) -> None:
-        try:
-            if not await _within(ended, PATIENCE if operation.is_brief else GRACE):
-                await self._cancel_running(ended)
-            fence.lower()
-            self._flush()
-            await self._see_through(fence, fenced)
-        except BaseException:  # the loop is being shut down
-            fence.lower()
-            self.abort()
-            raise
-        finally:
-            if self._recovering is operation:
-                self._recovering = None
-
-    async def _see_through(self, fence: Fence, fenced: QueryFuture) -> None:
-        """Wait for the answer to a fence that is lowered: `PATIENCE` from when it is its turn."""
-        its_turn = False
-        while not await _within(fenced, PATIENCE):
-            if its_turn:  # nobody is to blame but the server
-                self.abort(_NO_ANSWER)
-            else:
-                its_turn = self.session.pending[0] is fence
-
-    async def _cancel_running(self, ended: Future[None]) -> None:
-        """Ask the server to cancel; give the connection up if that does not help in time."""
-        limit = self.loop.time() + PATIENCE
-        with suppress(TimeoutError, OSError, Error):
-            async with asyncio.timeout_at(limit):
-                await self._cancel_request(self)
-        if not await _within(ended, max(0.0, limit - self.loop.time())):
-            self.abort(_NO_ANSWER)
-
-    async def cancel(self) -> None:
-        """Ask the server to cancel what runs now."""
-        check_loop(self.loop, "connection")
-        self.check_usable()
-        if self.session.backend_key is None:
-            return  # there is nothing to ask with
-        fence, fenced = self._raise_fence(Fence(spares=False))
-        self._flush()
-        try:
-            async with asyncio.timeout(CANCEL_PATIENCE):
-                await self._cancel_request(self)
-        except TimeoutError:
-            raise OperationalError(
-                f"the cancel request could not be delivered within {CANCEL_PATIENCE:g} s"
-            ) from None
-        except OSError as error:
-            raise OperationalError(f"the cancel request could not be delivered: {error}") from error
-        finally:
-            fence.lower()
-            self._flush()
-            self._spawn(self._see_through(fence, fenced))
-
     # ---------------------------------------------------------------- between operations
 
     def is_alive(self) -> bool:
@@ -387,7 +279,7 @@ class AsyncDriver(DriverBase, BufferedProtocol):
     async def say_why_lost(self) -> Error | None:
         """Why the connection was lost, once all that the server has said of it was read."""
         if not self.closed and self._hangup(0):
-            await _within(self.gone, CLOSE_PATIENCE)
+            await within(self.gone, CLOSE_PATIENCE)
         return self.session.failure
 
     def when_idle(self, callback: Callable[[], object]) -> None:
@@ -411,12 +303,6 @@ class AsyncDriver(DriverBase, BufferedProtocol):
             future.add_done_callback(hear)
             self.start(future, CLEANING_PATIENCE)
         return self.session.failure is None
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> Task[None]:
-        task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     # ---------------------------------------------------------------- the end
 
@@ -443,27 +329,10 @@ class AsyncDriver(DriverBase, BufferedProtocol):
             if self.session.failure is None:
                 self._send(frontend.TERMINATE)
                 self.session.fail(InterfaceError("the connection is closed"))
-                await _within(self.gone, CLOSE_PATIENCE)
+                await within(self.gone, CLOSE_PATIENCE)
         finally:
             self.abort()
-        await _within(self.gone, CLOSE_PATIENCE)
-
-    async def interrupt(self, *, always: bool = False) -> None:
-        """End what is being done here: on the server, then by cutting the line.
-
-        `always` cuts the line even if nothing is being done.
-        """
-        limit = self.loop.time() + PATIENCE
-        while self.session.pending and self.loop.time() < limit:
-            idle: Future[None] = self.loop.create_future()
-            self.when_idle(lambda idle=idle: idle.done() or idle.set_result(None))  # type: ignore[misc]
-            with suppress(TimeoutError, OSError, Error):
-                async with asyncio.timeout_at(limit):
-                    await self._cancel_request(self)
-            # The request may have overtaken its query, and hit nothing: ask again.
-            await _within(idle, 0.1)
-        if always or self.session.pending:
-            self.abort()
+        await within(self.gone, CLOSE_PATIENCE)
 
     def drop(self) -> None:
         """Forget a connection that belongs to the parent process.
@@ -477,12 +346,6 @@ class AsyncDriver(DriverBase, BufferedProtocol):
         self.closed = True
         self.session.fail(InterfaceError(why))
         self._go_on()
-
-
-async def _within(future: Future[Any], seconds: float) -> bool:
-    """Wait until it is done, at most so long; whether it is."""
-    await asyncio.wait((future,), timeout=seconds)
-    return future.done()
 
 
 def _hangup_poll(fileno: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -84,7 +84,9 @@ class Cut:
             # Before the task's own callback, which resumes it.
             waits_for.add_done_callback(lambda _: self._cancel(task))
         elif here or (self.reached and self.how is How.AGAIN):
-            task.get_loop().call_soon(self._cancel, task)
+            # From inside of it: the task finds out as it is suspended. A callback of the loop
+            # might come after what it waits for.
+            self._cancel(task)
 
     def _cancel(self, task: Task[Any]) -> None:
         if task.cancel():
