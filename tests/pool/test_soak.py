@@ -19,7 +19,7 @@ from pgwire import errors
 from tests.pool.watching import Call, nothing_left, seen_by_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 THREADS, SIZE = 16, 4
 STEPS = int(os.environ.get("PGWIRE_SOAK_STEPS", "120"))
@@ -37,6 +37,21 @@ def _switch_all_the_time() -> Iterator[None]:
 class User:
     """One thread's life, which its seed decides, but for what the others do to it."""
 
+    # How often one step is taken and the other.
+    shares = {
+        "query": 30,
+        "lease": 20,
+        "transaction_left_open": 10,
+        "mistake": 10,
+        "submit": 10,
+        "impatience": 8,
+        "discard": 4,
+        "release_twice": 4,
+        "leave_it_to_the_collector": 2,
+        "query_timeout": 1,
+        "die": 1,
+    }
+
     def __init__(self, p: pgwire.Pool, seed: str) -> None:
         self.pool = p
         self.dice = random.Random(seed)
@@ -44,21 +59,9 @@ class User:
         self.base = self.dice.randrange(1 << 40)
 
     def live(self) -> None:
-        steps: list[Callable[[], None]] = [
-            *[self.query] * 30,
-            *[self.lease] * 20,
-            *[self.transaction_left_open] * 10,
-            *[self.mistake] * 10,
-            *[self.submit] * 10,
-            *[self.impatience] * 8,
-            *[self.discard] * 4,
-            *[self.release_twice] * 4,
-            *[self.leave_it_to_the_collector] * 2,
-            *[self.query_timeout] * 1,
-            *[self.die] * 1,
-        ]
-        for _ in range(STEPS):
-            self.dice.choice(steps)()
+        names = self.dice.choices([*self.shares], [*self.shares.values()], k=STEPS)
+        for name in names:
+            getattr(self, name)()
 
     def ask(self, who: Any) -> None:
         self.asked += 1
@@ -124,15 +127,65 @@ class User:
             self.pool.query("select pg_terminate_backend(pg_backend_pid())")
 
 
+class Submitter(User):
+    """One who mostly submits, by the dozen, and so shares connections with the others.
+
+    No backend dies here: that would be the end of others' queries as well.
+    """
+
+    shares = User.shares | {
+        "die": 0,
+        "query": 5,
+        "submit_some": 60,
+        "submit_mistakes": 10,
+        "submit_impatiently": 4,
+        "submit_what_changes_the_session": 2,
+    }
+
+    def submit_some(self) -> None:
+        markers = [self.base + n for n in range(self.dice.randrange(1, 20))]
+        futures = [self.pool.submit("select $1::int8", [marker]) for marker in markers]
+        cancelled = {future for future in futures if self.dice.random() < 0.05 and future.cancel()}
+        for marker, future in zip(markers, futures, strict=True):
+            if future not in cancelled:
+                assert future.result(20).scalar() == marker
+
+    def submit_mistakes(self) -> None:
+        futures = [self.pool.submit("select 1 / $1::int", [n % 2]) for n in range(6)]
+        for n, future in enumerate(futures):
+            if n % 2:
+                assert future.result(20).scalar() == 1
+            else:
+                assert isinstance(future.exception(20), errors.DivisionByZero)
+
+    def submit_impatiently(self) -> None:
+        seconds = self.dice.choice([0.0, 0.001, 0.01])
+        futures = [self.pool.submit("select 7", timeout=seconds) for _ in range(6)]
+        for future in futures:
+            try:
+                assert future.result(20).scalar() == 7
+            except (pgwire.PoolTimeout, pgwire.QueryTimeout):
+                continue
+
+    def submit_what_changes_the_session(self) -> None:
+        sql = "select set_config('application_name', 'spoiled', false)"
+        assert self.pool.submit(sql).result(20).scalar() == "spoiled"
+
+    def submit(self) -> None:
+        self.submit_some()
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(("user", "max_pipeline"), [(User, 1), (Submitter, 8)])
 @pytest.mark.filterwarnings("ignore:a lease taken:ResourceWarning")
-def test_soak(dsn: str) -> None:
+def test_soak(dsn: str, user: type[User], max_pipeline: int) -> None:
     seed = os.environ.get("PGWIRE_SOAK_SEED") or str(random.randrange(1 << 32))
     print("PGWIRE_SOAK_SEED =", seed)
     with nothing_left(), seen_by_server(dsn, NAME, SIZE):
-        with pgwire.Pool(dsn, max_size=SIZE, application_name=NAME, check_after=0.01) as p:
-            users = [User(p, f"{seed}/{number}") for number in range(THREADS)]
-            threads = [Call(user.live) for user in users]
+        options: dict[str, Any] = {"check_after": 0.01, "max_pipeline": max_pipeline}
+        with pgwire.Pool(dsn, max_size=SIZE, application_name=NAME, **options) as p:
+            users = [user(p, f"{seed}/{number}") for number in range(THREADS)]
+            threads = [Call(each.live) for each in users]
             for thread in threads:
                 thread.outcome()
             assert p.waiting_count == 0
