@@ -322,8 +322,12 @@ class TestCancel:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            wire.say(backend.ready())
             query = wire.conn.query("a")
+            await turns()
+            assert wire.take() == "", "the request is on its way, and might hit it"
+            wire.delivered.set()
+            await turns()
+            wire.say(backend.ready())
             wire.say(answer("a"))
             assert await text_of(query) == "a"
 
