@@ -335,7 +335,7 @@ class Engine:
 
     def opening_failed(self, slot: Slot[Driver], error: Exception, *, mendable: bool) -> None:
         """The chore of opening has failed; `mendable` is for the core."""
-        if self._refusal is None:  # once, until one has succeeded
+        if self._refusal is None and not self.core.ending:  # once, until one has succeeded
             logger.warning(telling.CANNOT_CONNECT, self.options.name, error)
         self._refusal, self._hopeless = error, not mendable
         self.report(self.core.open_failed, slot, error, mendable=mendable)
