@@ -1,7 +1,7 @@
 """Keeper: a daemon thread that gives the pool's core the time, once a second at least.
 
-It exists while there are connections or requests, and sleeps until something is due. It does
-what else nobody would do in time: closing lost leases and reporting long ones.
+It exists while there are connections or requests, or are to be, and sleeps until something is
+due. It does what else nobody would do in time: closing lost leases and reporting long ones.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Keeper:
             due = core.next_deadline()
             if due is not None and due < self._due:
                 self.wake()
-        elif core.total_count or core.waiting_count:
+        elif self._is_needed():
             self._runs = True
             self._due = self._clock()
             try:
@@ -56,6 +56,11 @@ class Keeper:
         with suppress(RuntimeError):  # it is awake already
             self._alarm.release()
 
+    def _is_needed(self) -> bool:
+        """Something is there, or is to be: a floor that could not be had is tried again."""
+        core = self._core
+        return bool(core.total_count or core.waiting_count or core.next_deadline() is not None)
+
     def _run(self) -> None:
         engine = self._engine
         while (seconds := self._until_due()) is not None:
@@ -67,7 +72,7 @@ class Keeper:
         """How long to sleep, or None: there is nothing left to keep."""
         core = self._core
         with self._engine.lock:
-            if not (core.total_count or core.waiting_count):
+            if not self._is_needed():
                 self._runs = False
                 return None
             now = self._clock()
