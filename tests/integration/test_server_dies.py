@@ -38,7 +38,8 @@ def test_it_is_told_at_once_to_all_and_afterwards_life_goes_on(
     thread.join(20)
     lost: Any = caught[0]
     assert isinstance(lost, pgwire.ConnectionLost)
-    assert isinstance(lost, errors.AdminShutdown) is (how == "stop")
+    if how == "stop":  # killed, a backend may or may not find the time to say so
+        assert isinstance(lost, errors.AdminShutdown)
     with pytest.raises(pgwire.ConnectionLost):
         idle.query("select 1")
     assert busy.closed
