@@ -219,7 +219,8 @@ def test_the_end_of_the_program_gets_out_of_a_callback_and_leaves_the_pool_whole
 
     def leave(_conn: object) -> None:
         calls.append(1)
-        raise SystemExit(3)
+        if len(calls) == 1:  # a program ends once
+            raise SystemExit(3)
 
     async def main() -> None:
         async with p.connect() as conn:
