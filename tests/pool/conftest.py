@@ -41,7 +41,9 @@ ON_BOTH: dict[str, set[str]] = {
     "test_faults_frozen": {
         "test_a_backend_that_is_frozen",
     },
-    "test_faults_server": set(),
+    "test_faults_server": {
+        "test_a_line_that_breaks_anywhere_in_a_conversation",  # takes long, and has its own
+    },
     "test_hooks": {
         "test_a_callback_that_raises_what_no_program_catches_leaves_the_pool_whole",
     },

@@ -262,10 +262,10 @@ class _Callback:
 
 
 TWINS = {
-    "pgwire.pool.chores": "pgwire.pool.aio_chores",
-    "pgwire.pool.engine": "pgwire.pool.aio_engine",
-    "pgwire.blocking.driver": "pgwire.aio.driver",
-    "pgwire.pool.blocking": "pgwire.pool.aio",
+    "pgwire.pool.chores": ("pgwire.pool.aio_chores",),
+    "pgwire.pool.engine": ("pgwire.pool.aio_engine",),
+    "pgwire.blocking.driver": ("pgwire.aio.driver", "pgwire.aio.giving_up"),
+    "pgwire.pool.blocking": ("pgwire.pool.aio",),
 }
 
 
@@ -276,15 +276,19 @@ class Twins:
         self._setattr = monkeypatch.setattr
 
     def setattr(self, target: Any, *rest: Any) -> None:
+        module = getattr(target, "__name__", "")
         if isinstance(target, str):
             module, _, name = target.rpartition(".")
             if module in TWINS:
-                target, rest = import_module(TWINS[module]), (name, *rest)
-        elif getattr(target, "__name__", "") in TWINS:
-            target = import_module(TWINS[target.__name__])
-        if rest and rest[0] == "time":  # what sleeps there
-            rest = "asyncio", SimpleNamespace(sleep=partial(_sleep, rest[1].sleep))
-        self._setattr(target, *rest)
+                rest = name, *rest
+        if module not in TWINS:
+            self._setattr(target, *rest)
+            return
+        name, value = rest
+        if name == "time":  # what sleeps there
+            name, value = "asyncio", SimpleNamespace(sleep=partial(_sleep, value.sleep))
+        twins = [import_module(each) for each in TWINS[module]]
+        self._setattr(next(twin for twin in twins if hasattr(twin, name)), name, value)
 
 
 async def _sleep(sleep: Callable[[float], object], seconds: float) -> None:
