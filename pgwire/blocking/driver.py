@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.blocking.net import Deadline, deadline_in
 from pgwire.blocking.together import SharedRun
 from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost
-from pgwire.errors import Error, InterfaceError, OperationalError, QueryTimeout
+from pgwire.errors import Error, InterfaceError, OperationalError, PostgresError, QueryTimeout
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
 from pgwire.protocol.simple import Ping
@@ -120,7 +120,7 @@ class Driver(DriverBase):
             except BaseException as error:
                 self._stopped(operation, error)
             if session.failure is not None:
-                self.abort()
+                self.abort_when_gone()
             if session.events:
                 self.deliver_events()
         finally:
@@ -343,15 +343,29 @@ class Driver(DriverBase):
                 self.abort()
 
     def _say_goodbye(self) -> None:
-        deadline = monotonic() + CLOSE_PATIENCE
-        try:
+        with suppress(OSError, Error):  # gone already: the socket is closed all the same
             self.channel.send(frontend.TERMINATE)
+            self._read_to_end()
+
+    def _read_to_end(self) -> None:
+        """Wait until the server has closed its end, for `CLOSE_PATIENCE` at most."""
+        deadline = monotonic() + CLOSE_PATIENCE
+        with suppress(Deadline, OSError, Error):
             while True:
                 self.channel.wait_readable(deadline)
                 if self.channel.receive() == b"":
-                    break
-        except (Deadline, OSError, Error):
-            return  # gone already, or too slow: the socket is closed all the same
+                    return
+
+    def abort_when_gone(self) -> None:
+        """The session has failed. A server that said so is about to end: wait for that.
+
+        Else there might be one backend more than are counted, for a moment.
+        """
+        try:
+            if isinstance(self.session.failure, PostgresError) and not self.closed:
+                self._read_to_end()
+        finally:
+            self.abort()
 
     def drop(self) -> None:
         """Close the socket of a connection that belongs to the parent process: only here."""

@@ -208,7 +208,7 @@ class Session:
             if self.failure is not None:
                 return size  # whatever follows a farewell is of no interest
             position = end
-            if operation.done:
+            if operation.done or (pending and pending[0] is not operation):  # or was put back
                 operation = pending[0] if pending else self._idle
                 position = operation.phase.take_usual(operation, data, position, size)
                 while operation.done:  # an answer was taken as a whole, and so may be the next

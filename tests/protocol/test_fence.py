@@ -123,6 +123,22 @@ def test_a_query_hit_in_place_of_another_begins_anew(sent: bytes) -> None:
     assert [struck.result.scalars(), later.result.scalars()] == [[2], [3]]
 
 
+def test_what_comes_in_one_piece_with_its_end_is_the_next_ones() -> None:
+    session = session_that_knows()
+    session.unordered = True
+    meant, struck, behind = submitted(session, 1, 2, 3)
+    session.data_to_send()
+    meant.abandon()
+    fence = raised(session)
+    fence.lower()
+    session.receive_data(answer(1) + CANCELED + backend.ready() + answer(3) + backend.ready())
+    assert session.failure is None
+    assert behind.result.scalar() == 3
+    assert fence.done
+    session.receive_data(answer(2))
+    assert struck.result.scalar() == 2
+
+
 def test_rows_that_came_before_the_cancel_do_not_stay() -> None:
     session = session_that_knows()
     meant, struck = submitted(session, 1, 2)
