@@ -265,7 +265,7 @@ class PoolCore(Supply[C]):
             if slot.state is LEASED:
                 self._count.use_time.add(now - slot.leased_at)
             while slot.users:
-                self._leave(slot, now)
+                self._leave(slot, now, reusable=True, reset=False)
             if slot.state is not OPENING and slot.state is not CLOSING:
                 self._retire(slot)
         self._serve(now)
@@ -323,9 +323,7 @@ class PoolCore(Supply[C]):
                 return slot
         return self._request(Waiter(now, deadline, owner, shared=True))
 
-    def _leave(
-        self, slot: Slot[C], now: float, *, reusable: bool = True, reset: bool = False
-    ) -> None:
+    def _leave(self, slot: Slot[C], now: float, *, reusable: bool, reset: bool) -> None:
         """The head of a shared connection has ended, and the next query becomes the head."""
         self._count.use_time.add(now - slot.busy_since)
         slot.busy_since = now

@@ -252,3 +252,12 @@ def test_expire_spares_what_begins_at_that_moment() -> None:
     [slot] = idle(sim)
     sim.expire()
     assert slot.state is IDLE
+
+
+def test_a_lease_that_ends_at_the_very_end_of_the_lifetime_is_the_last() -> None:
+    """I-25."""
+    sim = pool(max_lifetime=10.0, lifetime_spread=0.0)
+    slot = lease(sim)
+    sim.advance(slot.expires_at - sim.now)
+    sim.release(slot)
+    assert slot.state is CLOSING

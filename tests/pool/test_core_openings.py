@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgwire.errors import ProgrammingError
+from pgwire.errors import ConnectionLost, ProgrammingError
 from pgwire.pool.slots import Slot, SlotState
 from pgwire.pool.supply import NEWBORN
 from pgwire.pool.waiters import WaiterState
@@ -236,6 +236,9 @@ def test_a_server_that_lets_in_and_hangs_up_is_not_asked_without_a_pause() -> No
         sim.advance(pauses[-1])
         sim.tick()
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8])
+    reason = sim.core._backoff.last_error
+    assert isinstance(reason, ConnectionLost)
+    assert str(reason) == "the server closed a new connection before it was used"
     [slot] = in_state(sim, OPENING)
     sim.opened(slot)
     assert slot.state is LEASED
