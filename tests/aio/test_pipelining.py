@@ -1,4 +1,4 @@
-"""Many queries at once on one connection: in order, each with its own answer or error."""
+"""Many queries at once on one connection: in order, each with its own answer or error. PP-57."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`max_pipeline`: submitted queries that are short, known and harmless share connections."""
+"""`max_pipeline`: submitted queries that are short, known and harmless share connections.
+
+It is off by default (PP-58).
+"""
 
 from __future__ import annotations
 
