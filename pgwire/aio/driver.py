@@ -289,6 +289,12 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         else:
             callback()
 
+    async def wait_idle(self, seconds: float) -> bool:
+        """Wait until nothing is under way any more, at most so long; whether it is so."""
+        idle: Future[None] = self.loop.create_future()
+        self.when_idle(lambda: None if idle.done() else idle.set_result(None))
+        return await within(idle, seconds)
+
     def clean(self, reset: bool | None = None) -> bool:
         """Write what makes the session fit for its next user, without waiting.
 

@@ -13,6 +13,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from pgwire.aio.connection import AsyncConnection
+from pgwire.driving import CLOSE_PATIENCE
 from pgwire.errors import ConnectionFailed, Error, OperationalError
 from pgwire.pool.effects import (
     CheckConnection,
@@ -74,10 +75,8 @@ async def _introduce(engine: AsyncEngine, driver: AsyncDriver) -> Exception | No
         driver.session.changed = False  # what it has set is how sessions begin here
     if "connect" in engine.listeners:
         engine.listeners.emit("connect", AsyncConnection(driver))
-        idle: asyncio.Future[None] = driver.loop.create_future()
-        driver.when_idle(lambda: idle.done() or idle.set_result(None))  # type: ignore[func-returns-value]
         try:
-            await asyncio.wait((idle,), timeout=OPEN_TIMEOUT)
+            await driver.wait_idle(OPEN_TIMEOUT)
         except asyncio.CancelledError as error:
             return as_exception(error)
         if not driver.clean(False):
@@ -119,8 +118,9 @@ async def reset_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None
 async def close_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
     driver = slot.connection
     try:
-        if engine.aborting or driver.session.pending:
-            await driver.interrupt()
+        wanted = not (engine.aborting or driver.given_up)
+        if driver.session.pending and not (wanted and await driver.wait_idle(CLOSE_PATIENCE)):
+            await driver.interrupt()  # else it was being cleaned
         failure = await driver.say_why_lost()
         await driver.close()
         connection = AsyncConnection(driver)

@@ -159,6 +159,16 @@ async def test_a_cleaning_that_is_never_answered_does_not_hold_up_the_end(
             await p.end()
 
 
+async def test_what_is_being_cleaned_is_closed_without_a_cancel_request(
+    embedded_server: embedded.Server, proxy: Proxy
+) -> None:
+    """Which would have been one connection more, and a process of the server."""
+    async with pool(through(embedded_server, proxy), max_size=1) as p:
+        async with p.connect() as conn:
+            await conn.query("begin")
+    assert proxy.accepted == 1
+
+
 async def test_half_open_peers(
     embedded_server: embedded.Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,7 +294,7 @@ async def conversation(p: pgwire.AsyncPool) -> None:
         assert (await p.query("show application_name")).scalar() == "sweep"
 
 
-@pytest.mark.parametrize(("how", "step", "most"), [(Link.cut, 5, 1), (Link.reset, 7, 8)])
+@pytest.mark.parametrize(("how", "step", "most"), [(Link.cut, 11, 1), (Link.reset, 13, 8)])
 async def test_a_line_that_breaks_anywhere_in_a_conversation(
     embedded_server: embedded.Server,
     proxy: Proxy,
