@@ -44,7 +44,7 @@ def test_a_timeout(
     kind: str, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server goes on when it is asked to cancel, as if it had not heard."""
-    monkeypatch.setattr(f"{shell.driver}.PATIENCE", 20)
+    monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 20)
     for stop in range(LENGTHS[kind]):
         cancelled = threading.Event()
 

@@ -88,7 +88,7 @@ class TestTimeout:
     def test_a_server_that_ignores_the_cancel_is_left(
         self, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(f"{shell.driver}.PATIENCE", 0.2)
+        monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 0.2)
 
         def script(line: Line) -> None:
             line.let_in()
@@ -110,7 +110,7 @@ class TestTimeout:
     def test_a_cancel_that_cannot_be_delivered(
         self, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch, how: str
     ) -> None:
-        monkeypatch.setattr(f"{shell.driver}.PATIENCE", 0.2)
+        monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 0.2)
         on_cancel = Line.reset if how == "refused" else Line.wait_for_hang_up
 
         def script(line: Line) -> None:
@@ -127,7 +127,7 @@ class TestTimeout:
     def test_a_server_that_drips_wins_no_time(
         self, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(f"{shell.driver}.PATIENCE", 0.2)
+        monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 0.2)
 
         def script(line: Line) -> None:
             line.let_in()
@@ -146,7 +146,7 @@ class TestTimeout:
     def test_a_server_that_does_not_read_a_large_parameter(
         self, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(f"{shell.driver}.PATIENCE", 0.2)
+        monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 0.2)
         done = threading.Event()
 
         def script(line: Line) -> None:

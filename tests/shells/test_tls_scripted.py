@@ -209,7 +209,7 @@ class TestInTheMiddleOfARecord:
         monkeypatch: pytest.MonkeyPatch,
         shell: Shell,
     ) -> None:
-        monkeypatch.setattr(f"{shell.driver}.PATIENCE", 0.1)
+        monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 0.1)
 
         def script(tls: TLSLine) -> None:
             tls.line.send(answers(tls, b"x")[:-3])

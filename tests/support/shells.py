@@ -34,9 +34,9 @@ _WRAPPED = (pgwire.AsyncConnection, pgwire.AsyncStatement, pgwire.AsyncTransacti
 
 
 class Shell:
-    """The blocking shell, which is its own face. `driver` is the module with its limits."""
+    """The blocking shell, which is its own face. `driver` and `giving_up` are where its limits are."""
 
-    driver = "pgwire.blocking.driver"
+    driver = giving_up = "pgwire.blocking.driver"
     is_blocking = True
 
     def connect(self, conninfo: str = "", **parameters: Any) -> pgwire.Connection:
@@ -53,6 +53,7 @@ class LoopShell(Shell):
     """The asyncio shell, in an event loop that runs while somebody waits."""
 
     driver = "pgwire.aio.driver"
+    giving_up = "pgwire.aio.giving_up"
     is_blocking = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
