@@ -34,7 +34,7 @@ _WRAPPED = (pgwire.AsyncConnection, pgwire.AsyncStatement, pgwire.AsyncTransacti
 
 
 class Shell:
-    """The blocking shell, which is its own face. `driver` and `giving_up` are where its limits are."""
+    """The blocking shell, its own face. `driver` and `giving_up` are where its limits are."""
 
     driver = giving_up = "pgwire.blocking.driver"
     is_blocking = True
