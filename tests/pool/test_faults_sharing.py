@@ -140,7 +140,7 @@ class OneClosesForAll(Core):
     ) -> None:
         if slot.state is SHARED and not reusable:
             while slot.users > 1:
-                self._leave(slot, now)
+                self._leave(slot, now, reusable=True, reset=False)
         super().release(slot, now, reusable=reusable, reset=reset)
 
 
