@@ -119,9 +119,7 @@ class Checkout:
 
     async def _take(self) -> AsyncLease:
         slot = await self._engine.acquire(self._timeout)
-        record = self._record
-        record.holder = asyncio.current_task()
-        return AsyncLease(self._engine, slot, record)
+        return AsyncLease(self._engine, slot, self._record.of(asyncio.current_task()))
 
     def __await__(self) -> Generator[Any, None, AsyncLease]:
         return self._take().__await__()

@@ -27,6 +27,15 @@ class LeaseRecord:
         self._line = 0 if frame is None else frame.f_lineno
         self.reported = False  # as a leak
 
+    def of(self, holder: Any) -> LeaseRecord:
+        """This one with its holder; another of the same place, where it has one already."""
+        if self.holder is None:
+            self.holder = holder
+            return self
+        other = LeaseRecord(holder, None)
+        other._code, other._line = self._code, self._line
+        return other
+
     @property
     def place(self) -> str:
         """Where it was taken, as "file:line in function"."""

@@ -79,6 +79,20 @@ async def test_a_checkout_is_entered_once_at_a_time(dsn: str) -> None:
         assert p.stats().leased == 0
 
 
+async def test_a_checkout_may_be_awaited_by_several_tasks(dsn: str) -> None:
+    """Each has a lease of its own, and is told of its own."""
+    async with pool(dsn, max_size=2) as p:
+        checkout = p.connect()
+        mine = await checkout
+        hers = await start(checkout)
+        with pytest.raises(pgwire.PoolTimeout, match=f"this task itself holds .*{HERE}"):
+            await p.connect(timeout=0.01)
+        with pytest.raises(pgwire.InterfaceError, match="lease of the task"):
+            await p.end()
+        mine.release()
+        hers.release()
+
+
 async def test_a_killed_lease_is_replaced(dsn: str) -> None:
     async with pool(dsn, max_size=1) as p:
         async with p.connect() as conn:
