@@ -206,7 +206,7 @@ class Proxy:
         self.refuse()
         self.flow()
         self.cut()
-        for thread in tuple(self._threads):
+        for thread in self._threads:  # one of a link that was held may still start another
             thread.join(_PATIENCE)
             assert not thread.is_alive(), "a thread of the proxy hangs"
         for link in self.links:
