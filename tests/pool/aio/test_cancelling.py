@@ -8,6 +8,7 @@ connections that are open are idle, and the next user finds a session without a 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import random
 from contextlib import suppress
@@ -348,6 +349,7 @@ async def test_a_storm_of_cancellations(dsn: str, max_pipeline: int) -> None:
     """0 cancellations lost, 0 connections leaked, every answer its own. PGWIRE_STORM_SECONDS."""
     seed = os.environ.get("PGWIRE_STORM_SEED") or str(random.randrange(1 << 32))
     print("PGWIRE_STORM_SEED =", seed)
+    faulthandler.dump_traceback_later(SECONDS + 30, exit=True)  # in place of `watch`
     options = {"max_size": 4, "max_pipeline": max_pipeline, "application_name": NAME}
     p = pgwire.AsyncPool(dsn, **options)  # type: ignore[arg-type]
     async with asyncio.timeout(SECONDS + 20), p:
