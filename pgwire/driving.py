@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 # How long the server may take to answer a cancel request before the connection is given up.
 PATIENCE = 1.0
+NO_ANSWER = "the connection was closed, as the server did not answer a cancel request in time"
 # How long `cancel()` may take to deliver its request.
 CANCEL_PATIENCE = 10.0
 # How long it may take to close its end after Terminate.
 CLOSE_PATIENCE = 2.0
+
+# What is told at once to whom it happens, before anybody knows what the server makes of it.
+OUT_OF_TIME = "the query's timeout ran out; it is being canceled"
 
 
 class DriverBase:

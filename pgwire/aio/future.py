@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pgwire.driving import OUT_OF_TIME
 from pgwire.errors import QueryTimeout
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class QueryFuture(Future[Any]):
     def time_is_up(self) -> None:
         """Its timeout has run out."""
         if not self.done():
-            self.set_exception(QueryTimeout("the query's timeout ran out; it is being canceled"))
+            self.set_exception(QueryTimeout(OUT_OF_TIME))
             self.runner.abandon(self)
 
     def with_extra(self) -> Extra:

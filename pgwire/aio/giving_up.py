@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.aio.deadlines import Deadlines
 from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.loops import check_loop
-from pgwire.driving import CANCEL_PATIENCE, PATIENCE, DriverBase
+from pgwire.driving import CANCEL_PATIENCE, NO_ANSWER, PATIENCE, DriverBase
 from pgwire.errors import Error, OperationalError
 from pgwire.protocol.simple import Fence
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 # How long what nobody wants any more may take to end by itself: a cancel request costs the
 # server a process.
 GRACE = 0.01
-_NO_ANSWER = "the connection was closed, as the server did not answer a cancel request in time"
 
 
 class GivingUp(DriverBase):
@@ -100,7 +99,7 @@ class GivingUp(DriverBase):
         its_turn = False
         while not await within(fenced, PATIENCE):
             if its_turn:  # nobody is to blame but the server
-                self.abort(_NO_ANSWER)
+                self.abort(NO_ANSWER)
             else:
                 its_turn = self.session.pending[0] is fence
 
@@ -116,7 +115,7 @@ class GivingUp(DriverBase):
         except (OSError, Error):
             pass  # it was never sent
         if on_its_way or not await within(ended, max(0.0, limit - self.loop.time())):
-            self.abort(_NO_ANSWER)
+            self.abort(NO_ANSWER)
 
     async def cancel(self) -> None:
         """Ask the server to cancel what runs now."""

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from pgwire.blocking.net import Deadline
-from pgwire.driving import PATIENCE, lost
+from pgwire.driving import NO_ANSWER, PATIENCE, lost
 from pgwire.errors import Error, InterfaceError
 from pgwire.protocol.simple import Fence
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 # As `driver.write` does. The server may be stuck in an answer while nobody reads: all that it has
 # not answered yet must fit the buffers, or be written while reading.
 _UNANSWERED = 32_768
-_NO_ANSWER = "the connection was closed, as the server did not answer a cancel request in time"
 
 
 class Crowd(Protocol):
@@ -126,7 +125,7 @@ class SharedRun:
     def _time_is_up(self) -> None:
         now = monotonic()
         if self._give_up_at is not None and now >= self._give_up_at:
-            self._session.fail(InterfaceError(_NO_ANSWER))
+            self._session.fail(InterfaceError(NO_ANSWER))
             return
         self._crowd.expire(now)
         if self._give_up_at is None:

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.connection import Connection
+from pgwire.driving import OUT_OF_TIME
 from pgwire.errors import QueryTimeout
 from pgwire.pool.pace import Pace
 from pgwire.pool.supply import HEAD_LIMIT
@@ -169,4 +170,4 @@ class SharedLine:
 
 def _expire(job: Job) -> None:
     job.query.abandon()
-    job.settle(QueryTimeout("the query's timeout ran out; it is being canceled"))
+    job.settle(QueryTimeout(OUT_OF_TIME))
