@@ -70,8 +70,7 @@ class AsyncEngine:
         self.opener = opener
         self.listeners = AsyncListeners(options.name, self.spawn)
         self._clock = options.clock
-        # Whether a connection without a past may be given back as it is.
-        self._leaves_be = not options.is_hooked and options.always_reset is not True
+        self._leaves_be = options.leaves_be
         self._begin(config)
         _engines.add(self)
 
@@ -211,22 +210,11 @@ class AsyncEngine:
         if slot.users > 1:
             reusable = driver.session.failure is None
         elif reusable and not (self._leaves_be and driver.session.is_spotless):
-            reusable, hooked = self._judge(driver)
+            reusable, hooked = self.options.judge(driver)
         if not reusable:
             driver.given_up = True
         self.core.release(slot, self._clock(), reusable=reusable, reset=hooked)
         self.go_on()
-
-    def _judge(self, driver: AsyncDriver) -> tuple[bool, bool]:
-        """Whether the connection can be kept, and whether it needs a reset by hooks first."""
-        options = self.options
-        always = options.always_reset
-        if not options.is_hooked:
-            return driver.clean(always), False
-        changed = driver.session.changed if always is None else always
-        if options.reset is None and not changed:
-            return driver.clean(False), False
-        return driver.is_in_step, True
 
     def orphan(self, slot: Slot[AsyncDriver], uses: int) -> None:
         """A lease was collected, in whichever thread: it is closed by the loop.

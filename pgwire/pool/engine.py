@@ -66,8 +66,7 @@ class Engine:
         self.listeners = Listeners(options.name)
         self.after_fork: list[Callable[[], object]] = []  # called in the child, last of all
         self._clock = options.clock
-        self._is_hooked = options.is_hooked
-        self._leaves_be = not options.is_hooked and options.always_reset is not True
+        self._leaves_be = options.leaves_be
         self._begin(config)
         _engines.add(self)
 
@@ -245,10 +244,8 @@ class Engine:
             elif not discard:  # what callbacks have done is cleaned as well
                 if self._leaves_be and driver.session.is_spotless:
                     reusable = True
-                elif self._is_hooked:
-                    reusable, hooked = self._judge(driver)
                 else:
-                    reusable = driver.clean(self.options.always_reset)
+                    reusable, hooked = self.options.judge(driver)
         finally:
             self.leases.pop(slot, None)
             if not reusable:
@@ -264,14 +261,6 @@ class Engine:
                 self._carry_out(effects)
                 self.orphan(slot, uses)  # if it is still out
                 raise
-
-    def _judge(self, driver: Driver) -> tuple[bool, bool]:
-        """Whether the connection can be kept, and whether it needs a reset by hooks first."""
-        always = self.options.always_reset
-        changed = driver.session.changed if always is None else always
-        if self.options.reset is None and not changed:
-            return driver.clean(False), False
-        return driver.is_in_step, True
 
     def orphan(self, slot: Slot[Driver], uses: int) -> None:
         """A lease was lost, or given back where no lock may be taken: it is closed later.

@@ -50,6 +50,25 @@ class Options(NamedTuple):
         """Whether user code has a say when a connection is given back."""
         return self.reset is not None or self.on_connect is not None
 
+    @property
+    def leaves_be(self) -> bool:
+        """Whether a connection without a past may be given back as it is."""
+        return not self.is_hooked and self.always_reset is not True
+
+    def judge(self, driver: Any) -> tuple[bool, bool]:
+        """Whether a connection can be kept, and whether it needs a reset by hooks first.
+
+        Where it needs none, its cleaning has been written. `driver` is a `DriverBase` that can
+        `clean`.
+        """
+        always = self.always_reset
+        if not self.is_hooked:
+            return bool(driver.clean(always)), False
+        changed = driver.session.changed if always is None else always
+        if self.reset is None and not changed:
+            return bool(driver.clean(False)), False
+        return bool(driver.is_in_step), True
+
 
 OPTION_NAMES = frozenset(
     {*("checkout_timeout", "query_timeout", "reset", "on_connect", "leak_after", "name", "clock")}
