@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SERVER_FIXTURES = {"server", "dsn", "embedded_server", "tls_server", "fresh_server"}
+SERVER_FIXTURES = {
+    "server",
+    "dsn",
+    "embedded_server",
+    "extension_server",
+    "fresh_server",
+    "postgis_server",
+    "tls_server",
+}
 PURE = ("protocol", "pgtypes", "pool/test_core")
 
 settings.register_profile("quick", deadline=None, max_examples=50)
@@ -64,6 +72,26 @@ def embedded_server(server: servers.TestServer) -> Iterator[embedded.Server]:
 def tls_server() -> Iterator[embedded.Server]:
     """An embedded PostgreSQL that speaks TLS, for the whole run; `tls_server.tls_url`."""
     with _started("tls_server", servers.embedded_server(tls=True)) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def extension_server(embedded_server: embedded.Server) -> embedded.Server:
+    """An embedded PostgreSQL that has the extensions hstore, citext, ltree, vector (pgvector)."""
+    installation = embedded_server.installation
+    missing = {"hstore", "citext", "ltree", "vector"} - servers.extensions(installation)
+    if missing:
+        _give_up(f"{installation} lacks the extensions {', '.join(sorted(missing))}")
+    return embedded_server
+
+
+@pytest.fixture(scope="session")
+def postgis_server() -> Iterator[embedded.Server]:
+    """A PostgreSQL that has the extension postgis, for the whole run."""
+    if not servers.debian_programs():
+        # Nothing that CI could mend: there is no PostGIS for it.
+        pytest.skip("PostGIS comes beside Debian's PostgreSQL only, and there is none")
+    with _started("postgis_server", servers.postgis_server()) as own:
         yield own
 
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import subprocess
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgwire import embedded
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 LOGINS = {"trusted": "trust", "cleartext": "password", "md5": "md5"}
 
 _IMAGE = "postgres:18-alpine"
+_DEBIAN = Path("/usr/lib/postgresql")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,54 @@ class TestServer:
 def embedded_server(*, tls: bool = False) -> contextlib.AbstractContextManager[embedded.Server]:
     """A PostgreSQL of our own, with the roles of LOGINS; with `tls`, a build with OpenSSL."""
     return embedded.server(tls=tls, logins=LOGINS)
+
+
+def extensions(installation: embedded.Installation) -> set[str]:
+    """The names of what `create extension` finds there."""
+    command = [str(installation.programs / "pg_config"), "--sharedir"]
+    share = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return {path.stem for path in Path(share, "extension").glob("*.control")}
+
+
+def debian_programs() -> list[Path]:
+    """The programs of Debian's packages, the newest version first.
+
+    Only beside these there is PostGIS: `tools/install_test_servers.sh` sees to it.
+    """
+    found = [path.parent for path in _DEBIAN.glob("*/bin/postgres")]
+    return sorted(found, key=lambda path: path.parent.name.zfill(9), reverse=True)
+
+
+@contextlib.contextmanager
+def postgis_server() -> Iterator[embedded.Server]:
+    """A PostgreSQL of Debian's that has PostGIS."""
+    programs = debian_programs()
+    if not programs:
+        raise embedded.Unavailable("PostGIS comes beside Debian's PostgreSQL only")
+    newest = programs[0]
+    with contextlib.ExitStack() as stack:
+        with _environment(PG_BIN=str(newest)):
+            own = stack.enter_context(embedded_server())
+        if "postgis" not in extensions(own.installation):
+            raise embedded.Unavailable(
+                f"{own.installation} has no PostGIS: "
+                f"apt-get install postgresql-{newest.parent.name}-postgis-3"
+            )
+        yield own
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
