@@ -319,7 +319,7 @@ def _json_field(other: str) -> str | None:
 
 def _no_function(mistake: Mistake) -> str | None:
     error = mistake.error
-    if re.search(r"\bround\((?:double precision|real), integer\)", error.message):
+    if re.search(r"(?<![A-Za-z0-9_.])round\((?:double precision|real), integer\)", error.message):
         return "Only numeric is rounded to digits: write round(…::numeric, …)."
     # Without a position it comes while results are sent.
     if error.position is None and error.routine in _SENDING:

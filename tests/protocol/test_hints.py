@@ -516,8 +516,11 @@ def test_operators(marked: str, operation: str, expected: str | None) -> None:
 def test_rounding() -> None:
     expected = "Only numeric is rounded to digits: write round(…::numeric, …)."
     for kind in ("double precision", "real"):
-        message = f"function round({kind}, integer) does not exist"
-        assert hint("42883", "select §round(a, 2)", message) == expected
+        for words in ("function {} does not exist", "関数{}は存在しません"):
+            message = words.format(f"round({kind}, integer)")
+            assert hint("42883", "select §round(a, 2)", message) == expected
+    own = "function my.round(real, integer) does not exist"
+    assert hint("42883", "select §my.round(a, 2)", own) is None
     assert hint("42883", "select §f(a)", "function f(integer) does not exist") is None
 
 
