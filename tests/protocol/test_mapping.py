@@ -437,8 +437,13 @@ def test_what_the_class_raises_says_which_row() -> None:
     with pytest.raises(ZeroDivisionError) as function:
         mapped(lambda row: 1 / row.id, (0, "a"))
     assert function.value.__notes__ == ["in row 1 of 1"]
+
+    class Refusing:
+        def __init__(self, **values: Any) -> None:
+            raise TypeError
+
     with pytest.raises(TypeError) as own:
-        mapped(datetime.date, (2026, 1, 1), names="a b c")
+        mapped(Refusing, (1, "a"))
     assert own.value.__notes__ == ["in row 1 of 1"]
 
 
