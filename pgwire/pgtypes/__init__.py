@@ -1,12 +1,35 @@
 """Values between Python and PostgreSQL's wire formats; pure functions of bytes and text.
 
-`TypeRegistry` gives the `Codec` of a type by its OID; docs/values.md is the table of what
+`TypeRegistry` gives the `Codec` of a type by its OID; docs/types.md is the table of what
 becomes what. One module for each family of types, one codec for each type.
 """
 
+from pgwire.pgtypes.array_shapes import Array
 from pgwire.pgtypes.codec import Codec, Literal
+from pgwire.pgtypes.geometry import Box, Circle, Line, LineSegment, Path, Point, Polygon
 from pgwire.pgtypes.interval import Interval
 from pgwire.pgtypes.jsons import Json
+from pgwire.pgtypes.ranges import Multirange, Range
+from pgwire.pgtypes.registration import register_type
 from pgwire.pgtypes.registry import TypeRegistry
+from pgwire.pgtypes.vectors import SparseVector
 
-__all__ = ["Codec", "Interval", "Json", "Literal", "TypeRegistry"]
+__all__ = [
+    "Array",
+    "Box",
+    "Circle",
+    "Codec",
+    "Interval",
+    "Json",
+    "Line",
+    "LineSegment",
+    "Literal",
+    "Multirange",
+    "Path",
+    "Point",
+    "Polygon",
+    "Range",
+    "SparseVector",
+    "TypeRegistry",
+    "register_type",
+]

@@ -47,4 +47,18 @@ def _encode(value: Any) -> bytes:
     raise misfit("bytes, bytearray or memoryview", value)
 
 
-CODEC = Codec("bytea", oids.BYTEA, oids.BYTEA_ARRAY, _decode, _decode_text, _encode)
+def _literal(value: Any) -> str:
+    return f"\\x{_encode(value).hex()}"
+
+
+CODEC = Codec(
+    "bytea",
+    oids.BYTEA,
+    oids.BYTEA_ARRAY,
+    _decode,
+    _decode_text,
+    _encode,
+    _literal,
+    gives="`bytes`",
+    takes="`bytes`, `bytearray`, `memoryview`",
+)

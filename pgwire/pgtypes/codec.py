@@ -12,6 +12,10 @@ date or time: text, bytes and JSON may be secret and end up in logs.
 `decode()` reads a value in place from a larger buffer, because slicing each value first
 would cost as much as most decoding does. The caller answers for 0 <= start <= end <=
 len(buffer). Whatever the bytes are, nothing but `DataError` comes out of a decoder.
+
+Values inside of others (elements of arrays, bounds of ranges, fields of composites) are written
+in the format of the whole. A whole with a part that can only be text is text altogether, which is
+what `literal()` is for: `part_bytes` and `part_literal` are how a whole writes its parts.
 """
 
 from __future__ import annotations
@@ -19,12 +23,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _SHOWN_TYPES = frozenset({int, float, Decimal, date, datetime, time, timedelta})
 _SHOWN_LENGTH = 40
@@ -37,15 +42,33 @@ class Literal(str):
     __slots__ = ()
 
 
+class UnknownTypes(DataError):
+    """A value names types, by their `oids`, that are not known or not what they were.
+
+    The caller may look them up and decode once more.
+    """
+
+    oids: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, name: str, oids: Iterable[int]) -> UnknownTypes:
+        error = cls(f"the server's {name} has values of types that could not be looked up")
+        error.oids = frozenset(oids)
+        return error
+
+
+class NeedsText(Exception):
+    """A part of a value can be written as text only, and so must be the whole."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Codec:
     """The way of one type's values between Python and the wire, in both formats.
 
-    `name` is pg_type's typname; `array_oid` is 0 where the type has no array. `decode` reads
-    the binary value in buffer[start:end], `decode_text` the text format; both give the same
-    Python value and raise `DataError` for anything else. `encode` gives binary bytes, or a
-    `Literal`. `binary_results` says in which format results are asked for. `struct_code` is
-    set where `struct.unpack(">" + struct_code, value)` is all that decoding is.
+    `name` is pg_type's typname, or that of an array's elements and "[]"; `array_oid` is 0 where
+    the type has no array. `decode` reads the binary value in buffer[start:end], `decode_text`
+    the text format; both give the same Python value and raise `DataError` for anything else.
+    `encode` gives binary bytes, or a `Literal`; `literal` PostgreSQL's text of the same value.
     """
 
     name: str
@@ -54,9 +77,74 @@ class Codec:
     decode: Callable[[bytes, int, int], Any]
     decode_text: Callable[[str], Any]
     encode: Callable[[Any], bytes | Literal]
+    literal: Callable[[Any], str]
+    # In which format results are asked for.
     binary_results: bool = True
+    # Whether `decode` gives what `decode_text` gives; where not, all that holds it is text too.
+    has_binary: bool = True
+    # Whether a `str` is a value of the type like any other, and no literal.
     takes_str: bool = False
+    # Set where `struct.unpack(">" + struct_code, value)` is all that decoding is.
     struct_code: str | None = None
+    # What stands between the elements in the text of an array (pg_type's typdelim).
+    delimiter: str = ","
+    # How many lists deep a single value is: 1 for a vector, whose array is a list of lists.
+    depth: int = 0
+    # Whether a plain tuple is a value, and not a dimension of an array.
+    takes_tuple: bool = False
+    # Whether binary values name types themselves, so that `decode` may raise `UnknownTypes`.
+    is_open: bool = False
+    is_json: bool = False
+    # For the documentation: what results are, and what parameters may be beside `str` and None.
+    gives: str = ""
+    takes: str = ""
+
+
+def encoded(codec: Codec, value: Any) -> bytes | Literal:
+    """A value, which is not None, for the wire.
+
+    A member of an enumeration stands for its value where it is none of the type's own values.
+    """
+    if isinstance(value, str) and not codec.takes_str:
+        return Literal(str.__str__(value))
+    try:
+        return codec.encode(value)
+    except DataError:
+        if not isinstance(value, Enum) or value.value is None:
+            raise
+        return encoded(codec, value.value)
+
+
+def part_bytes(codec: Codec, value: Any) -> bytes:
+    """A part of a larger binary value, which is not None; `NeedsText` where that cannot be."""
+    data = encoded(codec, value)
+    if isinstance(data, Literal):
+        raise NeedsText
+    return data
+
+
+def part_literal(codec: Codec, value: Any) -> str:
+    """A part of a larger text, which is not None, before it is quoted."""
+    if isinstance(value, str) and not codec.takes_str:
+        text = str.__str__(value)
+        if "\0" in text:
+            raise DataError(f"str with a NUL character at index {text.index(chr(0))}")
+        return text
+    try:
+        return codec.literal(value)
+    except DataError:
+        if not isinstance(value, Enum) or value.value is None:
+            raise
+        return part_literal(codec, value.value)
+
+
+def text_only(literal: Callable[[Any], str]) -> Callable[[Any], Literal]:
+    """The `encode` of a type whose values are always sent as text."""
+
+    def encode(value: Any) -> Literal:
+        return Literal(literal(value))
+
+    return encode
 
 
 def misfit(expected: str, value: object, hint: str = "") -> DataError:

@@ -64,7 +64,7 @@ def _spatial_codec(name: str, oid: int, array_oid: int) -> Codec:
         _encode_spatial,
         literal,
         gives="`bytes`, EWKB",
-        takes="`bytes`, `bytearray`, `memoryview`: WKB or EWKB; `str`: WKT, EWKT or hex",
+        takes="`bytes`, `bytearray`, `memoryview`: WKB or EWKB (as `str`: WKT, EWKT or hex)",
     )
 
 

@@ -71,7 +71,23 @@ def _integer(name: str, oid: int, array_oid: int, code: str, low: int, high: int
             raise malformed(name)
         return value
 
-    return Codec(name, oid, array_oid, _decoder(name, code), decode_text, encode, struct_code=code)
+    unpack = struct.Struct(">" + code).unpack
+
+    def literal(value: Any) -> str:
+        return str(unpack(encode(value))[0])
+
+    return Codec(
+        name,
+        oid,
+        array_oid,
+        _decoder(name, code),
+        decode_text,
+        encode,
+        literal,
+        struct_code=code,
+        gives="`int`",
+        takes="`int` and whatever has `__index__` (`IntEnum`, NumPy's integers), but not `bool`",
+    )
 
 
 def _encode_bool(value: Any) -> bytes:
@@ -83,6 +99,10 @@ def _encode_bool(value: Any) -> bytes:
     if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
         return b"\x01" if value else b"\x00"
     raise misfit("bool", value, "pass bool(value)" if isinstance(value, int) else "")
+
+
+def _bool_literal(value: Any) -> str:
+    return "t" if _encode_bool(value) == b"\x01" else "f"
 
 
 def _decode_bool_text(text: str) -> bool:
@@ -123,6 +143,21 @@ def _encode_float4(value: Any) -> bytes:
         raise misfit("float within float4's range", value) from None
 
 
+def _float_text(value: float) -> str:
+    if math.isfinite(value):
+        return repr(value)
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _float8_literal(value: Any) -> str:
+    return _float_text(_float8.unpack(_encode_float8(value))[0])
+
+
+def _float4_literal(value: Any) -> str:
+    # All digits of the float4 itself: PostgreSQL rounds them back to it.
+    return _float_text(_float4.unpack(_encode_float4(value))[0])
+
+
 def _decode_float8_text(text: str) -> float:
     if not _is_float_text(text):
         raise malformed("float8")
@@ -150,6 +185,10 @@ def _decode_float4_text(text: str) -> float:
     return result
 
 
+_FLOATS = "`float`, `int`, `Decimal` and whatever has `__float__`, but not `bool`; rounded"
+
+INT2 = _integer("int2", oids.INT2, oids.INT2_ARRAY, "h", -(2**15), 2**15 - 1)
+OID = _integer("oid", oids.OID, oids.OID_ARRAY, "I", 0, 2**32 - 1)
 CODECS = (
     Codec(
         "bool",
@@ -158,12 +197,15 @@ CODECS = (
         _decoder("bool", "?"),
         _decode_bool_text,
         _encode_bool,
+        _bool_literal,
         struct_code="?",
+        gives="`bool`",
+        takes="`bool`, NumPy's bool",
     ),
-    _integer("int2", oids.INT2, oids.INT2_ARRAY, "h", -(2**15), 2**15 - 1),
+    INT2,
     _integer("int4", oids.INT4, oids.INT4_ARRAY, "i", -(2**31), 2**31 - 1),
     _integer("int8", oids.INT8, oids.INT8_ARRAY, "q", -(2**63), 2**63 - 1),
-    _integer("oid", oids.OID, oids.OID_ARRAY, "I", 0, 2**32 - 1),
+    OID,
     Codec(
         "float4",
         oids.FLOAT4,
@@ -171,7 +213,10 @@ CODECS = (
         _decoder("float4", "f"),
         _decode_float4_text,
         _encode_float4,
+        _float4_literal,
         struct_code="f",
+        gives="`float`",
+        takes=_FLOATS,
     ),
     Codec(
         "float8",
@@ -180,6 +225,9 @@ CODECS = (
         _decoder("float8", "d"),
         _decode_float8_text,
         _encode_float8,
+        _float8_literal,
         struct_code="d",
+        gives="`float`",
+        takes=_FLOATS,
     ),
 )

@@ -144,10 +144,7 @@ def _decode_text(text: str) -> Interval:
 
 
 def _encode(value: Any) -> bytes:
-    if isinstance(value, timedelta):
-        value = Interval.from_timedelta(value)
-    elif not isinstance(value, Interval):
-        raise misfit("Interval or timedelta", value)
+    value = _as_interval(value)
     try:
         return _layout.pack(value.microseconds, value.days, value.months)
     except struct.error:
@@ -157,4 +154,27 @@ def _encode(value: Any) -> bytes:
         ) from None
 
 
-CODEC = Codec("interval", oids.INTERVAL, oids.INTERVAL_ARRAY, _decode, _decode_text, _encode)
+def _as_interval(value: Any) -> Interval:
+    if isinstance(value, timedelta):
+        return Interval.from_timedelta(value)
+    if not isinstance(value, Interval):
+        raise misfit("Interval or timedelta", value)
+    return value
+
+
+def _literal(value: Any) -> str:
+    _encode(value)  # refuses what is beyond interval's range
+    return str(_as_interval(value))
+
+
+CODEC = Codec(
+    "interval",
+    oids.INTERVAL,
+    oids.INTERVAL_ARRAY,
+    _decode,
+    _decode_text,
+    _encode,
+    _literal,
+    gives="`pgwire.Interval`",
+    takes="`pgwire.Interval`, `timedelta`",
+)

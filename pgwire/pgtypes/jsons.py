@@ -10,7 +10,9 @@ would be taken for something else: a `str` that is a JSON string, None that is a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError
@@ -22,9 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _JSONB_VERSION = 1
+_GIVES = "what `json_loads` makes of it: `dict`, `list`, `str`, `int`, `float`, `bool`, `None`"
+_TAKES = (
+    "`pgwire.Json(value)`, any value but `str` that `json_dumps` takes; objects of dataclasses,"
+    " pydantic and attrs"
+)
 
 
-@dataclass(frozen=True, slots=True)
 class Json:
     """A value to be sent as JSON, whatever its Python type.
 
@@ -33,7 +39,46 @@ class Json:
     one element. The value must be one that the registry's `json_dumps` takes.
     """
 
-    value: Any
+    # No dataclass: some writers of JSON take any of those for an object with its fields.
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"Json({self.value!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other.value if isinstance(other, Json) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((Json, self.value))
+
+
+def plain(value: Any) -> Any:
+    """What JSON has instead of a dataclass, a pydantic model, or an attrs object."""
+    if isinstance(value, Json):
+        return value.value
+    if isinstance(value, Enum):
+        return value.value
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if hasattr(type(value), "model_dump"):
+        return value.model_dump(mode="json")
+    if hasattr(type(value), "__attrs_attrs__"):
+        return {field.name: getattr(value, field.name) for field in type(value).__attrs_attrs__}
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+# JSON has neither NaN nor infinities.
+dumps = json.JSONEncoder(default=plain, allow_nan=False).encode
+
+
+def json_text(buffer: bytes, start: int, end: int) -> str:
+    """The text of a binary json or jsonb; no text begins with a byte like jsonb's version."""
+    return decode_utf8(buffer, start + (buffer[start:end][:1] == b"\x01"), end)
 
 
 def codecs(
@@ -65,7 +110,7 @@ def codecs(
             value = value.value
         try:
             text = json_dumps(value)
-        except (TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
             raise DataError(f"not a value for JSON: {error}") from error
         if isinstance(text, bytes):
             return text
@@ -76,6 +121,9 @@ def codecs(
     def encode_jsonb(value: Any) -> bytes:
         return b"\x01" + encode_json(value)
 
+    def literal(value: Any) -> str:
+        return decode_utf8(data := encode_json(value), 0, len(data))
+
     return (
         Codec(
             "json",
@@ -84,7 +132,11 @@ def codecs(
             decode_json,
             decode_text,
             encode_json,
+            literal,
             takes_str=True,
+            is_json=True,
+            gives=_GIVES,
+            takes=_TAKES,
         ),
         Codec(
             "jsonb",
@@ -93,6 +145,10 @@ def codecs(
             decode_jsonb,
             decode_text,
             encode_jsonb,
+            literal,
             takes_str=True,
+            is_json=True,
+            gives=_GIVES,
+            takes=_TAKES,
         ),
     )

@@ -23,6 +23,8 @@ from typing import Any
 from pgwire.pgtypes import oids
 from pgwire.pgtypes.codec import Codec, malformed, misfit, wrong_length
 
+# float64 is a float.
+_NUMPY_FLOATS = frozenset({"float16", "float32", "longdouble"})
 _POSITIVE, _NEGATIVE = 0x0000, 0x4000
 _SPECIAL_OF_SIGN = {
     0xC000: Decimal("NaN"),
@@ -96,6 +98,8 @@ def _as_decimal(value: Any) -> Decimal:
         raise misfit("Decimal, int or float", value, "pass int(value)")
     if isinstance(value, float):
         return Decimal(float.__repr__(value))  # what is seen, not all its binary digits
+    if type(value).__module__ == "numpy" and type(value).__name__ in _NUMPY_FLOATS:
+        return Decimal(str(value))
     try:
         value = index(value)
     except TypeError:
@@ -148,6 +152,14 @@ def _encode(value: Any) -> bytes:
     return struct.pack(f">HhHH{len(groups)}H", len(groups), weight, sign, len(fraction), *groups)
 
 
+def _literal(value: Any) -> str:
+    return _text_of(_encode(value))
+
+
+def _text_of(data: bytes) -> str:
+    return format(_decode(data, 0, len(data)), "f")
+
+
 CODEC = Codec(
     "numeric",
     oids.NUMERIC,
@@ -155,5 +167,8 @@ CODEC = Codec(
     _decode,
     _decode_text,
     _encode,
+    _literal,
     binary_results=False,
+    gives="`decimal.Decimal`",
+    takes="`Decimal`, `int` and whatever has `__index__`, `float` as it is printed; not `bool`",
 )

@@ -1,7 +1,8 @@
 """The object identifiers of PostgreSQL's built-in types, as in its catalog pg_type.
 
 They are the same in every PostgreSQL, written into its sources (`pg_type.dat`). A name
-with `_ARRAY` is the array of that type.
+with `_ARRAY` is the array of that type; `REST` has type and array of those that nobody needs to
+name, by pg_type's typname. What an initdb or a user has made has numbers from 10000 on.
 """
 
 from __future__ import annotations
@@ -57,3 +58,68 @@ NUMERIC_ARRAY: Final = 1231
 TIMETZ_ARRAY: Final = 1270
 UUID_ARRAY: Final = 2951
 JSONB_ARRAY: Final = 3807
+
+REST: Final[dict[str, tuple[int, int]]] = {
+    "int2vector": (22, 1006),
+    "regproc": (24, 1008),
+    "tid": (27, 1010),
+    "xid": (28, 1011),
+    "cid": (29, 1012),
+    "oidvector": (30, 1013),
+    "xml": (142, 143),
+    "pg_node_tree": (194, 0),
+    "point": (600, 1017),
+    "lseg": (601, 1018),
+    "path": (602, 1019),
+    "box": (603, 1020),
+    "polygon": (604, 1027),
+    "line": (628, 629),
+    "cidr": (650, 651),
+    "circle": (718, 719),
+    "macaddr8": (774, 775),
+    "money": (790, 791),
+    "macaddr": (829, 1040),
+    "inet": (869, 1041),
+    "aclitem": (1033, 1034),
+    "bit": (1560, 1561),
+    "varbit": (1562, 1563),
+    "refcursor": (1790, 2201),
+    "regprocedure": (2202, 2207),
+    "regoper": (2203, 2208),
+    "regoperator": (2204, 2209),
+    "regclass": (2205, 2210),
+    "regtype": (2206, 2211),
+    "record": (2249, 2287),
+    "cstring": (2275, 1263),
+    "anyarray": (2277, 0),
+    "txid_snapshot": (2970, 2949),
+    "pg_lsn": (3220, 3221),
+    "pg_ndistinct": (3361, 0),
+    "pg_dependencies": (3402, 0),
+    "tsvector": (3614, 3643),
+    "tsquery": (3615, 3645),
+    "gtsvector": (3642, 3644),
+    "regconfig": (3734, 3735),
+    "regdictionary": (3769, 3770),
+    "int4range": (3904, 3905),
+    "numrange": (3906, 3907),
+    "tsrange": (3908, 3909),
+    "tstzrange": (3910, 3911),
+    "daterange": (3912, 3913),
+    "int8range": (3926, 3927),
+    "jsonpath": (4072, 4073),
+    "regnamespace": (4089, 4090),
+    "regrole": (4096, 4097),
+    "regcollation": (4191, 4192),
+    "int4multirange": (4451, 6150),
+    "nummultirange": (4532, 6151),
+    "tsmultirange": (4533, 6152),
+    "tstzmultirange": (4534, 6153),
+    "datemultirange": (4535, 6155),
+    "int8multirange": (4536, 6157),
+    "pg_brin_bloom_summary": (4600, 0),
+    "pg_brin_minmax_multi_summary": (4601, 0),
+    "pg_mcv_list": (5017, 0),
+    "pg_snapshot": (5038, 5039),
+    "xid8": (5069, 271),
+}

@@ -3,61 +3,235 @@
 Knows which types there are and what a user may set about them. Must not know a format, nor
 any connection.
 
-Codecs that depend on the settings are made anew for each registry, the others are shared.
-Those of arrays are made when first asked for. The codec of a type that pgwire does not know
-is not kept: a server could name four thousand million of them.
+The types that every PostgreSQL has are built in; those of one database are read from its
+`Catalog`, which whoever holds a registry fills in (`missing` says with what). Codecs are made
+when first asked for, and anew after `reset()`: then `epoch` is another object, by which all
+that was made with older codecs knows that it is old.
+
+The codec of a type that is not known is not kept: a server could name four thousand million.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from pgwire.pgtypes import bytea, fixed, interval, jsons, numeric, temporal, text, uuids
-from pgwire.pgtypes.arrays import array_codec
+from pgwire.pgtypes import (
+    bits,
+    bytea,
+    fixed,
+    geometry,
+    interval,
+    jsons,
+    network,
+    numeric,
+    oids,
+    ranges,
+    system,
+    temporal,
+    text,
+    uuids,
+)
+from pgwire.pgtypes.arrays import any_array_codec, array_codec, vector_codec
+from pgwire.pgtypes.catalog import Catalog, TypeInfo
+from pgwire.pgtypes.composites import Field, composite_codec, record_codec
+from pgwire.pgtypes.enums import enum_codec
+from pgwire.pgtypes.extensions import EXTENSIONS
+from pgwire.pgtypes.registration import GLOBAL, Registrations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pgwire.pgtypes.codec import Codec
+
+
+# The built-in ranges and multiranges, described as the catalogue would.
+_RANGES = {
+    oid: TypeInfo(oid, "pg_catalog", name, "m" if "multi" in name else "r", array_oid, part=part)
+    for name, part in ranges.BUILT_IN.items()
+    for oid, array_oid in [oids.REST[name]]
+}
+
+# How many types deep a type may be: a server that lies could name a chain without an end.
+_DEEPEST = 32
+_FIXED = (
+    *fixed.CODECS,
+    *text.CODECS,
+    *network.CODECS,
+    *bits.CODECS,
+    *geometry.CODECS,
+    *system.CODECS,
+    numeric.CODEC,
+    bytea.CODEC,
+    interval.CODEC,
+    uuids.CODEC,
+)
 
 
 class TypeRegistry:
     """PostgreSQL's types, and how their values look in Python.
 
     `timezone` is that of the datetimes that timestamptz gives. `json_loads` reads the text
-    of json and jsonb, `json_dumps` writes it, as `str` or as UTF-8 bytes.
+    of json and jsonb, `json_dumps` writes it, as `str` or as UTF-8 bytes. Registries may share
+    a `catalog`; `registrations` are what users have registered.
     """
 
     def __init__(
         self,
         *,
         timezone: tzinfo = UTC,
-        json_loads: Callable[[str], Any] = json.loads,
-        json_dumps: Callable[[Any], str | bytes] = json.dumps,
+        json_loads: Callable[[str], Any] | None = None,
+        json_dumps: Callable[[Any], str | bytes] | None = None,
+        catalog: Catalog | None = None,
+        registrations: Registrations = GLOBAL,
     ) -> None:
-        codecs = (
-            *fixed.CODECS,
-            *text.CODECS,
-            *temporal.codecs(timezone),
-            *jsons.codecs(json_loads, json_dumps),
-            numeric.CODEC,
-            bytea.CODEC,
-            interval.CODEC,
-            uuids.CODEC,
+        self._origin: TypeRegistry | None = None  # kept as long as its variants are
+        self.catalog = Catalog() if catalog is None else catalog
+        self.registrations = registrations
+        self.timezone = timezone
+        self._json = (json_loads, json_dumps)
+        self._plain = {codec.oid: codec for codec in _FIXED}
+        self._plain |= {codec.oid: codec for codec in self._own_codecs()}
+        self._elements = {codec.array_oid: oid for oid, codec in self._plain.items()}
+        self._elements.pop(0, None)
+        self._elements |= {info.array_oid: oid for oid, info in _RANGES.items()}
+        self.reset()
+        self.catalog.join(self)
+        registrations.join(self)
+
+    def variant(
+        self, *, timezone: tzinfo | None = None, registrations: Registrations | None = None
+    ) -> TypeRegistry:
+        """Another registry of the same types, in another time zone or with other registrations."""
+        json_loads, json_dumps = self._json
+        made = TypeRegistry(
+            timezone=self.timezone if timezone is None else timezone,
+            json_loads=json_loads,
+            json_dumps=json_dumps,
+            catalog=self.catalog,
+            registrations=self.registrations if registrations is None else registrations,
         )
-        self._codecs = {codec.oid: codec for codec in codecs}
-        self._elements = {codec.array_oid: codec for codec in codecs if codec.array_oid}
+        made._origin = self
+        return made
+
+    def reset(self) -> None:
+        """Make all codecs anew: a type, or what is registered for it, is not what it was."""
+        self._codecs: dict[int, Codec] = {}
+        self._heights: dict[int, int] = {}  # how many types deep each of these is
+        self.epoch = object()
 
     def codec(self, oid: int) -> Codec:
         """The codec of this type. Never fails: an unknown type gets one of literals (`str`)."""
-        found = self._codecs.get(oid)
-        if found is not None:
-            return found
-        element = self._elements.get(oid)
-        if element is None:
-            return text.unknown_codec(oid)
-        # Two threads may both make it; either one serves.
-        made = self._codecs[oid] = array_codec(element)
+        codec = self._codecs.get(oid) or self.known(oid)
+        if codec is not None:
+            return codec
+        info = self.catalog.infos.get(oid)
+        if info is None:
+            return text.literal_codec(f"type {oid}", oid, 0)
+        return text.literal_codec(info.name, oid, info.array_oid, info.delimiter)
+
+    def known(self, oid: int) -> Codec | None:
+        """The codec of this type, if it is known, and so is all that it is made of."""
+        return self._codecs.get(oid) or self._make(oid, ())
+
+    def missing(self, oids: Iterable[int]) -> set[int]:
+        """Which types have to be learned before values of these can be read and written."""
+        found = set()
+        infos = self.catalog.infos
+        waiting = [oid for oid in oids if oid not in self._codecs]
+        seen = set(waiting)
+        while waiting:
+            oid = waiting.pop()
+            if oid in self._plain or oid in self._elements or oid in _RANGES:
+                continue
+            info = infos.get(oid)
+            if info is None:
+                found.add(oid)
+                continue
+            parts = [part for part in info.parts if part not in seen]
+            waiting += parts
+            seen.update(parts)
+        return found
+
+    # ---------------------------------------------------------------- making codecs
+
+    def _own_codecs(self) -> Iterator[Codec]:
+        """The built-in types whose codecs depend on the settings, or on other types'."""
+        json_loads, json_dumps = self._json
+        yield from temporal.codecs(self.timezone)
+        yield from jsons.codecs(json_loads or json.loads, json_dumps or jsons.dumps)
+        yield vector_codec("int2vector", fixed.INT2)
+        yield vector_codec("oidvector", fixed.OID)
+        yield any_array_codec(*oids.REST["anyarray"], self.known)
+        yield record_codec(*oids.REST["record"], self.known)
+
+    def _make(self, oid: int, inside: tuple[int, ...]) -> Codec | None:
+        """Make the codec of a type that may be a part of others, which are `inside`."""
+        codecs, heights = self._codecs, self._heights  # another thread may reset them meanwhile
+        if oid in codecs:
+            return codecs[oid]
+        if oid in inside or len(inside) > _DEEPEST:
+            return None
+        if oid in self._plain:
+            made = self._registered(self._plain[oid], "pg_catalog", None)
+            codecs[oid] = made
+            return made
+        is_array = oid in self._elements
+        info = None if is_array else _RANGES.get(oid) or self.catalog.infos.get(oid)
+        if info is None and not is_array:
+            return None
+        parts = []
+        for part_oid in (self._elements[oid],) if info is None else info.parts:
+            part = self._make(part_oid, (*inside, oid))
+            if part is None:
+                return None
+            parts.append(part)
+        # Whoever asks for the innermost types first gets no deeper than others.
+        height = 1 + max([heights.get(part.oid, 0) for part in parts], default=0)
+        if height > _DEEPEST:
+            return None
+        if info is None:
+            made = array_codec(parts[0])
+        else:
+            made = self._registered(_learned(info, parts), info.schema, info)
+        codecs[oid], heights[oid] = made, height
         return made
+
+    def _registered(self, codec: Codec, schema: str, info: TypeInfo | None) -> Codec:
+        found = self.registrations.find(schema, codec.name)
+        return codec if found is None else found.codec(codec, info)
+
+
+def _learned(info: TypeInfo, parts: list[Codec]) -> Codec:
+    """The codec of a type that the catalogue describes."""
+    own = (info.name, info.oid, info.array_oid)
+    if info.kind == "e":
+        return enum_codec(*own, info.labels)
+    if info.kind == "b" and info.name in EXTENSIONS:
+        return replace(EXTENSIONS[info.name](*own[1:]), delimiter=info.delimiter)
+    if info.kind == "c":
+        return composite_codec(*own, list(map(Field, info.attribute_names, parts)))
+    if parts and info.kind in _MADE_OF_ONE:
+        return _MADE_OF_ONE[info.kind](info, parts[0])
+    return text.literal_codec(*own, info.delimiter)
+
+
+def _array(info: TypeInfo, element: Codec) -> Codec:
+    return array_codec(replace(element, array_oid=info.oid))
+
+
+def _domain(info: TypeInfo, base: Codec) -> Codec:
+    return replace(base, name=info.name, oid=info.oid, array_oid=info.array_oid)
+
+
+def _range(info: TypeInfo, bound: Codec) -> Codec:
+    return ranges.range_codec(info.name, info.oid, info.array_oid, bound)
+
+
+def _multirange(info: TypeInfo, range_: Codec) -> Codec:
+    return ranges.multirange_codec(info.name, info.oid, info.array_oid, range_)
+
+
+_MADE_OF_ONE = {"a": _array, "d": _domain, "r": _range, "m": _multirange}

@@ -6,8 +6,7 @@ does), nor interval, nor which time zone the session has: an instant does not de
 Both formats are first turned into PostgreSQL's own numbers, and these into Python's values,
 so that the formats cannot disagree. What Python cannot hold comes back as `str`, the ISO
 literal that PostgreSQL prints (timestamptz in UTC): "infinity", "0044-03-15 BC",
-"10000-01-01 00:00:00+00", time "24:00:00". Sent as a parameter it is the same value again;
-`encode()` reads these literals for arrays in which they stand beside other values.
+"10000-01-01 00:00:00+00", time "24:00:00". Sent as a parameter it is the same value again.
 
 Python calls both kinds of datetime and of time by one name. PostgreSQL has a type for each,
 and converting between them needs a time zone that nobody named, so neither is taken for the
@@ -48,6 +47,8 @@ def _codec(
     value_of: Callable[..., Any],
     numbers_of: Callable[[Any], tuple[int, ...]],
     parse: Callable[[str], tuple[int, ...]],
+    text_of: Callable[..., str],
+    *docs: str,
 ) -> Codec:
     """The codec of a type whose binary format is the numbers that all three functions share."""
     fixed = struct.Struct(layout)
@@ -68,12 +69,17 @@ def _codec(
 
     def encode(value: Any) -> bytes:
         try:
-            return pack(*(parse(value) if isinstance(value, str) else numbers_of(value)))
+            return pack(*numbers_of(value))
         except (ValueError, struct.error):  # pandas.NaT is a datetime, but has no numbers
-            hint = "beside other values, a str must be in ISO format"
-            raise misfit(name, value, hint if isinstance(value, str) else "") from None
+            raise misfit(name, value) from None
 
-    return Codec(name, oid, array_oid, decode, decode_text, encode)
+    def literal(value: Any) -> str:
+        return text_of(*unpack(encode(value), 0))
+
+    gives, takes = docs
+    return Codec(
+        name, oid, array_oid, decode, decode_text, encode, literal, gives=gives, takes=takes
+    )
 
 
 # PostgreSQL's numbers to Python's values
@@ -202,11 +208,37 @@ def _timestamptz_number(value: Any) -> tuple[int]:
         raise misfit("datetime with tzinfo", value, "one without is for timestamp") from None
 
 
+def _timetz_text(microseconds: int, seconds_west: int) -> str:
+    return isodates.clock_text(microseconds) + isodates.zone_text(seconds_west)
+
+
+def _instant_text(microseconds: int) -> str:
+    return isodates.timestamp_text(microseconds, "+00")
+
+
 _DATE = _codec(
-    "date", oids.DATE, oids.DATE_ARRAY, ">i", _date_of, _date_number, isodates.parse_date
+    "date",
+    oids.DATE,
+    oids.DATE_ARRAY,
+    ">i",
+    _date_of,
+    _date_number,
+    isodates.parse_date,
+    isodates.date_text,
+    "`datetime.date`, or `str` beyond Python's range",
+    "`date`, but not `datetime`",
 )
 _TIME = _codec(
-    "time", oids.TIME, oids.TIME_ARRAY, ">q", _time_of, _time_number, isodates.parse_time
+    "time",
+    oids.TIME,
+    oids.TIME_ARRAY,
+    ">q",
+    _time_of,
+    _time_number,
+    isodates.parse_time,
+    isodates.clock_text,
+    '`datetime.time`, or `str` for "24:00:00"',
+    "`time` without tzinfo",
 )
 _TIMETZ = _codec(
     "timetz",
@@ -216,6 +248,9 @@ _TIMETZ = _codec(
     _timetz_of,
     _timetz_numbers,
     isodates.parse_timetz,
+    _timetz_text,
+    "`datetime.time` with a fixed offset, or `str`",
+    "`time` with an offset of whole seconds, below 16 hours",
 )
 _TIMESTAMP = _codec(
     "timestamp",
@@ -225,6 +260,9 @@ _TIMESTAMP = _codec(
     _timestamp_of,
     _timestamp_number,
     isodates.parse_timestamp,
+    isodates.timestamp_text,
+    "`datetime.datetime` without tzinfo, or `str`",
+    "`datetime` without tzinfo",
 )
 
 
@@ -238,5 +276,8 @@ def codecs(zone: tzinfo) -> tuple[Codec, ...]:
         _instants_in(zone),
         _timestamptz_number,
         isodates.parse_timestamptz,
+        _instant_text,
+        "`datetime.datetime` in UTC (or the session's time zone), or `str`",
+        "`datetime` with tzinfo",
     )
     return _DATE, _TIME, _TIMETZ, _TIMESTAMP, timestamptz

@@ -15,7 +15,7 @@ from typing import Any
 
 from pgwire.errors import DataError
 from pgwire.pgtypes import oids
-from pgwire.pgtypes.codec import Codec, Literal, malformed, misfit, wrong_length
+from pgwire.pgtypes.codec import Codec, malformed, misfit, text_only, wrong_length
 
 # "char" is one byte, without an encoding: PostgreSQL prints the upper half in octal.
 _is_octal_char = re.compile(r"\\[2-3][0-7]{2}", re.ASCII).fullmatch
@@ -24,6 +24,8 @@ _is_octal_char = re.compile(r"\\[2-3][0-7]{2}", re.ASCII).fullmatch
 def encode_text(value: Any) -> bytes:
     """The text in UTF-8; `DataError` where it holds what PostgreSQL's text cannot."""
     if type(value) is not str:
+        if hasattr(value, "__fspath__"):
+            value = value.__fspath__()
         if not isinstance(value, str):
             is_bytes = isinstance(value, bytes | bytearray | memoryview)
             raise misfit("str", value, "decode it first" if is_bytes else "pass str(value)")
@@ -87,6 +89,15 @@ def _encode_char(value: Any) -> bytes:
     return bytes((byte,))
 
 
+def _char_literal(value: Any) -> str:
+    return _char_of(_encode_char(value)[0])
+
+
+def text_literal(value: Any) -> str:
+    """The text as it is; `DataError` as from `encode_text`."""
+    return encode_text(value).decode()
+
+
 def _decode_void(_buffer: bytes, start: int, end: int) -> None:
     if start != end:
         raise wrong_length("void", end - start)
@@ -97,27 +108,55 @@ def _decode_void_text(text: str) -> None:
         raise malformed("void")
 
 
-def _encode_literal_only(value: Any) -> Literal:
+def _literal_only(value: Any) -> str:
     raise misfit("str, PostgreSQL's literal of the type", value)
 
 
-def unknown_codec(oid: int) -> Codec:
-    """The codec of a type that pgwire does not know: PostgreSQL's literals, as `str`."""
+def literal_codec(name: str, oid: int, array_oid: int, delimiter: str = ",") -> Codec:
+    """The codec of a type that pgwire has no values for: PostgreSQL's literals, as `str`."""
+
+    def decode(_buffer: bytes, _start: int, _end: int) -> str:
+        raise DataError(
+            f"pgwire does not read the binary format of {name}; cast it to text, as in x::text"
+        )
+
     return Codec(
-        f"type {oid}", oid, 0, decode_utf8, _same, _encode_literal_only, binary_results=False
+        name,
+        oid,
+        array_oid,
+        decode,
+        _same,
+        text_only(_literal_only),
+        _literal_only,
+        binary_results=False,
+        has_binary=False,
+        delimiter=delimiter,
+        gives="`str`, PostgreSQL's literal",
     )
 
 
-def _text(name: str, oid: int, array_oid: int) -> Codec:
-    return Codec(name, oid, array_oid, decode_utf8, _same, encode_text, takes_str=True)
+def text_codec(name: str, oid: int, array_oid: int) -> Codec:
+    """The codec of a type whose values are text like any other."""
+    return Codec(
+        name,
+        oid,
+        array_oid,
+        decode_utf8,
+        _same,
+        encode_text,
+        text_literal,
+        takes_str=True,
+        gives="`str`",
+        takes="`pathlib.Path`",
+    )
 
 
 CODECS = (
-    _text("text", oids.TEXT, oids.TEXT_ARRAY),
-    _text("varchar", oids.VARCHAR, oids.VARCHAR_ARRAY),
-    _text("bpchar", oids.BPCHAR, oids.BPCHAR_ARRAY),
-    _text("name", oids.NAME, oids.NAME_ARRAY),
-    _text("unknown", oids.UNKNOWN, 0),
+    text_codec("text", oids.TEXT, oids.TEXT_ARRAY),
+    text_codec("varchar", oids.VARCHAR, oids.VARCHAR_ARRAY),
+    text_codec("bpchar", oids.BPCHAR, oids.BPCHAR_ARRAY),
+    text_codec("name", oids.NAME, oids.NAME_ARRAY),
+    text_codec("unknown", oids.UNKNOWN, 0),
     Codec(
         "char",
         oids.CHAR,
@@ -125,7 +164,18 @@ CODECS = (
         _decode_char,
         _decode_char_text,
         _encode_char,
+        _char_literal,
         takes_str=True,
+        gives='`str`: nothing, one ASCII character, or an octal escape like "\\\\351"',
     ),
-    Codec("void", oids.VOID, 0, _decode_void, _decode_void_text, _encode_literal_only),
+    Codec(
+        "void",
+        oids.VOID,
+        0,
+        _decode_void,
+        _decode_void_text,
+        text_only(_literal_only),
+        _literal_only,
+        gives="`None`",
+    ),
 )

@@ -44,4 +44,18 @@ def _encode(value: Any) -> bytes:
     return value.bytes
 
 
-CODEC = Codec("uuid", oids.UUID, oids.UUID_ARRAY, _decode, _decode_text, _encode)
+def _literal(value: Any) -> str:
+    return str(UUID(bytes=_encode(value)))
+
+
+CODEC = Codec(
+    "uuid",
+    oids.UUID,
+    oids.UUID_ARRAY,
+    _decode,
+    _decode_text,
+    _encode,
+    _literal,
+    gives="`uuid.UUID`",
+    takes="`uuid.UUID`",
+)

@@ -12,10 +12,20 @@ from uuid import UUID
 import pytest
 from hypothesis import assume, given, strategies as st
 
-from pgwire.pgtypes import Interval, Json, Literal, oids
-from tests.pgtypes.helpers import CODECS, REGISTRY, decode, exactly, reason, refused, round_trip
+from pgwire.pgtypes import Array, Interval, Json, Literal, oids
+from pgwire.pgtypes.codec import UnknownTypes
+from tests.pgtypes.helpers import (
+    CODECS,
+    REGISTRY,
+    decode,
+    encode,
+    exactly,
+    reason,
+    refused,
+    round_trip,
+)
 
-INT4S, TEXTS, UUIDS = CODECS["_int4"], CODECS["_text"], CODECS["_uuid"]
+INT4S, TEXTS, UUIDS = CODECS["int4[]"], CODECS["text[]"], CODECS["uuid[]"]
 
 shapes = st.lists(st.integers(1, 3), min_size=1, max_size=6).filter(lambda s: prod(s) <= 12)
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4)
@@ -78,8 +88,9 @@ def test_the_text_of_an_array_is_read(shape: list[int], data: st.DataObject) -> 
 def test_text_for_other_types_is_sent_as_one_literal(shape: list[int], data: st.DataObject) -> None:
     value = nested(shape, iter(lambda: data.draw(st.none() | texts), ...))
     literal = UUIDS.encode(value)
+    assert TEXTS.decode_text(UUIDS.literal(value)) == value
     if isinstance(literal, Literal):
-        assert TEXTS.decode_text(literal) == value
+        assert literal == UUIDS.literal(value)
     else:  # nothing but NULL
         assert round_trip(UUIDS, value) == value
         assert set(exactly(value)) <= set("list [None, ]")
@@ -105,13 +116,25 @@ def test_arrays_of_nulls_only() -> None:
     assert round_trip(TEXTS, [[None], [None]]) == [[None], [None]]
 
 
-def test_lower_bounds_are_dropped() -> None:
-    assert decode(INT4S, array(ONE, ONE, bounds=((1, -5), (2, 7)))) == [[1, 1]]
-    assert INT4S.decode_text("[-5:-5][7:8]={{1,1}}") == [[1, 1]]
+def test_lower_bounds_are_kept() -> None:
+    data = array(ONE, ONE, bounds=((1, -5), (2, 7)))
+    for value in (decode(INT4S, data), INT4S.decode_text("[-5:-5][7:8]={{1,1}}")):
+        assert exactly(value) == "Array Array([[1, 1]], (-5, 7))"
+        assert INT4S.encode(value) == data
+        assert INT4S.literal(value) == '[-5:-5][7:8]={{"1","1"}}'
+
+
+def test_an_array_from_1_on_is_a_plain_list() -> None:
+    for value in (decode(INT4S, array(ONE)), INT4S.decode_text("[1:1]={1}")):
+        assert exactly(value) == "list [1]"
+    assert INT4S.encode(Array([1], [1])) == INT4S.encode([1]) == array(ONE)
+    assert INT4S.literal(Array([1], [1])) == '{"1"}'
+    assert INT4S.encode(Array([[1]])) == INT4S.encode([[1]])
+    assert INT4S.literal(Array([[1]])) == '{{"1"}}'
 
 
 def test_elements_of_arrays_of_json() -> None:
-    codec = CODECS["_jsonb"]
+    codec = CODECS["jsonb[]"]
     value = ['{"a": 1}', {"b": 2}, Json([3]), Json("x"), Json(None), None]
     assert round_trip(codec, value) == [{"a": 1}, {"b": 2}, [3], "x", None, None]
     assert round_trip(codec, [[Json([1])], [Json([])]]) == [[[1]], [[]]]
@@ -119,18 +142,18 @@ def test_elements_of_arrays_of_json() -> None:
 
 def test_dates_beyond_python_stand_beside_others() -> None:
     value = [date(2024, 2, 29), "infinity", "0044-03-15 BC", None]
-    assert round_trip(CODECS["_date"], value) == value
+    assert round_trip(CODECS["date[]"], value) == value
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("_bool", [True, None, False]),
-        ("_numeric", [Decimal("1.50"), Decimal("-Infinity")]),
-        ("_interval", [Interval(1, 2, 3)]),
-        ("_uuid", [UUID(int=5)]),
-        ("_bytea", [b"\0\xff", b""]),
-        ("_char", ["", "a", "\\351"]),
+        ("bool[]", [True, None, False]),
+        ("numeric[]", [Decimal("1.50"), Decimal("-Infinity")]),
+        ("interval[]", [Interval(1, 2, 3)]),
+        ("uuid[]", [UUID(int=5)]),
+        ("bytea[]", [b"\0\xff", b""]),
+        ("char[]", ["", "a", "\\351"]),
     ],
 )
 def test_arrays_of_other_types(name: str, value: list[Any]) -> None:
@@ -141,7 +164,8 @@ def test_arrays_of_other_types(name: str, value: list[Any]) -> None:
     ("value", "expected"),
     [
         (5, "expected list or tuple, got int 5"),
-        ({1, 2}, "expected list or tuple, got set"),
+        ({1: 2}, "expected list or tuple, got dict"),
+        (iter([1]), "expected list or tuple, got list_iterator"),
         ([[1], [2, 3]], "must all have the same length"),
         ([[1], 2], "must all have the same length"),
         ([[1], None], "must all have the same length"),
@@ -150,7 +174,9 @@ def test_arrays_of_other_types(name: str, value: list[Any]) -> None:
         ([[]], "cannot hold empty lists; an empty array is []"),
         ([[], []], "cannot hold empty lists"),
         ([[[[[[[1]]]]]]], "at most 6 dimensions"),
-        ([["x"], [1]], "element [0][0]: expected int, got str"),
+        ([[b"x"], [1]], "element [0][0]: expected int, got bytes"),
+        (["x", 1.5], "element [1]: expected int, got float 1.5"),
+        (["a\0", 1], "element [0]: str with a NUL character at index 1"),
         ([[1, 2], [3, 2**31]], "element [1][1]: expected int from -2147483648 to 2147483647, got"),
         ([1, None, 1.5], "element [2]: expected int, got float 1.5"),
     ],
@@ -184,6 +210,8 @@ def test_endless_lists_are_refused() -> None:
         array(bounds=((-1, 1),)),
         array(bounds=((-1, 1), (-1, 1))),
         array(bounds=((2**31 - 1, 1),) * 6),
+        array(ONE, bounds=((1, 2**31 - 1),)),
+        array(ONE, bounds=((1, 1), (1, 2**31 - 1))),
         array(ONE, bounds=((2, 1),)),
         array(ONE, ONE, bounds=((1, 1),)),
         array(ONE) + b"x",
@@ -207,10 +235,10 @@ def test_a_length_that_lies_beyond_the_last_element_is_refused() -> None:
     """Elements of no fixed width take the general way."""
     data = array(b"abcd", b"", oid=oids.TEXT)
     assert decode(TEXTS, data) == ["abcd", ""]
-    assert "not a valid _text" in reason(decode, TEXTS, data[:-1])
+    assert "not a valid text[]" in reason(decode, TEXTS, data[:-1])
     header, rest = data[:20], bytearray(data[20:])
     rest[3] = 8  # the first element swallows the second's length
-    assert "not a valid _text" in reason(decode, TEXTS, header + bytes(rest))
+    assert "not a valid text[]" in reason(decode, TEXTS, header + bytes(rest))
 
 
 @pytest.mark.parametrize(
@@ -248,13 +276,17 @@ def test_a_length_that_lies_beyond_the_last_element_is_refused() -> None:
         "[1:1]={{1}}",
         "[1:1][1:1]={1}",
         "[1:0]={}",
+        "[2147483647:2147483647]={1}",
+        "[2147483648:2147483648]={1}",
+        "[-2147483649:-2147483649]={1}",
+        "[-9999999999:-9999999999]={1}",
         "[1]={1}",
         "=[1:1]={1}",
     ],
     ids=lambda text: text[:20],
 )
 def test_malformed_array_texts_are_refused(text: str) -> None:
-    assert "not a valid _text" in reason(TEXTS.decode_text, text)
+    assert "not a valid text[]" in reason(TEXTS.decode_text, text)
 
 
 def test_a_malformed_element_is_refused() -> None:
@@ -270,9 +302,91 @@ def test_elements_without_quotes_may_hold_any_other_character(words: list[str]) 
     assert TEXTS.decode_text("{" + ",".join(words) + "}") == words
 
 
+def test_a_vector_is_a_list_whose_indexes_begin_at_0() -> None:
+    vector = CODECS["int2vector"]
+    data = struct.pack(">iiIiiihih", 1, 0, oids.INT2, 2, 0, 2, 7, 2, -8)
+    assert encode(vector, [7, -8]) == encode(vector, (7, -8)) == data
+    assert exactly(decode(vector, data)) == exactly(vector.decode_text("7 -8")) == "list [7, -8]"
+    assert vector.literal([7, -8]) == "7 -8"
+
+
+@pytest.mark.parametrize("name", ["int2vector", "oidvector"])
+def test_an_empty_vector_has_a_dimension_of_length_0(name: str) -> None:
+    codec = CODECS[name]
+    element = oids.INT2 if name == "int2vector" else oids.OID
+    data = struct.pack(">iiIii", 1, 0, element, 0, 0)
+    # The server takes such a one as text only.
+    assert exactly(codec.encode([])) == exactly(codec.encode(())) == exactly(Literal(""))
+    assert decode(codec, data) == decode(codec, data[:3] + bytes(5) + data[8:12]) == []
+    assert codec.literal([]) == ""
+    assert codec.decode_text("") == []
+    assert f"not a valid {name}" in reason(decode, codec, data + b"x")
+    assert f"not a valid {name}" in reason(decode, codec, data[:-5] + b"\1" + data[-4:])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ([[1]], "int2vector has one dimension, not 2"),
+        ([1, None], "int2vector has no NULLs"),
+        ([1, 2**15], "element [1]: expected int from -32768 to 32767, got int 32768"),
+        (1, "expected list or tuple, got int 1"),
+    ],
+)
+def test_misfits_in_vectors_are_refused(value: Any, expected: str) -> None:
+    assert expected in refused(CODECS["int2vector"], value)
+
+
+def test_malformed_vectors_are_refused() -> None:
+    assert "not a valid int2" in reason(CODECS["int2vector"].decode_text, "1  2")
+    assert "not a valid oid" in reason(CODECS["oidvector"].decode_text, "-1")
+
+
+def test_a_vector_with_text_is_text() -> None:
+    codec = CODECS["int2vector"]
+    assert exactly(codec.encode(["1", 2])) == exactly(Literal("1 2"))
+    assert codec.literal(["1", 2]) == "1 2"
+    assert "element [1]: expected int, got float 1.5" in refused(codec, ["1", 1.5])
+    assert "element [1]: expected int, got float 1.5" in reason(codec.literal, [1, 1.5])
+
+
+# anyarray
+
+
+def test_an_anyarray_says_what_it_holds() -> None:
+    codec = CODECS["anyarray"]
+    assert codec.is_open
+    assert decode(codec, array(ONE, None)) == [1, None]
+    assert decode(codec, array(b"a", oid=oids.TEXT)) == ["a"]
+    assert codec.decode_text("{1,NULL}") == "{1,NULL}"
+    for function in (codec.encode, codec.literal):
+        assert reason(function, [1]) == "expected str, PostgreSQL's literal, got list"
+
+
+def test_an_anyarray_of_an_unknown_type_says_so() -> None:
+    with pytest.raises(UnknownTypes) as caught:
+        decode(CODECS["anyarray"], array(b"x", oid=99_999))
+    assert caught.value.oids == {99_999}
+    assert "could not be looked up" in str(caught.value)
+
+
+def test_malformed_anyarrays_are_refused() -> None:
+    codec = CODECS["anyarray"]
+    assert "not a valid anyarray: it has 11 bytes" in reason(decode, codec, array()[:11])
+    assert "not a valid int4[]" in reason(decode, codec, array(ONE) + b"x")
+
+
+def test_arrays_of_anyarray_without_an_end_are_refused() -> None:
+    deep = b"".join(
+        array(oid=oids.REST["anyarray"][0], bounds=((1, 1),)) + struct.pack(">i", 24 * left)
+        for left in range(10_000, 0, -1)
+    )
+    assert "nested too deeply" in reason(decode, CODECS["anyarray"], deep + array(ONE))
+
+
 def test_the_codec_of_an_array_describes_itself() -> None:
     codec = REGISTRY.codec(oids.INT4_ARRAY)
-    assert (codec.name, codec.oid, codec.array_oid) == ("_int4", oids.INT4_ARRAY, 0)
+    assert (codec.name, codec.oid, codec.array_oid) == ("int4[]", oids.INT4_ARRAY, 0)
     assert codec.binary_results
     assert not codec.takes_str
     assert codec.struct_code is None

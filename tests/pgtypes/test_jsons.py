@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import Enum
 from functools import partial
-from typing import Any
+from math import inf, nan
+from typing import Any, NamedTuple
 
+import numpy
+import orjson
 import pytest
 from hypothesis import given, strategies as st
 
 from pgwire.pgtypes import Json, TypeRegistry, oids
+from pgwire.pgtypes.jsons import codecs, plain
 from tests.pgtypes.helpers import CODECS, decode, encode, exactly, reason, refused
 
 JSON, JSONB = CODECS["json"], CODECS["jsonb"]
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | FINITE | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
@@ -59,7 +66,7 @@ def test_the_wrapper_marks_a_string_and_null() -> None:
 def test_the_wrapper_is_a_value() -> None:
     assert Json([1]) == Json([1]) != Json([2])
     assert hash(Json(1)) == hash(Json(1))
-    assert repr(Json("x")) == "Json(value='x')"
+    assert repr(Json("x")) == "Json('x')"
     assert pickle.loads(pickle.dumps(Json([1]))) == Json([1])
 
 
@@ -79,6 +86,93 @@ def test_values_that_are_no_json_are_refused_with_the_reason() -> None:
     for _ in range(100_000):
         deep = (deep,)
     assert "not a value for JSON" in refused(JSON, deep)
+
+
+@pytest.mark.parametrize("number", [nan, inf, -inf])
+def test_json_has_neither_nan_nor_infinities(number: float) -> None:
+    for codec in (JSON, JSONB):
+        for value in (number, Json(number), {"a": [number]}):
+            assert "not a value for JSON: Out of range float values" in refused(codec, value)
+            assert "not a value for JSON" in reason(codec.literal, value)
+
+
+@dataclass
+class Point:
+    x: int
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Line:
+    ends: tuple[Point, Point]
+    made_of: Any = None
+
+
+class Model:
+    """As pydantic's are."""
+
+    def __init__(self, **members: Any) -> None:
+        self.members = members
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        assert mode == "json"
+        return self.members
+
+
+class Attr(NamedTuple):
+    name: str
+
+
+ONE = {"x": 1, "tags": []}
+
+
+class Attrs:
+    """As those of attrs are."""
+
+    __attrs_attrs__ = (Attr("a"), Attr("_b"))
+
+    def __init__(self) -> None:
+        self.a, self._b = 1, Json("x")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (Point(1, ["a"]), {"x": 1, "tags": ["a"]}),
+        ([Line((Point(1), Point(2)))], [{"ends": [ONE, {"x": 2, "tags": []}], "made_of": None}]),
+        (Model(a=Point(1), b=Model()), {"a": ONE, "b": {}}),
+        ({"a": Attrs()}, {"a": {"a": 1, "_b": "x"}}),
+        (Json(Attrs()), {"a": 1, "_b": "x"}),
+        ({"a": Json(None), "b": [Json([Json("x")])]}, {"a": None, "b": [["x"]]}),
+        (Json(Json("x")), "x"),
+    ],
+)
+def test_objects_of_the_usual_kinds_are_written(value: Any, written: Any) -> None:
+    for codec in (JSON, JSONB):
+        assert decode(codec, encode(codec, value)) == written
+        assert json.loads(codec.literal(value)) == written
+    with_own = TypeRegistry(json_dumps=partial(json.dumps, default=plain)).codec(oids.JSON)
+    assert json.loads(encode(with_own, value)) == written
+
+
+@pytest.mark.parametrize(
+    "value", [Point, Model, Attrs, object(), {1}, {"a": {1}}, {(1, 2): 3}, ...]
+)
+def test_other_objects_are_not(value: Any) -> None:
+    assert "not a value for JSON" in refused(JSON, value)
+
+
+def test_an_object_without_all_of_its_members_is_refused() -> None:
+    point = Point(1)
+    del point.x
+    assert "not a value for JSON: 'Point' object has no attribute 'x'" in refused(JSON, point)
+
+
+def test_literals_are_the_same_text() -> None:
+    for codec in (JSON, JSONB):
+        assert codec.literal('{"a": 1}') == '{"a": 1}'
+        assert codec.literal(Json("ü")) == '"\\u00fc"'
+        assert "text cannot hold NUL" in reason(codec.literal, "\0")
 
 
 @pytest.mark.parametrize("oid", [oids.JSON, oids.JSONB])
@@ -125,3 +219,20 @@ def test_jsonb_has_a_version() -> None:
 def test_json_is_utf8() -> None:
     assert "not a valid text in UTF-8" in reason(decode, JSON, b'"\xff"')
     assert "not a valid text in UTF-8" in reason(decode, JSONB, b'\x01"\xff"')
+
+
+def test_enums_and_numpy_s_values_inside_of_others() -> None:
+    class Color(Enum):
+        RED = "red"
+
+    value = {"a": Color.RED, "b": numpy.int64(5), "c": [numpy.array([1.5, 2.5])]}
+    assert JSON.encode(value) == b'{"a": "red", "b": 5, "c": [[1.5, 2.5]]}'
+    assert JSON.encode(Color.RED) == b'"red"'
+
+
+def test_the_wrapper_is_taken_for_nothing_else() -> None:
+    """A writer of JSON that takes dataclasses would write its field."""
+    orjson_codec, _ = codecs(json.loads, orjson.dumps)
+    assert orjson_codec.encode(Json({"a": 1})) == b'{"a":1}'
+    assert "not JSON serializable" in reason(orjson_codec.encode, [Json(1)])
+    assert Json(1) != 1

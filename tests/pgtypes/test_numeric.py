@@ -7,6 +7,7 @@ import struct
 from decimal import Decimal
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import example, given, strategies as st
 
@@ -179,3 +180,9 @@ def test_unusual_but_valid_binary_values(data: bytes, expected: str) -> None:
 )
 def test_malformed_binary_values_are_refused(data: bytes) -> None:
     assert "not a valid numeric" in reason(decode, NUMERIC, data)
+
+
+def test_numpy_s_floats_are_taken_as_they_are_printed() -> None:
+    for kind in (numpy.float16, numpy.float32, numpy.float64):
+        assert exactly(round_trip(CODECS["numeric"], kind(0.1))) == exactly(Decimal("0.1"))
+    assert exactly(round_trip(CODECS["numeric"], numpy.float32("inf"))) == exactly(Decimal("inf"))

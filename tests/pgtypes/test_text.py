@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, StrEnum
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -109,6 +110,18 @@ def test_unknown_types_are_literals() -> None:
     assert (codec.name, codec.oid, codec.array_oid) == ("type 12345", 12345, 0)
     assert not codec.binary_results
     assert not codec.takes_str  # a str is sent as it is
-    assert codec.decode_text("(1,2)") == decode(codec, b"(1,2)") == "(1,2)"
+    assert not codec.has_binary
+    assert codec.decode_text("(1,2)") == "(1,2)"
     assert refused(codec, 5) == "expected str, PostgreSQL's literal of the type, got int 5"
-    assert "not a valid text in UTF-8" in reason(decode, codec, b"\xff")
+    assert "does not read the binary format of type 12345" in reason(decode, codec, b"(1,2)")
+
+
+def test_a_path_is_its_text() -> None:
+    assert encode_text(PurePosixPath("/a/b c")) == b"/a/b c"
+    assert CODECS["text"].literal(PurePosixPath("/a")) == "/a"
+
+    class Bytes:
+        def __fspath__(self) -> bytes:
+            return b"/a"
+
+    assert "expected str, got bytes" in reason(encode_text, Bytes())

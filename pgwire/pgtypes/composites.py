@@ -1,0 +1,248 @@
+"""Composite types and anonymous records: tuples whose fields have types of their own.
+
+Knows the binary and text formats of rows inside of rows. Must not know any field's type; all it
+has is the fields' codecs.
+
+A composite type gives a `Row`, as results have it; an anonymous record (`select row(1, 'a')`) a
+plain tuple. The binary format names the type of each field, so that a type that has been altered
+since it was looked up is noticed, and a record can be read at all. The text format does neither:
+there a record's fields stay text. The manual: "Composite Types"; binary format: `record_send` in
+PostgreSQL's sources.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pgwire.errors import DataError
+from pgwire.pgtypes.codec import (
+    Codec,
+    Literal,
+    NeedsText,
+    UnknownTypes,
+    malformed,
+    misfit,
+    part_bytes,
+    part_literal,
+    wrong_length,
+)
+from pgwire.pgtypes.row import row_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_count = struct.Struct(">i")
+_field = struct.Struct(">Ii")  # type, length
+_NULL = -1
+# A field's text: between quotes, or bare, or nothing for NULL.
+_match_field = re.compile(r'"((?:[^"\\]++|""|\\.)*+)"|([^"\\(),]*)', re.DOTALL).match
+_unescape = re.compile(r"""\\(.)|""()""", re.DOTALL).sub
+
+
+class Field(NamedTuple):
+    """One attribute of a composite type."""
+
+    name: str
+    codec: Codec
+
+
+def composite_codec(name: str, oid: int, array_oid: int, fields: Sequence[Field]) -> Codec:
+    """The codec of a composite type with these attributes, dropped ones left out."""
+    row = row_class(tuple([field.name for field in fields]))
+    codecs = [field.codec for field in fields]
+    has_binary = all(codec.has_binary for codec in codecs)
+
+    def decode(buffer: bytes, start: int, end: int) -> Any:
+        values = []
+        known = iter(codecs)
+        for type_oid, at, stop in _binary_fields(name, buffer, start, end):
+            codec = next(known, None)
+            if codec is None or codec.oid != type_oid:
+                raise UnknownTypes.of(name, [oid])  # it has been altered
+            values.append(None if at is None else codec.decode(buffer, at, stop))
+        if len(values) != len(codecs):
+            raise UnknownTypes.of(name, [oid])
+        return row(values)
+
+    def decode_text(text: str) -> Any:
+        texts = _text_fields(name, text)
+        if texts == [None] and not codecs:
+            texts = []
+        if len(texts) != len(codecs):
+            raise UnknownTypes.of(name, [oid])
+        pairs = zip(codecs, texts, strict=True)
+        return row([None if t is None else codec.decode_text(t) for codec, t in pairs])
+
+    def encode(value: Any) -> bytes | Literal:
+        values = _values(name, fields, value)
+        if has_binary:
+            try:
+                return _encoded(fields, values)
+            except NeedsText:
+                pass
+        return Literal(_text(fields, values))
+
+    def literal(value: Any) -> str:
+        return _text(fields, _values(name, fields, value))
+
+    return Codec(
+        name,
+        oid,
+        array_oid,
+        decode,
+        decode_text,
+        encode,
+        literal,
+        binary_results=has_binary,
+        has_binary=has_binary,
+        takes_tuple=True,
+        is_open=True,
+        gives="`pgwire.Row`",
+        takes="`tuple`, `dict`, or any object that has the attributes",
+    )
+
+
+def record_codec(oid: int, array_oid: int, codec_of: Callable[[int], Codec | None]) -> Codec:
+    """The codec of anonymous records. `codec_of` gives None for a type that is not known."""
+
+    def decode(buffer: bytes, start: int, end: int) -> Any:
+        unknown = set()
+        values = []
+        try:
+            for type_oid, at, stop in _binary_fields("record", buffer, start, end):
+                codec = codec_of(type_oid)
+                if codec is None:
+                    unknown.add(type_oid)
+                else:
+                    values.append(None if at is None else codec.decode(buffer, at, stop))
+        except RecursionError:
+            raise DataError("the server's records are nested too deeply") from None
+        if unknown:
+            raise UnknownTypes.of("record", unknown)
+        return tuple(values)
+
+    def decode_text(text: str) -> Any:
+        return tuple(_text_fields("record", text))
+
+    def literal(value: Any) -> str:
+        raise misfit("str", value, "the server takes no anonymous records")
+
+    return Codec(
+        "record",
+        oid,
+        array_oid,
+        decode,
+        decode_text,
+        literal,  # type: ignore[arg-type]  # it never returns
+        literal,
+        takes_tuple=True,
+        is_open=True,
+        gives="`tuple`, its fields typed (from `script()`: of `str`)",
+    )
+
+
+def _binary_fields(
+    name: str, buffer: bytes, start: int, end: int
+) -> Iterator[tuple[int, int | None, int]]:
+    """For each field its type, and where its value begins (None for NULL) and ends."""
+    if end - start < 4:
+        raise wrong_length(name, end - start)
+    (count,) = _count.unpack_from(buffer, start)
+    at = start + 4
+    if not 0 <= count <= (end - at) // 8:
+        raise malformed(name)
+    for _ in range(count):
+        if at + 8 > end:
+            raise malformed(name)
+        type_oid, length = _field.unpack_from(buffer, at)
+        at += 8
+        if length == _NULL:
+            yield type_oid, None, at
+            continue
+        if not 0 <= length <= end - at:
+            raise malformed(name)
+        yield type_oid, at, at + length
+        at += length
+    if at != end:
+        raise malformed(name)
+
+
+def _text_fields(name: str, text: str) -> list[str | None]:
+    """The fields of "(1,"a b",)", each `str` or None."""
+    if not text.startswith("("):
+        raise malformed(name)
+    texts: list[str | None] = []
+    at = 0
+    while True:
+        match = _match_field(text, at + 1)
+        assert match is not None  # if only of nothing
+        at = match.end()
+        quoted, bare = match.groups()
+        if quoted is not None:
+            texts.append(_unescape(lambda m: m[1] or '"', quoted))
+        else:
+            texts.append(bare or None)
+        if text[at : at + 1] != ",":
+            break
+    if text[at:] != ")":
+        raise malformed(name)
+    return texts
+
+
+def _values(name: str, fields: Sequence[Field], value: Any) -> Sequence[Any]:
+    """A value's fields in order; `DataError` where they are not the type's."""
+    names = [field.name for field in fields]
+    if isinstance(value, tuple):
+        if len(value) != len(names):
+            raise DataError(
+                f"expected {len(names)} fields ({', '.join(names)}), got {len(value)} of them"
+            )
+        return value
+    if isinstance(value, Mapping):
+        missing = [name for name in names if name not in value]
+        if missing or len(value) != len(names):
+            hint = f"it lacks {', '.join(missing)}" if missing else "it has others too"
+            raise misfit(f"a dict with the keys {', '.join(names)}", value, hint)
+        return [value[name] for name in names]
+    if isinstance(value, list | set | frozenset | bytes | int | float):
+        raise misfit(f"a tuple, dict, or object with the attributes {', '.join(names)}", value)
+    try:
+        return [getattr(value, name) for name in names]
+    except AttributeError as error:
+        raise misfit(
+            f"a tuple, dict, or object with the attributes {', '.join(names)}",
+            value,
+            f"it has no {error.name}",
+        ) from None
+
+
+def _encoded(fields: Sequence[Field], values: Sequence[Any]) -> bytes:
+    pieces = [_count.pack(len(fields))]
+    for (name, codec), value in zip(fields, values, strict=True):
+        if value is None:
+            pieces.append(_field.pack(codec.oid, _NULL))
+            continue
+        try:
+            data = part_bytes(codec, value)
+        except DataError as error:
+            raise DataError(f"field {name}: {error}") from None
+        pieces.append(_field.pack(codec.oid, len(data)))
+        pieces.append(data)
+    return b"".join(pieces)
+
+
+def _text(fields: Sequence[Field], values: Sequence[Any]) -> str:
+    texts = []
+    for (name, codec), value in zip(fields, values, strict=True):
+        if value is None:
+            texts.append("")
+            continue
+        try:
+            text = part_literal(codec, value)
+        except DataError as error:
+            raise DataError(f"field {name}: {error}") from None
+        texts.append('"' + text.replace("\\", "\\\\").replace('"', '""') + '"')
+    return f"({','.join(texts)})"
