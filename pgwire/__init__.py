@@ -55,12 +55,28 @@ if TYPE_CHECKING:
         TooManyRows as TooManyRows,
         Warning as Warning,
     )
-    from pgwire.pgtypes import Interval as Interval, Json as Json
+    from pgwire.pgtypes import (
+        Array as Array,
+        Box as Box,
+        Circle as Circle,
+        Interval as Interval,
+        Json as Json,
+        Line as Line,
+        LineSegment as LineSegment,
+        Multirange as Multirange,
+        Path as Path,
+        Point as Point,
+        Polygon as Polygon,
+        Range as Range,
+        SparseVector as SparseVector,
+        register_type as register_type,
+    )
     from pgwire.pool.aio import AsyncPool as AsyncPool
     from pgwire.pool.aio_lease import AsyncLease as AsyncLease
     from pgwire.pool.blocking import Pool as Pool
     from pgwire.pool.config import PoolStats as PoolStats
     from pgwire.pool.lease import Lease as Lease
+    from pgwire.protocol.events import ParameterChange as ParameterChange
     from pgwire.protocol.messages import (
         Column as Column,
         Notification as Notification,
@@ -71,7 +87,6 @@ if TYPE_CHECKING:
         quote_literal as quote_literal,
     )
     from pgwire.protocol.rows import Result as Result, Row as Row
-    from pgwire.protocol.session import ParameterChange as ParameterChange
     from pgwire.sqlstate import *  # noqa: F403
 
 _MODULES = {
@@ -91,7 +106,10 @@ _MODULES = {
         "PoolError", "PoolFull", "PoolTimeout", "PostgresError", "ProgrammingError",
         "ProtocolError", "QueryTimeout", "TLSError", "TooManyRows", "Warning",
     ),
-    "pgwire.pgtypes": ("Interval", "Json"),
+    "pgwire.pgtypes": (
+        "Array", "Box", "Circle", "Interval", "Json", "Line", "LineSegment", "Multirange", "Path",
+        "Point", "Polygon", "Range", "SparseVector", "register_type",
+    ),
     "pgwire.pool.aio": ("AsyncPool",),
     "pgwire.pool.aio_lease": ("AsyncLease",),
     "pgwire.pool.blocking": ("Pool",),
@@ -100,7 +118,7 @@ _MODULES = {
     "pgwire.protocol.messages": ("Column", "Notification", "TransactionStatus"),
     "pgwire.protocol.quoting": ("quote_identifier", "quote_literal"),
     "pgwire.protocol.rows": ("Result", "Row"),
-    "pgwire.protocol.session": ("ParameterChange",),
+    "pgwire.protocol.events": ("ParameterChange",),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -29,7 +29,7 @@ from pgwire.errors import PostgresError, ProgrammingError
 from pgwire.opening import settings
 from pgwire.parameters import PARAMETERS
 from pgwire.pgtypes import TypeRegistry, oids
-from pgwire.pgtypes.text import unknown_codec
+from pgwire.pgtypes.text import literal_codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -142,7 +142,17 @@ class TextTypes(TypeRegistry):
     """Every type as PostgreSQL writes it: parameters and results are `str`."""
 
     def codec(self, oid: int) -> Codec:
-        return unknown_codec(oid)
+        return literal_codec("text", oid, 0)
+
+    def missing(self, oids: Iterable[int]) -> set[int]:
+        return set()  # it does for all of them
+
+
+class TextOpener(Opener):
+    """Opens connections that know no types."""
+
+    def registry(self, server: str) -> TypeRegistry:
+        return TextTypes()
 
 
 def connect(options: argparse.Namespace) -> Connection:
@@ -159,9 +169,7 @@ def connect(options: argparse.Namespace) -> Connection:
     parameters.setdefault("fallback_application_name", "pgwire")
     if options.password:
         parameters["password"] = _ask_password()
-    opener = Opener(settings("", parameters))
-    opener.registry = TextTypes()
-    return Connection(opener.open())
+    return Connection(TextOpener(settings("", parameters)).open())
 
 
 def _ask_password() -> str:

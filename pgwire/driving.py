@@ -13,7 +13,8 @@ from pgwire.errors import ConnectionLost, Error, InterfaceError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgwire.protocol.session import Event, Session
+    from pgwire.protocol.events import Event
+    from pgwire.protocol.session import Session
 
 # How long the server may take to answer a cancel request before the connection is given up.
 PATIENCE = 1.0

@@ -10,19 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import InterfaceError, ProgrammingError
-from pgwire.protocol.session import EVENT_NAMES, event_name
+from pgwire.pgtypes.registration import RegistersTypes
+from pgwire.protocol.events import EVENT_NAMES, event_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pgwire.pgtypes.registration import Registration
+    from pgwire.protocol.events import Event, EventName as EventName
     from pgwire.protocol.messages import TransactionStatus
-    from pgwire.protocol.session import Event, EventName as EventName, Session
+    from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
     from pgwire.protocol.transaction import TransactionBlock
     from pgwire.tls import TLSLayer
 
 
-class Handle:
+class Handle(RegistersTypes):
     """See the module. `_driver` is a `DriverBase` that has `tls` as well."""
 
     _driver: Any
@@ -69,6 +72,22 @@ class Handle:
     def _deliver(self, event: Event) -> None:
         for callback in tuple(self._callbacks.get(event_name(event), ())):
             callback(event)
+
+    # ---------------------------------------------------------------- types
+
+    def _register(self, name: str, registration: Registration) -> None:
+        self._driver.check_usable()
+        self._session.register(name, registration)
+
+    def refresh_types(self) -> None:
+        """Look enums, composites and the like up again when they are needed next.
+
+        For all connections of the pool with this server. Types that were dropped and made anew
+        are noticed without it, and so are attributes that a composite type has got or lost;
+        what needs it is an attribute's new name.
+        """
+        self._driver.check_usable()
+        self._session.registry.catalog.forget()
 
     # ---------------------------------------------------------------- state
 

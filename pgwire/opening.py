@@ -8,16 +8,17 @@ types, the TLS context, the SCRAM keys. What is tried, and when to stop, is deci
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import secrets
 from datetime import UTC
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
 from pgwire.config import Secret, resolve
 from pgwire.errors import InterfaceError
 from pgwire.pgtypes import TypeRegistry
+from pgwire.pgtypes.registration import GLOBAL, Registrations
 from pgwire.protocol.scram import KeyCache
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Credentials, Startup
@@ -26,6 +27,7 @@ from pgwire.tls import TLSLayer, ssl_context
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
+    from datetime import tzinfo
     from typing import Any
 
     from pgwire.addresses import Address
@@ -53,6 +55,14 @@ def _os_user() -> str | None:
             return None
 
 
+def _zone(name: str) -> tzinfo:
+    """The time zone of this name; UTC if Python does not know it."""
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return UTC
+
+
 def check_password(secret: Secret, hint: str = "") -> Secret:
     """What a `password` function has given, if it can be one."""
     kind = type(secret.reveal()).__name__
@@ -66,36 +76,41 @@ class OpenerBase:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._registry_for_zone = None if config.timezone == "UTC" else self._registry_in
-        self.registry = self._registry_in("UTC")
+        self.registrations = Registrations(GLOBAL)
+        # What is known of the types of each server, as long as there are sessions with it.
+        self._registries: WeakValueDictionary[str, TypeRegistry] = WeakValueDictionary()
         self._ssl_context: ssl.SSLContext | None = None
         self._keys = KeyCache()
 
-    def _registry_in(self, zone: str) -> TypeRegistry:
-        """The types, with datetimes in this zone; in UTC if Python does not know the zone."""
-        try:
-            timezone = UTC if zone == "UTC" else ZoneInfo(zone)
-        except (KeyError, ValueError, OSError):
-            timezone = UTC
-        json_loads, json_dumps = self.config.json_loads, self.config.json_dumps
-        return TypeRegistry(
-            timezone=timezone,
-            json_loads=json_loads or json.loads,
-            json_dumps=json_dumps or json.dumps,
-        )
+    def registry(self, server: str) -> TypeRegistry:
+        """The types of this server's database, shared by all sessions with it."""
+        found = self._registries.get(server)
+        if found is None:
+            found = TypeRegistry(
+                json_loads=self.config.json_loads,
+                json_dumps=self.config.json_dumps,
+                registrations=self.registrations,
+            )
+            found = self._registries.setdefault(server, found)
+        return found
+
+    def refresh_types(self) -> None:
+        """Look all types up again when they are needed next."""
+        for registry in list(self._registries.values()):
+            registry.catalog.forget()
 
     def limit(self, timeout: float | None) -> float | None:
         """Seconds for each address: the settings' `connect_timeout`, or less."""
         limits = [t for t in (self.config.connect_timeout, timeout) if t is not None]
         return min(limits) if limits else None
 
-    def new_session(self) -> Session:
+    def new_session(self, address: Address) -> Session:
         """A session that has not begun."""
         return Session(
-            self.registry,
+            self.registry(str(address)),
             statement_cache_size=self.config.statement_cache_size,
             prepare=self.config.prepare,
-            registry_for_zone=self._registry_for_zone,
+            zone_of=None if self.config.timezone == "UTC" else _zone,
         )
 
     def startup(self, address: Address, password: Password | None, *, tls: bool) -> Startup:

@@ -11,16 +11,19 @@ import pgwire
 from pgwire import errors, sqlstate
 
 PUBLIC = {
+    "Box", "Circle", "Line", "LineSegment", "Multirange", "Path", "Point", "Polygon", "Range",
+    "SparseVector",
     "AsyncConnection", "AsyncLease", "AsyncPool", "AsyncStatement", "AsyncTransaction",
     "connect_async",
-    "Attempt", "AuthenticationError", "Column", "Connection", "ConnectionFailed", "ConnectionLost",
+    "Array", "Attempt", "AuthenticationError", "Column", "Connection", "ConnectionFailed",
+    "ConnectionLost",
     "DataError", "DatabaseError", "Error", "IntegrityError", "InterfaceError", "InternalError",
     "Interval", "Json", "Lease", "NoRows", "NotSupportedError", "Notification",
     "OperationalError", "ParameterChange", "Pool", "PoolClosed", "PoolDeadlock", "PoolError",
     "PoolFull", "PoolStats", "PoolTimeout", "PostgresError", "ProgrammingError", "ProtocolError",
     "QueryTimeout", "Result", "Row", "Statement", "TLSError", "TooManyRows", "Transaction",
     "TransactionStatus", "Warning", "__version__", "conninfo_to_dict", "connect",
-    "make_conninfo", "quote_identifier", "quote_literal",
+    "make_conninfo", "quote_identifier", "quote_literal", "register_type",
 }  # fmt: skip
 
 

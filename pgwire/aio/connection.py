@@ -92,7 +92,7 @@ class AsyncConnection(Handle):
         """
         if timeout is None:
             timeout = self._default_timeout
-        return self._driver.submit(Query(sql, params), timeout, row)
+        return self._driver.submit(Query(sql, params, None, row), timeout, row)
 
     async def query_many(
         self,

@@ -187,7 +187,7 @@ class AsyncOpener(OpenerBase):
         line = Line(loop, address)
         try:
             await self._connect(line, encryption)
-            session = self.new_session()
+            session = self.new_session(address)
             tls = line.tls is not None
             await line.start(session, self.startup(address, await self._password(), tls=tls))
             driver = AsyncDriver(loop, session, line.tls, self._cancel(address))

@@ -69,7 +69,7 @@ class AsyncStatement:
         connection = self._connection
         if timeout is None:
             timeout = connection._default_timeout
-        operation = Query(self.sql, params, self._open())
+        operation = Query(self.sql, params, self._open(), row)
         return connection._driver.submit(operation, timeout, row, self._keep)
 
     def _keep(self, future: QueryFuture) -> None:

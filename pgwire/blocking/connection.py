@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pgwire.blocking.driver import Driver
+    from pgwire.protocol.events import EventName as EventName
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.rows import Result, Row
-    from pgwire.protocol.session import EventName as EventName
     from pgwire.protocol.statement import Statement as ServerStatement
     from pgwire.protocol.transaction import IsolationLevel
 
@@ -87,7 +87,7 @@ class Connection(Handle):
         `ConnectionLost`. Manual: "Extended Query" in "Frontend/Backend Protocol".
         """
         result: Result[Any] = self._driver.run(
-            Query(sql, params), self._default_timeout if timeout is None else timeout
+            Query(sql, params, None, row), self._default_timeout if timeout is None else timeout
         )
         return result if row is None else result.mapped(row)
 

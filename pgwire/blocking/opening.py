@@ -105,7 +105,7 @@ class Opener(OpenerBase):
                 raise ConnectionFailed(f"{address}: whoever wanted the connection has ended")
             connect_socket(sock, address, self.config, deadline)
             channel = self._channel(sock, address, encryption, deadline)
-            driver = Driver(self.new_session(), channel, self._cancel(address))
+            driver = Driver(self.new_session(address), channel, self._cancel(address))
             tls = channel.tls is not None
             driver.start(self.startup(address, self._password(), tls=tls), deadline)
         except BaseException:

@@ -64,7 +64,7 @@ class Statement:
         row: Callable[..., Any] | None = None,
     ) -> Result[Any]:
         """Run it; parameters, errors and `row` as in `Connection.query`."""
-        operation = Query(self.sql, params, self._open())
+        operation = Query(self.sql, params, self._open(), row)
         result: Result[Any] = self._connection._run(operation, timeout)
         self._statement = operation.statement  # another one if it was prepared again
         return result if row is None else result.mapped(row)

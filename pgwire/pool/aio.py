@@ -22,6 +22,7 @@ from pgwire.pool.options import (
     check_timeout,
     sorted_options,
 )
+from pgwire.pool.registering import PoolTypes
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
 from pgwire.protocol.transaction import can_be_repeated, repeat_delay
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncPool:
+class AsyncPool(PoolTypes):
     """A pool of connections for the tasks of one event loop.
 
     `conninfo` and `connection_parameters` are those of `pgwire.connect_async()`. Sizes and
@@ -87,6 +88,7 @@ class AsyncPool:
         self.name = options.name
         self._clock = clock
         self._options = options
+        self._opener = opener
         self._engine = AsyncEngine(config, opener, options)
         self._engine.start()
 
@@ -143,7 +145,7 @@ class AsyncPool:
         Without it, `checkout_timeout` bounds the waiting.
         """
         try:
-            operation = Query(sql, params)
+            operation = Query(sql, params, None, row)
             timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
         except Exception as error:
             return self._engine.queries.failed(error)

@@ -26,6 +26,7 @@ from pgwire.pool.options import (
     check_timeout,
     sorted_options,
 )
+from pgwire.pool.registering import PoolTypes
 from pgwire.pool.submitting import Submitter
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Pool:
+class Pool(PoolTypes):
     """A pool of connections for threads.
 
     `conninfo` and `connection_parameters` are those of `pgwire.connect()`. Sizes and time
@@ -92,6 +93,7 @@ class Pool:
         self.name = options.name
         self._clock = clock
         self._options = options
+        self._opener = opener
         self._engine = Engine(config, opener, options)
         self._submitter = Submitter(self._engine)
         self._engine.report(self._engine.core.start)
@@ -146,7 +148,7 @@ class Pool:
         running out of it in the queue is `PoolTimeout`, afterwards `QueryTimeout`. Without
         it, `checkout_timeout` bounds the waiting.
         """
-        result: Result[Any] = self._run(Query(sql, params), timeout)
+        result: Result[Any] = self._run(Query(sql, params, None, row), timeout)
         return result if row is None else result.mapped(row)
 
     def query_many(

@@ -31,12 +31,14 @@ class Clean(SimpleQuery):
     is_brief = True
 
     def begin(self, session: Session) -> bool:
-        keeps_floor = super().begin(session)
+        super().begin(session)
         self.abandoned = True  # it is nobody's: who waits behind it need not wait for ever
         # Said in advance: whoever comes next finds a session without a past.
         session.transaction_status = TransactionStatus.IDLE
         session.changed = False
-        return keeps_floor
+        if self._query.endswith(RESET):
+            session.unregister()
+        return False
 
     def on_rows(self, buffer: bytes, position: int, size: int) -> int:
         # What cleaning returns is of no interest, and no decoder may spoil it.

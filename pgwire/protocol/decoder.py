@@ -13,6 +13,7 @@ from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
+from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.pgtypes.text import decode_utf8
 from pgwire.protocol.backend import malformed
 from pgwire.protocol.messages import TEXT, BackendMessage
@@ -143,6 +144,31 @@ def row_decoder(
 def plain_decoder(decoders: Sequence[ValueDecoder]) -> RowDecoder:
     """`decode_rows` for these columns."""
     return partial(decode_rows, decoders)
+
+
+def whole_runs(decode: RowDecoder) -> RowDecoder:
+    """A decoder that leaves no row of a run where some of its types are not known yet."""
+
+    def decode_all(buffer: bytes, position: int, size: int, rows: list[tuple[Any, ...]]) -> int:
+        before = len(rows)
+        try:
+            return decode(buffer, position, size, rows)
+        except UnknownTypes:
+            del rows[before:]
+            raise
+
+    return decode_all
+
+
+def keeping(count: int, runs: list[bytes]) -> RowDecoder:
+    """A decoder of rows with so many columns that keeps them as they are."""
+
+    def keep(buffer: bytes, position: int, size: int, _rows: list[tuple[Any, ...]]) -> int:
+        end = skip_rows(count, buffer, position, size)
+        runs.append(buffer[position:end])
+        return end
+
+    return keep
 
 
 def from_text(decode_text: Callable[[str], Any]) -> ValueDecoder:

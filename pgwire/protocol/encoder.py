@@ -11,7 +11,7 @@ from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError, ProgrammingError
-from pgwire.pgtypes.codec import Literal
+from pgwire.pgtypes.codec import Literal, encoded
 from pgwire.protocol.binding import PACKED_FROM
 from pgwire.protocol.frontend import pack_int32, pack_uint16
 from pgwire.protocol.messages import BINARY, MAX_PARAMETERS, TEXT
@@ -57,6 +57,13 @@ def all_binary(count: int) -> bytes:
     return _ALL_BINARY + pack_uint16(count) if count else b"\0\0\0\0"
 
 
+def miscounted(count: int, given: int) -> ProgrammingError:
+    """The error for a wrong number of values."""
+    return ProgrammingError(
+        f"the statement has {count} parameter{'s' * (count != 1)}, {given} given"
+    )
+
+
 class ParameterEncoder:
     """Encodes the values of one statement's parameters.
 
@@ -75,10 +82,7 @@ class ParameterEncoder:
     def encode(self, params: Sequence[Any]) -> bytes:
         """Bind's format codes, the number of parameters, and the values."""
         if len(params) != self._count:
-            raise ProgrammingError(
-                f"the statement has {self._count} parameter{'s' * (self._count != 1)}, "
-                f"{len(params)} given"
-            )
+            raise miscounted(self._count, len(params))
         parts = [self._all_binary]
         texts: list[int] = []
         for value, (kind, pack), codec in zip(params, self._shortcuts, self._codecs, strict=True):
@@ -108,18 +112,17 @@ def _encode_value(value: Any, codec: Codec, number: int, texts: list[int]) -> by
     """Length and value of parameter `number`, from 1; those sent as text are put into `texts`."""
     if value is None:
         return _NULL
-    if isinstance(value, str) and not codec.takes_str:
+    try:
+        data = encoded(codec, value)
+    except DataError as error:
+        from pgwire.protocol.hints import misfit_hint  # most programs never need it
+
+        hint = misfit_hint(number, value, codec.name)
+        reason = f"{error}; {hint}" if hint else str(error)
+        raise _misfit(number, codec, reason) from error.__cause__
+    if isinstance(data, Literal):
         texts.append(number)
-        data = _encode_literal(value, codec, number)
-    else:
-        try:
-            encoded = codec.encode(value)
-        except DataError as error:
-            raise _misfit(number, codec, str(error)) from error.__cause__
-        if isinstance(encoded, Literal):
-            texts.append(number)
-            encoded = _encode_literal(encoded, codec, number)
-        data = encoded
+        data = _encode_literal(data, codec, number)
     return pack_int32(len(data)) + data
 
 

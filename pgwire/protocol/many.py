@@ -23,7 +23,8 @@ from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Phase, expect_empty
 from pgwire.protocol.preparing import Preparing
-from pgwire.protocol.reading import Reading, check_empty_query
+from pgwire.protocol.query import STALE_STATES
+from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
 from pgwire.protocol.statement import UNNAMED
 
@@ -75,6 +76,11 @@ class QueryMany(Preparing):
             self.session.statements.put(statement)
         self._begin_records(statement)
 
+    def _types_known(self) -> None:
+        assert self.statement is not None
+        if self.use_types(self.statement):
+            self._write_records(self.statement)
+
     def parse_failed(self, error: PostgresError) -> None:
         self.note_error(error)
         self._write_end(b"")
@@ -82,14 +88,21 @@ class QueryMany(Preparing):
 
     def _begin_records(self, statement: Statement) -> None:
         session = self.session
-        if statement.registry is not session.registry:
+        self.statement = statement
+        if statement.epoch is not session.registry.epoch:
             statement.use(session.registry)
+            if statement.missing and not self.abandoned:
+                self.look_up(statement.missing, self._types_known, late=False)
+                return
+        self._write_records(statement)
+
+    def _write_records(self, statement: Statement) -> None:
+        session = self.session
         if not statement.is_generated:
             statement.generate()
         if statement.changes_session:
             session.changed = True
         statement.used = True
-        self.statement = statement
         self._columns = statement.columns
         self._decode = statement.decode_rows
         self._row_class = statement.row_class
@@ -97,10 +110,13 @@ class QueryMany(Preparing):
             session.write(closing)
         self._await_next()
 
+    def lookup_failed(self, error: PostgresError) -> None:
+        self.parse_failed(error)
+
     # ---------------------------------------------------------------- writing
 
     def write_more(self) -> None:
-        if self._written or self.statement is None:
+        if self._written or self.statement is None or self.is_looking_up:
             return  # the rest, or the answer to Parse, is the server's to say
         messages: list[bytes] = []
         size = 0
@@ -130,7 +146,8 @@ class QueryMany(Preparing):
         self.session.write(poison + frontend.SYNC)
         if self.phase is self.BINDING:
             self._await_next()
-        self.session.pass_floor()
+        if self.statement is None or not self.statement.is_open:
+            self.session.pass_floor()  # else it may have to look types up at the end
 
     def _blame(self, error: BaseException, index: int) -> None:
         if self.error is None:
@@ -144,6 +161,7 @@ class QueryMany(Preparing):
         if self._answered < self._taken:
             self._blame(error, self._answered)
         super().note_error(error)
+        advise(error, self.sql)
 
     # ---------------------------------------------------------------- reading
 
@@ -183,6 +201,11 @@ class QueryMany(Preparing):
         error = self.session.read_error(buffer, start, end)
         if not self.done:
             self.note_error(error)
+            if self.phase is self.BINDING and error.sqlstate in STALE_STATES:
+                # The records cannot be gone through again; whoever comes next prepares anew.
+                assert self.statement is not None
+                self.session.statements.forget(self.statement)
+                self.session.registry.catalog.forget()
             if not self._written:
                 self._write_end(b"")
             self.phase = self.ENDING
@@ -202,11 +225,17 @@ class QueryMany(Preparing):
         )
 
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
+        self.take_status(buffer, start, end)
+        self.finish()
+
+    def finish(self) -> None:
+        if self._raw is not None and self.look_up_late():
+            return
         if self.error is None and not self.abandoned:
             tag = self._tag or "".join(self.sql.split()[:1]).upper()
             tag = f"{tag} {self._row_count}".lstrip()
             self.result = Result(self._rows, self._columns, tag, self._row_class)
-        self.on_ready(buffer, start, end)
+        self.session.complete(self)
 
     BINDING = Phase(
         "BINDING",
@@ -238,6 +267,7 @@ class QueryMany(Preparing):
         Preparing.PARSING,
         Preparing.DESCRIBING_PARAMETERS,
         Preparing.DESCRIBING_COLUMNS,
+        *Preparing.LOOKUP_PHASES,
         BINDING,
         EXECUTING,
         COMPLETE,

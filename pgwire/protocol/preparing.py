@@ -2,6 +2,8 @@
 
     Parse Describe        →  ParseComplete ParameterDescription RowDescription|NoData
 
+Types that it names and nobody knows are looked up then (`looking_up`).
+
 Statements that nobody wants any more are closed with whichever flight comes next.
 """
 
@@ -10,9 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgwire.protocol import backend, frontend
+from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase, expect_empty
-from pgwire.protocol.reading import Reading
+from pgwire.protocol.reading import advise
 from pgwire.protocol.statement import Statement
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ _check_close_complete = expect_empty("CLOSE_COMPLETE")
 _check_no_data = expect_empty("NO_DATA")
 
 
-class Preparing(Reading):
+class Preparing(LookingUp):
     """Parse and Describe, and what to do with the answers; shared by Query and Prepare."""
 
     statement: Statement | None = None
@@ -135,7 +138,7 @@ class Prepare(Preparing):
 
     def begin(self, session: Session) -> bool:
         self._write_parse(session, session.statements.new_name(), frontend.SYNC)
-        return False
+        return True  # types may have to be looked up
 
     def go_on(self, statement: Statement) -> None:
         self.phase = self.ENDING
@@ -144,12 +147,32 @@ class Prepare(Preparing):
         self.note_error(error)
         self.phase = self.ENDING
 
+    def note_error(self, error: PostgresError) -> None:
+        super().note_error(error)
+        advise(error, self.sql)
+
     def on_prepared(self, buffer: bytes, start: int, end: int) -> None:
         self.take_status(buffer, start, end)
+        statement = self.statement
         if self.error is None and not self.abandoned:
-            self.result = self.statement
-        elif self.statement is not None:  # nobody will ever know its name
-            self.session.statements.closing.append(self.statement.name)
+            assert statement is not None
+            if statement.missing and self.can_look_up_late(statement.missing):
+                self.look_up(statement.missing, self._types_known, late=True)
+                return
+            self.result = statement
+        elif statement is not None:  # nobody will ever know its name
+            self.session.statements.closing.append(statement.name)
+        self.session.complete(self)
+
+    def _types_known(self) -> None:
+        statement = self.statement
+        assert statement is not None
+        if self.error is None and not self.abandoned:
+            if not self.use_types(statement):
+                return
+            self.result = statement
+        else:
+            self.session.statements.closing.append(statement.name)
         self.session.complete(self)
 
     ENDING = Phase(
@@ -163,5 +186,6 @@ class Prepare(Preparing):
         Preparing.PARSING,
         Preparing.DESCRIBING_PARAMETERS,
         Preparing.DESCRIBING_COLUMNS,
+        *LookingUp.LOOKUP_PHASES,
         ENDING,
     )

@@ -9,9 +9,9 @@ takes two, since values can be encoded only once their types are known:
 Between the two the operation keeps the floor.
 
 A stale statement heals: where the server reports at Bind that the plan's result has changed
-(0A000), that it does not know the statement (26000), or at Parse that the name is taken
-(42P05), nothing has been carried out. Outside a transaction, and if nobody else has written
-since, the statement is prepared under a new name and the query sent again, once.
+(0A000), that it does not know the statement (26000) or a type in it (XX000), or at Parse that
+the name is taken (42P05), nothing has been carried out. Outside a transaction, and if nobody else
+has written since, the statement is prepared under a new name and the query sent again, once.
 
 A query that a cancel request has hit in place of the one before it (`simple.Fence`) begins anew
 as well: what it had done is undone.
@@ -21,8 +21,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pgwire.errors import DataError
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.encoder import check_parameters
+from pgwire.protocol.looking_up import LookingUp
+from pgwire.protocol.mapping import check_callable, check_row
 from pgwire.protocol.messages import (
     MAX_PARAMETERS,
     TRANSACTION_STATUS,
@@ -31,19 +34,21 @@ from pgwire.protocol.messages import (
 )
 from pgwire.protocol.operation import Operation, Phase
 from pgwire.protocol.preparing import Preparing
-from pgwire.protocol.reading import Reading, check_empty_query
+from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
 from pgwire.protocol.session import FORGETTING
 from pgwire.protocol.simple import QUERY_CANCELED
 from pgwire.protocol.statement import UNNAMED, Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pgwire.errors import PostgresError
     from pgwire.protocol.session import Session
 
-_STALE_STATES = frozenset({"0A000", "26000"})
+# "cache lookup failed for type …" is an internal error: a type was dropped, and perhaps made anew.
+TYPE_GONE = "XX000"
+STALE_STATES = frozenset({"0A000", "26000", TYPE_GONE})
 _DUPLICATE_NAME = "42P05"
 
 
@@ -51,7 +56,8 @@ class Query(Preparing):
     """One statement with parameters; `result` is a Result.
 
     `statement` is one that `Prepare` made; without it the session's cache is asked, and a
-    cache of size 0 means the unnamed statement.
+    cache of size 0 means the unnamed statement. `row` is what the caller will make of the rows:
+    a class that the columns do not fit is an `InterfaceError` before the statement is run.
     """
 
     _pinned = False  # the statement is its user's, not the cache's
@@ -59,10 +65,19 @@ class Query(Preparing):
     _retried = False
     _command_tag = ""
 
+    _row: Callable[..., Any] | None = None
+
     def __init__(
-        self, sql: str, params: Sequence[Any] = (), statement: Statement | None = None
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        statement: Statement | None = None,
+        row: Callable[..., Any] | None = None,
     ) -> None:
         self.sql = sql
+        if row is not None:
+            check_callable(row)
+            self._row = row
         if params.__class__ is not list or len(params) > MAX_PARAMETERS:
             params = check_parameters(params)
         self._params = params
@@ -86,12 +101,26 @@ class Query(Preparing):
         if statement is None:
             self._parse(session)
             return True
-        if statement.registry is not session.registry:
+        if statement.epoch is not session.registry.epoch:
             statement.use(session.registry)
+            if statement.missing:
+                self.session, self.statement = session, statement
+                self.look_up(statement.missing, self._types_known, late=False)
+                return True
         if not statement.is_generated:
             statement.generate()
-        self._execute(session, statement)
-        return False
+        try:
+            self._execute(session, statement)
+        except DataError:
+            if not self._may_be_outdated(session, statement):
+                raise
+            self._parse_anew(session, statement)
+            return True
+        return statement.is_open
+
+    def note_error(self, error: PostgresError) -> None:
+        super().note_error(error)
+        advise(error, self.sql, self._params)
 
     # ---------------------------------------------------------------- first flight
 
@@ -113,12 +142,33 @@ class Query(Preparing):
         self.session.pass_floor()
 
     def go_on(self, statement: Statement) -> None:
-        session = self.session
         if not self._pinned and statement.name != UNNAMED:
-            session.statements.put(statement)
+            self.session.statements.put(statement)
+        if statement.missing and not self.abandoned:
+            self.look_up(statement.missing, self._types_known, late=False)
+        else:
+            self._go_on(statement)
+
+    def lookup_failed(self, error: PostgresError) -> None:
+        self.parse_failed(error)
+
+    def _types_known(self) -> None:
+        statement = self.statement
+        assert statement is not None
+        if not self.use_types(statement):
+            return
+        if statement.missing and not self._fresh and not self.abandoned:
+            self._parse_anew(self.session, statement)  # some are not there any more
+        else:
+            self._go_on(statement)
+
+    def _go_on(self, statement: Statement) -> None:
+        session = self.session
         try:
-            if not self.abandoned:
+            if not self.abandoned and self.error is None:
                 self._execute(session, statement)
+                if statement.is_open:
+                    return  # it may have to look types up at the end
         except Exception as error:
             self.error = error
         if self.abandoned or self.error is not None:
@@ -126,10 +176,26 @@ class Query(Preparing):
             self.phase = self.ENDING
         session.pass_floor()
 
+    @staticmethod
+    def _may_be_outdated(session: Session, statement: Statement) -> bool:
+        """Whether a value that does not fit may do so once its type has been looked up again."""
+        idle = session.transaction_status is TransactionStatus.IDLE
+        infos = session.registry.catalog.infos
+        return idle and any(oid in infos for oid in statement.parameter_oids)
+
+    def _parse_anew(self, session: Session, statement: Statement) -> None:
+        session.registry.catalog.forget()
+        session.statements.forget(statement)
+        if not self._pinned:
+            self.statement = None
+        self._parse(session)
+
     # ---------------------------------------------------------------- second flight
 
     def _execute(self, session: Session, statement: Statement) -> None:
         """Bind, Execute and Sync; raises before anything is written."""
+        if self._row is not None:
+            check_row(self._row, statement.row_class._names)
         message = statement.bind_query(self._params)
         self.session = session
         self.statement = statement
@@ -148,8 +214,10 @@ class Query(Preparing):
         error = self.session.read_error(buffer, start, end)
         if self._is_struck(error):
             self._await_return(error)
-        elif not self._fresh and error.sqlstate in _STALE_STATES and self.statement is not None:
+        elif not self._fresh and error.sqlstate in STALE_STATES and self.statement is not None:
             self.session.statements.forget(self.statement)
+            if error.sqlstate == TYPE_GONE:
+                self.session.registry.catalog.forget()
             self._await_retry(error)
         else:
             self.note_error(error)
@@ -178,19 +246,23 @@ class Query(Preparing):
 
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
         self.take_status(buffer, start, end)
-        self._finish()
+        self.finish()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         session = self.session
         tag = self._command_tag
         if self.error is None and not self.abandoned:
             self.result = Result(self._rows, self._columns, tag, self._row_class)
+        elif self._raw is not None and self.look_up_late():
+            return
         if tag in FORGETTING:
             session.note_command(tag)
         session.pending.popleft()  # as `session.complete` does
         self.done = True
         if self.waiter is not None:
             session.completed.append(self)
+        if session.floor is self:
+            session.pass_floor()
 
     # ---------------------------------------------------------------- once more
 
@@ -229,6 +301,7 @@ class Query(Preparing):
         session, error = self.session, self.error
         self.error = None
         self._rows = []
+        self._raw = None
         self._fresh = False
         if not self._pinned:
             self.statement = None
@@ -273,7 +346,7 @@ class Query(Preparing):
                     status = TRANSACTION_STATUS.get(buffer[position + 5])
                     if status is not None:
                         self.session.transaction_status = status
-                        self._finish()
+                        self.finish()
                         position += 6
         return position
 
@@ -331,6 +404,7 @@ class Query(Preparing):
         Preparing.PARSING,
         Preparing.DESCRIBING_PARAMETERS,
         Preparing.DESCRIBING_COLUMNS,
+        *LookingUp.LOOKUP_PHASES,
         BINDING,
         EXECUTING,
         COPYING_OUT,

@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgwire.errors import NotSupportedError
+from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.protocol.decoder import skip_rows
 from pgwire.protocol.operation import Operation, expect_empty
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
+    from pgwire.errors import PostgresError
     from pgwire.protocol.decoder import RowDecoder
     from pgwire.protocol.messages import Column
     from pgwire.protocol.rows import Row
@@ -27,6 +30,8 @@ class Reading(Operation):
     _row_class: type[Row]
     _decode: RowDecoder
     _rows: list[tuple[Any, ...]]
+    # Runs of rows that could not be decoded, as types in them are not known yet.
+    _raw: list[bytes] | None = None
 
     def on_rows(self, buffer: bytes, position: int, size: int) -> int:
         if self.error is None and not self.abandoned:
@@ -35,15 +40,23 @@ class Reading(Operation):
             except Exception as error:
                 # The run is gone over again by its lengths. Where they are right the error
                 # is ours alone, and the conversation goes on.
-                position = skip_rows(len(self._columns), buffer, position, size)
+                end = skip_rows(len(self._columns), buffer, position, size)
                 self.error = error
-                self._rows.clear()
-                return position
-        return skip_rows(len(self._columns), buffer, position, size)
+                if isinstance(error, UnknownTypes):
+                    self.session.registry.catalog.forget(error.oids)
+                    self._raw = [buffer[position:end]]
+                else:
+                    self._rows.clear()
+                return end
+        end = skip_rows(len(self._columns), buffer, position, size)
+        if self._raw is not None:
+            self._raw.append(buffer[position:end])
+        return end
 
     def abandon(self) -> None:
         super().abandon()
         self._rows = []
+        self._raw = None
 
     def refuse_copy(self) -> None:
         if self.error is None:
@@ -59,18 +72,26 @@ class Reading(Operation):
         others have written behind us cannot be answered any more.
         """
         self.refuse_copy()
-        if len(self.session.pending) > 1:
-            self.session.fail(
+        session = self.session
+        if len(session.pending) > 1 and session.floor is not self:
+            session.fail(
                 NotSupportedError("COPY FROM STDIN in a pipeline; the connection was closed")
             )
         else:
-            self.session.write(answer)
+            session.write(answer)
 
     def on_copy_data(self, buffer: bytes, start: int, end: int) -> None:
         """Nobody wants it."""
 
     def on_copy_done(self, buffer: bytes, start: int, end: int) -> None:
         check_copy_done(buffer, start, end)
+
+
+def advise(error: PostgresError, sql: str, params: Sequence[Any] = ()) -> None:
+    """Put into the error what to write instead, if that is plain (see `hints`)."""
+    from pgwire.protocol import hints  # most programs never need it
+
+    hints.advise(error, sql, params)
 
 
 check_copy_done = expect_empty("COPY_DONE")

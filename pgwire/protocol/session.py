@@ -23,14 +23,15 @@ from __future__ import annotations
 import re
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING
 
 from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, ProtocolError
+from pgwire.pgtypes.registration import Registration, Registrations
 from pgwire.protocol import backend
+from pgwire.protocol.events import MAX_EVENTS, Event, ParameterChange
 from pgwire.protocol.messages import (
     BackendKeyData,
     BackendMessage,
-    Notification,
     TransactionStatus,
     message_name,
 )
@@ -40,6 +41,7 @@ from pgwire.sqlstate import mixed_in, postgres_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import tzinfo
 
     from pgwire.pgtypes import TypeRegistry
 
@@ -47,29 +49,6 @@ _unpack_header = Struct("!Bi").unpack_from
 _HEADER = 5
 _DATA_ROW = int(BackendMessage.DATA_ROW)
 _SHORTEST_ROW = 6  # the length word and the number of columns
-
-# Notices and notifications that nobody fetches must not fill the memory: beyond so many the
-# oldest are dropped.
-MAX_EVENTS = 10_000
-
-
-class ParameterChange(NamedTuple):
-    """A setting that the server reports has (perhaps) changed."""
-
-    name: str
-    value: str
-
-
-Event = Notification | ParameterChange | PostgresError
-EventName = Literal["notice", "notification", "parameter"]
-EVENT_NAMES: tuple[EventName, ...] = get_args(EventName)
-
-
-def event_name(event: Event) -> EventName:
-    """What users ask for this event by."""
-    if isinstance(event, PostgresError):
-        return "notice"
-    return "notification" if isinstance(event, Notification) else "parameter"
 
 
 class Idle(Operation):
@@ -97,11 +76,12 @@ class Session:
         *,
         statement_cache_size: int = 256,
         prepare: bool = True,
-        registry_for_zone: Callable[[str], TypeRegistry] | None = None,
+        zone_of: Callable[[str], tzinfo] | None = None,
     ) -> None:
         self.registry = registry
+        self._shared_registry = registry
         # Where datetimes are to come in the session's own time zone: see `_set_parameter`.
-        self._registry_for_zone = registry_for_zone
+        self._zone_of = zone_of
         self.statements = StatementCache(statement_cache_size if prepare else 0)
         self.transaction_status = TransactionStatus.IDLE
         self.parameters: dict[str, str] = {}
@@ -230,6 +210,9 @@ class Session:
         if self.failure is not None:
             return
         self.failure = error
+        if isinstance(error, ConnectionLost):
+            # Whoever answers next at this address may be another server, with other types.
+            self.registry.catalog.forget()
         self._chunks.clear()
         self._have = 0
         self.out.clear()
@@ -311,7 +294,7 @@ class Session:
         Its ReadyForQuery has been read. Whatever began after it was written behind it, and
         would now be answered before it.
         """
-        if len(self.pending) > 1:
+        if len(self.pending) > 1 and self.floor is not operation:
             return False
         self.floor = operation
         return True
@@ -334,6 +317,8 @@ class Session:
         ahead = sum(1 for o in unsent if o.is_fence)
         pending.insert(len(pending) - len(unsent) + ahead, operation)
         unsent.insert(ahead, operation)  # a fence has the floor, or waits in front of it
+        if self.floor is operation:
+            self.pass_floor()
         return True
 
     def _give_floor(self, operation: Operation) -> None:
@@ -361,6 +346,8 @@ class Session:
         operation.done = True
         if operation.waiter is not None:
             self.completed.append(operation)
+        if self.floor is operation:
+            self.pass_floor()
 
     def _finish(self, operation: Operation) -> None:
         operation.done = True
@@ -411,8 +398,25 @@ class Session:
                     "the connection has been closed"
                 )
             )
-        elif name == "TimeZone" and self._registry_for_zone is not None:
-            self.registry = self._registry_for_zone(value)
+        elif name == "TimeZone" and self._zone_of is not None:
+            zone = self._zone_of(value)
+            self._shared_registry = self._shared_registry.variant(timezone=zone)
+            self.registry = self.registry.variant(timezone=zone)
+
+    # ---------------------------------------------------------------- types
+
+    def register(self, name: str, registration: Registration) -> None:
+        """See to a type otherwise on this session; undone when it is reset."""
+        if self.registry.registrations is self._shared_registry.registrations:
+            own = Registrations(self._shared_registry.registrations)
+            self.registry = self.registry.variant(registrations=own)
+        self.registry.registrations.add(name, registration)
+        self.changed = True
+
+    def unregister(self) -> None:
+        """Forget what was registered on this session."""
+        if self.registry.registrations is not self._shared_registry.registrations:
+            self.registry = self._shared_registry
 
 
 # The tags of commands after which the server knows no prepared statement any more.

@@ -6,26 +6,31 @@ the first error ends them all, and one ReadyForQuery follows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgwire.errors import Error, ProtocolError
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.changes import changes_session
-from pgwire.protocol.decoder import row_decoder
+from pgwire.protocol.decoder import keeping, row_decoder
+from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase
-from pgwire.protocol.reading import Reading, check_empty_query
+from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result, Row
 
 if TYPE_CHECKING:
     from pgwire.errors import PostgresError
+    from pgwire.protocol.decoder import RowDecoder
+    from pgwire.protocol.messages import Column
     from pgwire.protocol.session import Session
 
 
-class SimpleQuery(Reading):
+class SimpleQuery(LookingUp):
     """`result` is a list with a Result per statement.
 
-    An error has the results before it as its attribute `results`.
+    An error has the results before it as its attribute `results`. Rows with types that are not
+    known are kept as they come, and read at the end, when those have been looked up; in a failed
+    transaction, where the server does not answer, they stay text.
     """
 
     def __init__(self, sql: str) -> None:
@@ -33,6 +38,8 @@ class SimpleQuery(Reading):
         self._rows = []
         self._columns = ()
         self.result: list[Result[Row]] = []
+        self._missing: set[int] = set()
+        self._unread: list[tuple[list[Any], tuple[Column, ...], list[bytes]]] = []
 
     def begin(self, session: Session) -> bool:
         session.write(frontend.query(frontend.cstring(self._query, "the SQL")))
@@ -40,14 +47,24 @@ class SimpleQuery(Reading):
         self.phase = self.RUNNING
         if changes_session(self._query):
             session.changed = True
-        return False
+        return True  # types may have to be looked up
 
     def on_columns(self, buffer: bytes, start: int, end: int) -> None:
         self._columns = backend.parse_row_description(buffer, start, end)
-        formats = [column.format for column in self._columns]
-        self._decode = row_decoder(self._columns, formats, self.session.registry)
         self._rows = []
+        registry = self.session.registry
+        missing = registry.missing([column.type_oid for column in self._columns])
+        if missing:
+            self._missing |= missing
+            runs: list[bytes] = []
+            self._unread.append((self._rows, self._columns, runs))
+            self._decode = keeping(len(self._columns), runs)
+        else:
+            self._decode = self._decoder(self._columns)
         self.phase = self.FETCHING
+
+    def _decoder(self, columns: tuple[Column, ...]) -> RowDecoder:
+        return row_decoder(columns, [column.format for column in columns], self.session.registry)
 
     def on_complete(self, buffer: bytes, start: int, end: int) -> None:
         tag = backend.parse_command_tag(buffer, start, end)
@@ -68,11 +85,40 @@ class SimpleQuery(Reading):
     def note_error(self, error: PostgresError) -> None:
         error.query = self._query
         super().note_error(error)
+        advise(error, self._query)
 
     def on_ready(self, buffer: bytes, start: int, end: int) -> None:
+        self.take_status(buffer, start, end)
+        if self._missing and self.can_look_up_late(self._missing):
+            self._first_error, self.error = self.error, None
+            self.look_up(self._missing, self._types_known, late=True)
+        else:
+            self.finish()
+
+    def _types_known(self) -> None:
+        self.error = self._first_error or self.error
+        registry = self.session.registry
+        missing = registry.missing(self._missing)
+        while not missing.isdisjoint(self._found):  # another thread has had it forgotten
+            registry.catalog.learn(self._found.values())
+            missing = registry.missing(self._missing)
+        if missing - self._asked and self.can_look_up_late(missing):
+            self._first_error, self.error = self.error, None
+            self.look_up(missing, self._types_known, late=True)
+        else:
+            self.finish()
+
+    def finish(self) -> None:
+        try:
+            for rows, columns, runs in () if self.abandoned else self._unread:
+                decode = self._decoder(columns)
+                for run in runs:
+                    decode(run, 0, len(run), rows)
+        except Exception as error:
+            self.error = self.error or error
         if isinstance(self.error, Error):
             self.error.results = self.result
-        super().on_ready(buffer, start, end)
+        self.session.complete(self)
 
     def on_copy_in(self, buffer: bytes, start: int, end: int) -> None:
         backend.check_copy_response(buffer, start, end, "COPY_IN_RESPONSE")
@@ -123,7 +169,10 @@ class SimpleQuery(Reading):
             BackendMessage.READY_FOR_QUERY: on_ready,
         },
     )
-    PHASES = (RUNNING, FETCHING, COPYING_OUT, FAILED)
+    PHASES: ClassVar[tuple[Phase, ...]] = (
+        *(RUNNING, FETCHING, COPYING_OUT, FAILED),
+        *LookingUp.LOOKUP_PHASES,
+    )
 
 
 class Ping(Operation):
@@ -188,11 +237,9 @@ class Fence(Ping):
         self.phase = self.WAITING
 
     def on_ready(self, buffer: bytes, start: int, end: int) -> None:
-        session = self.session
+        if self.session.fence is self:
+            self.session.fence = None
         super().on_ready(buffer, start, end)
-        if session.fence is self:
-            session.fence = None
-        session.pass_floor()
 
     RAISED = Phase("RAISED", {BackendMessage.ERROR_RESPONSE: Ping.on_error})
     WAITING = Phase(

@@ -14,12 +14,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pgwire.pgtypes.text import encode_text
+from pgwire.errors import ProgrammingError
+from pgwire.pgtypes.text import decode_utf8
 from pgwire.protocol import frontend
 from pgwire.protocol.binding import TEXT as PARAMETER_TEXT, can_generate, generate_bind
 from pgwire.protocol.changes import changes_session
-from pgwire.protocol.decoder import column_decoders, plain_decoder, result_formats
-from pgwire.protocol.encoder import ParameterEncoder, all_binary
+from pgwire.protocol.decoder import (
+    column_decoders,
+    plain_decoder,
+    result_formats,
+    whole_runs,
+)
+from pgwire.protocol.encoder import ParameterEncoder, all_binary, miscounted
 from pgwire.protocol.frontend import pack_int32
 from pgwire.protocol.generated import generate, kind_of
 from pgwire.protocol.rows import row_class
@@ -49,7 +55,10 @@ class Statement:
         "changes_session",
         "columns",
         "decode_rows",
+        "epoch",
         "is_generated",
+        "is_open",
+        "missing",
         "name",
         "parameter_oids",
         "registry",
@@ -77,21 +86,33 @@ class Statement:
         self.use(registry)
 
     def use(self, registry: TypeRegistry) -> None:
-        """Encode and decode with this registry from now on (the time zone has changed, say)."""
+        """Encode and decode with this registry from now on (the time zone has changed, say).
+
+        `epoch` is the registry's own, as long as its codecs are what they are now; None where
+        some types are `missing`, that is, not known to it yet.
+        """
         self.registry = registry
+        epoch = registry.epoch
+        type_oids = [column.type_oid for column in self.columns]
+        # Whether there may be types in the values of which the server has not told before.
+        self.is_open = any(registry.codec(oid).is_open for oid in type_oids)
         formats = result_formats(self.columns, registry)
         # Described before it was bound, so the server could not say which formats will come.
         self.columns = tuple(
             column._replace(format=fmt) for column, fmt in zip(self.columns, formats, strict=True)
         )
         self._decoders = column_decoders(self.columns, formats, registry)
-        self.decode_rows = plain_decoder(self._decoders)
+        decode = plain_decoder(self._decoders)
+        self.decode_rows = whole_runs(decode) if self.is_open else decode
         self.is_generated = False
         self._codecs = [registry.codec(oid) for oid in self.parameter_oids]
         self._encode = ParameterEncoder(self._codecs).encode
         pack = frontend.pack_uint16
         self._bind_tail = pack(len(formats)) + b"".join(map(pack, formats))
         self._bind_length = 4 + len(self._bind_head) + len(self._bind_tail)
+        # Last: what another thread has had forgotten meanwhile is missing.
+        self.missing = registry.missing([*type_oids, *self.parameter_oids])
+        self.epoch = None if self.missing else epoch
         # Bind and what goes behind it: for a query by itself, and for one record of many.
         self.bind_query: Bind = partial(self._bind, frontend.EXECUTE + frontend.SYNC)
         self.bind_record: Bind = partial(self._bind, frontend.EXECUTE)
@@ -112,7 +133,8 @@ class Statement:
                 for decode, codec in zip(self._decoders, codecs, strict=True)
             ]
         )
-        self.decode_rows = generate(kinds, self._decoders)
+        decode = generate(kinds, self._decoders)
+        self.decode_rows = whole_runs(decode) if self.is_open else decode
         parameters = [_parameter_kind(codec) for codec in self._codecs]
         if can_generate(parameters):
             self.bind_query = self._generate_bind(parameters, frontend.EXECUTE + frontend.SYNC)
@@ -135,6 +157,8 @@ class Statement:
 
     def _bind(self, behind: bytes, params: Sequence[Any]) -> bytes:
         """The Bind message and what goes behind it; the plain twin of what is generated."""
+        if len(params) > len(self.parameter_oids):
+            raise self._too_many(params)
         values = self._encode(params)
         length = self._bind_length + len(values)
         if length > frontend.MAX_LARGE_MESSAGE:
@@ -143,10 +167,20 @@ class Statement:
             (b"B", pack_int32(length), self._bind_head, values, self._bind_tail, behind)
         )
 
+    def _too_many(self, params: Sequence[Any]) -> ProgrammingError:
+        from pgwire.protocol.misplaced import miscount_hint  # most programs never need it
+
+        count = len(self.parameter_oids)
+        error = miscounted(count, len(params))
+        hint = miscount_hint(self.sql, count)
+        return ProgrammingError(f"{error}; {hint}") if hint else error
+
 
 def _parameter_kind(codec: Codec) -> str | None:
     """What a parameter of this type is to the generator of Bind messages."""
-    return PARAMETER_TEXT if codec.encode is encode_text else codec.struct_code
+    if codec.takes_str and codec.decode is decode_utf8:
+        return PARAMETER_TEXT
+    return codec.struct_code
 
 
 class StatementCache:

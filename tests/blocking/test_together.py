@@ -129,8 +129,16 @@ class World:
         raise ZeroDivisionError("a listener of the connection")
 
 
-def queries(count: int, size: int = 0) -> list[SimpleQuery]:
-    return [SimpleQuery(" " * size) for _ in range(count)]
+class Plain(SimpleQuery):
+    """Any query that lets others write behind it."""
+
+    def begin(self, session: Session) -> bool:
+        super().begin(session)
+        return False
+
+
+def queries(count: int, size: int = 0) -> list[Plain]:
+    return [Plain(" " * size) for _ in range(count)]
 
 
 def test_who_is_answered_is_settled_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

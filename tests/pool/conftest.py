@@ -64,6 +64,7 @@ ON_BOTH: dict[str, set[str]] = {
     "test_node_postgres": {
         "test_a_query_that_times_out_is_cancelled_and_its_connection_clean",  # behind its back
     },
+    "test_pool_types": set(),
     "test_regressions": {
         "test_ctrl_c_in_the_queue_loses_neither_the_place_behind_nor_the_connection",
         "test_a_release_in_the_middle_of_a_query_does_not_pile_up_either",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pgwire.pgtypes import TypeRegistry
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import SimpleQuery
@@ -29,10 +30,11 @@ class Spoilt(Exception):
     """What the decoder raises; no class that anybody could expect."""
 
 
-class RaisingRegistry:
+class RaisingRegistry(TypeRegistry):
     """The real types, but the value with this number (from 1) cannot be decoded."""
 
     def __init__(self, number: int = 0) -> None:
+        super().__init__()
         self.number = number
         self.count = 0
         self.error = Spoilt()
@@ -102,7 +104,7 @@ def _check_next_query(session: Session) -> None:
 
 def test_the_note_says_which_row() -> None:
     registry = RaisingRegistry(6)
-    session = Session(registry)  # type: ignore[arg-type]
+    session = Session(registry)
     query = Query("select")
     session.submit(query)
     columns = [backend.column("a", 25), backend.column("b", 25)]
@@ -114,7 +116,7 @@ def test_the_note_says_which_row() -> None:
 
 def test_lengths_that_are_wrong_are_the_servers_fault_even_where_a_decoder_raises() -> None:
     """The session fails with a ProtocolError, and so does the query."""
-    session = Session(RaisingRegistry(1))  # type: ignore[arg-type]
+    session = Session(RaisingRegistry(1))
     query = Query("select")
     session.submit(query)
     session.receive_data(backend.described((), [backend.column("a", 25)]))

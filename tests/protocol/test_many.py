@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, timedelta, timezone
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pgwire.errors import DataError, Error, NotSupportedError, PostgresError, ProgrammingError
-from pgwire.pgtypes import TypeRegistry
 from pgwire.protocol import frontend
 from pgwire.protocol.many import CHUNK, QueryMany
 from pgwire.protocol.query import Query
@@ -290,12 +290,12 @@ def test_abandoned_when_all_is_answered_it_has_no_result() -> None:
 
 
 def test_values_follow_the_session_s_time_zone() -> None:
-    registries = {"UTC": REGISTRY, "Mars": TypeRegistry()}
-    session = Session(REGISTRY, registry_for_zone=registries.__getitem__)
+    mars = timezone(timedelta(hours=2))
+    session = Session(REGISTRY, zone_of={"UTC": UTC, "Mars": mars}.__getitem__)
     session, _ = begun([(1,)], session)
     session.data_to_send()
     session.receive_data(INSERTED + backend.ready() + backend.parameter_status("TimeZone", "Mars"))
     operation = QueryMany(SQL, [(1,)])
     session.submit(operation)
     assert operation.statement is not None
-    assert operation.statement.registry is registries["Mars"]
+    assert operation.statement.registry.timezone is mars

@@ -349,13 +349,11 @@ def test_copy_from_stdin_alone_is_refused_and_the_session_goes_on(
 
 
 @pytest.mark.parametrize("behind", ["cached", "uncached", "ping", "script"])
-@pytest.mark.parametrize("make", [lambda: Query("copy in"), lambda: SimpleQuery("copy in")])
-def test_copy_from_stdin_in_front_of_others_ends_the_session(
-    make: Callable[[], Operation], behind: str
-) -> None:
+def test_copy_from_stdin_in_front_of_others_ends_the_session(behind: str) -> None:
     """The server skips their Sync, or gives up: they can never be answered."""
     session, server = Session(REGISTRY), BackendDouble()
-    first, second = make(), KINDS[behind].make(1)
+    run(session, server, Query("copy in"))
+    first, second = Query("copy in"), KINDS[behind].make(1)
     session.submit(first)
     session.submit(second)
     converse(session, server)
@@ -363,3 +361,17 @@ def test_copy_from_stdin_in_front_of_others_ends_the_session(
     assert isinstance(first.error, NotSupportedError)
     assert second.done
     assert second.error is not None
+
+
+@pytest.mark.parametrize("behind", ["cached", "uncached", "ping", "script"])
+def test_copy_from_stdin_in_a_script_in_front_of_others_is_refused(behind: str) -> None:
+    """A script keeps the floor, so that nobody has written behind it."""
+    session, server = Session(REGISTRY), BackendDouble()
+    first, second = SimpleQuery("copy in"), KINDS[behind].make(1)
+    session.submit(first)
+    session.submit(second)
+    converse(session, server)
+    assert isinstance(first.error, NotSupportedError)
+    assert second.done
+    assert second.error is None
+    _check_marker(session, server)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from pgwire.errors import DataError, NotSupportedError, ProgrammingError, ProtocolError
+from pgwire.errors import (
+    DataError,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+    ProtocolError,
+)
 from pgwire.protocol import frontend
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
@@ -326,11 +333,13 @@ def test_rows_of_another_width_are_a_violation() -> None:
     assert str(query.error) == "the server sent a malformed DATA_ROW"
 
 
-def test_a_query_behind_a_script_waits_for_nobody() -> None:
+def test_a_query_behind_a_script_waits_for_its_end() -> None:
+    """The script may have to look types up once it has shown what they are."""
     session = Session(REGISTRY)
     script, query = SimpleQuery("select 1"), Query("select 2")
     submit(session, script, query)
-    assert said(session) == frontend.query(b"select 1\0") + parse_describe(
+    assert said(session) == frontend.query(b"select 1\0")
+    assert said(session, backend.complete() + backend.ready()) == parse_describe(
         b"_pgwire_1", b"select 2"
     )
 
@@ -361,3 +370,28 @@ def test_what_was_never_written_leaves_no_traces() -> None:
     submit(session, misfit)
     assert isinstance(misfit.error, DataError)
     assert misfit.leaves_traces is False
+
+
+@dataclass
+class Named:
+    n: int
+
+
+def test_what_rows_are_to_become_is_judged_before_the_statement_is_run() -> None:
+    session = Session(REGISTRY)
+    with pytest.raises(InterfaceError, match="row must be a class"):
+        Query("select $1", [1], None, 5)  # type: ignore[arg-type]
+    query = Query("select $1", [1], None, Named)
+    submit(session, query)
+    said(session)
+    assert said(session, DESCRIBED).endswith(EXECUTE_SYNC)
+    assert said(session, answer(7)) == b""
+    assert query.result.mapped(Named).rows == [Named(7)]
+    for sql in ("select $1", "not cached"):
+        query = Query(sql, [1], None, Session)
+        submit(session, query)
+        if said(session):
+            assert said(session, DESCRIBED) == frontend.SYNC
+            session.receive_data(backend.ready())
+        assert isinstance(query.error, InterfaceError)
+        assert session.in_step

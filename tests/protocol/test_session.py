@@ -16,10 +16,12 @@ from pgwire.errors import (
     PostgresError,
     ProtocolError,
 )
-from pgwire.pgtypes import TypeRegistry
+from pgwire.pgtypes import TypeRegistry, oids
+from pgwire.pgtypes.registration import registration
+from pgwire.protocol.events import EVENT_NAMES, MAX_EVENTS, ParameterChange, event_name
 from pgwire.protocol.messages import Notification, TransactionStatus
 from pgwire.protocol.query import Query
-from pgwire.protocol.session import EVENT_NAMES, MAX_EVENTS, ParameterChange, Session, event_name
+from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery
 from pgwire.sqlstate import AdminShutdown, IdleSessionTimeout
 from tests.support import backend
@@ -217,22 +219,23 @@ def test_a_client_encoding_that_is_not_utf8_ends_the_session() -> None:
 
 
 def test_the_time_zone_may_choose_the_types() -> None:
-    plus_two = TypeRegistry(timezone=timezone(timedelta(hours=2)))
-    zones = {"UTC": REGISTRY, "Europe/Berlin": plus_two}
-    session = Session(REGISTRY, registry_for_zone=zones.__getitem__)
+    plus_two = timezone(timedelta(hours=2))
+    zones = {"UTC": UTC, "Europe/Berlin": plus_two}
+    session = Session(REGISTRY, zone_of=zones.__getitem__)
     session.receive_data(backend.parameter_status("TimeZone", "Europe/Berlin"))
-    assert session.registry is plus_two
+    assert session.registry.timezone is plus_two
+    assert session.registry.catalog is REGISTRY.catalog
     session.receive_data(backend.parameter_status("DateStyle", "UTC"))
-    assert session.registry is plus_two
+    assert session.registry.timezone is plus_two
     session.receive_data(backend.parameter_status("TimeZone", "UTC"))
-    assert session.registry is REGISTRY
+    assert session.registry.timezone is UTC
 
 
 def test_a_cached_statement_follows_the_time_zone() -> None:
     timestamptz = backend.described((), [backend.column("t", 1184)])
     answer = backend.executed(backend.row(bytes(8)))
     plus_two = timezone(timedelta(hours=2))
-    session = Session(REGISTRY, registry_for_zone=lambda _: TypeRegistry(timezone=plus_two))
+    session = Session(REGISTRY, zone_of=lambda _: plus_two)
     session.submit(Query("select now()"))
     session.receive_data(timestamptz + answer)
     session.receive_data(backend.parameter_status("TimeZone", "somewhere"))
@@ -241,6 +244,27 @@ def test_a_cached_statement_follows_the_time_zone() -> None:
     session.receive_data(answer)
     assert query.result.scalar().tzinfo == plus_two
     assert query.result.scalar().astimezone(UTC).year == 2000
+
+
+def test_what_is_registered_on_a_session_is_its_own_until_it_is_reset() -> None:
+    registry = TypeRegistry(json_loads=len)
+    session = Session(registry, zone_of=lambda _: timezone(timedelta(hours=2)))
+    session.unregister()
+    assert session.registry is registry
+    session.register("text", registration("text", None, str.upper, None, "text"))
+    session.register("name", registration("name", None, str.lower, None, "text"))
+    assert session.changed
+    own = session.registry
+    assert own.codec(oids.TEXT).decode_text("a") == "A"
+    assert own.codec(oids.NAME).decode_text("A") == "a"
+    assert own.codec(oids.JSON).decode_text("abc") == 3
+    assert own.catalog is registry.catalog
+    assert registry.codec(oids.TEXT).decode_text("a") == "a"
+    session.receive_data(backend.parameter_status("TimeZone", "somewhere"))
+    assert session.registry.codec(oids.TEXT).decode_text("a") == "A"
+    session.unregister()
+    assert session.registry.codec(oids.TEXT).decode_text("a") == "a"
+    assert session.registry.timezone == timezone(timedelta(hours=2))
 
 
 def test_without_that_wish_the_time_zone_changes_nothing() -> None:

@@ -9,6 +9,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import attrs
+import pydantic
 import pytest
 
 import pgwire
@@ -165,8 +167,47 @@ class TestShapesOfRows:
     ) -> None:
         with pytest.raises(ZeroDivisionError):
             conn.query(self.SQL, row=lambda row: row.x / 0)
-        with pytest.raises(TypeError):
-            conn.query("select 1 as z", row=Point)
+        assert in_step(conn)
+
+    def test_a_class_that_does_not_fit_is_refused_before_the_statement_is_run(
+        self, conn: pgwire.Connection
+    ) -> None:
+        conn.query("create temp table t (x int)")
+        insert = "insert into t values (1) returning x, 1 as z"
+        with conn.prepare(insert) as statement:
+            for _ in range(2):  # not cached yet, and cached
+                for query in (conn.query, lambda _, row: statement.query(row=row)):
+                    with pytest.raises(pgwire.InterfaceError) as caught:
+                        query(insert, row=Point)
+                    assert str(caught.value) == (
+                        "rows cannot become Point: it has no field for column 'z'; "
+                        "field 'y' has no column (columns: x, z; fields: x, y)"
+                    )
+        with pytest.raises(pgwire.InterfaceError, match="row must be a class, or a function"):
+            conn.query(insert, row=5)  # type: ignore[call-overload]
+        assert conn.query("select count(*) from t").scalar() == 0
+
+    def test_classes_of_other_libraries(self, conn: pgwire.Connection) -> None:
+        sql = "select 1 as x, '{\"a\": 2}'::jsonb as y"
+
+        class Inner(pydantic.BaseModel):
+            a: int
+
+        class Model(pydantic.BaseModel):
+            x: int
+            y: Inner
+
+        @attrs.define
+        class Attrs:
+            x: int
+            y: dict[str, int]
+            z: str = "z"
+
+        assert conn.query(sql, row=Model).one() == Model(x=1, y=Inner(a=2))
+        assert conn.query(sql, row=Attrs).one() == Attrs(1, {"a": 2}, "z")
+        with pytest.raises(pydantic.ValidationError) as caught:
+            conn.query("select 1 as x, 'y' as y", row=Model)
+        assert "row 1" in str(caught.value.__notes__)
         assert in_step(conn)
 
 

@@ -156,7 +156,7 @@ class TestStaleStatements:
 class TestPrepare:
     def test_it_knows_its_types(self, conn: pgwire.Connection) -> None:
         statement = conn.prepare("select $1::int8 as a, $2::text[] as b")
-        assert statement.parameter_types == ("int8", "_text")
+        assert statement.parameter_types == ("int8", "text[]")
         assert [column.name for column in statement.columns] == ["a", "b"]
         assert statement.query([1, ["x"]]).one() == (1, ["x"])
 

@@ -348,7 +348,7 @@ SCENARIOS: dict[str, Scenario] = {
         setup="create temp table target (a int)",
     ),
     "copy_in_script_in_pipeline": Scenario(
-        "The same in front of a Ping, whose Sync the server would skip.",
+        "The same in front of a Ping, whose Sync the server would skip: it is not written before.",
         [[script("copy target from stdin"), ping]],
         setup="create temp table target (a int)",
     ),

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.config import Secret
+from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.protocol.cleaning import Clean
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
@@ -18,6 +19,7 @@ from pgwire.protocol.session import Idle, Session
 from pgwire.protocol.simple import Fence, Ping, SimpleQuery
 from pgwire.protocol.startup import Credentials, Startup
 from tests.support import backend
+from tests.support.catalogue import MOOD, found
 from tests.support.conversations import REGISTRY
 from tests.support.scram_server import NONCE, SECRET, Server
 
@@ -119,6 +121,52 @@ WAYS: list[tuple[type[Operation], Phase, Callable[[], Situation]]] = [
 ]
 
 
+UNKNOWN = backend.described([23], [backend.column("m", MOOD.oid)])
+ASKED = backend.PARSE_COMPLETE, backend.BIND_COMPLETE
+FOUND = found(MOOD)
+LOOKUPS: list[tuple[str, tuple[bytes, ...]]] = [
+    ("LOOKUP_PARSING", ()),
+    ("LOOKUP_BINDING", ASKED[:1]),
+    ("LOOKUP_FETCHING", ASKED),
+    ("LOOKUP_FETCHING", (*ASKED, FOUND)),
+    ("LOOKUP_CLOSING", (*ASKED, FOUND, backend.complete())),
+]
+LATE: list[tuple[str, tuple[bytes, ...]]] = [
+    *LOOKUPS,
+    ("LOOKUP_ENDING", (*ASKED, FOUND, backend.complete(), backend.CLOSE_COMPLETE)),
+    ("LOOKUP_ENDING", (backend.error("57014"),)),
+]
+
+
+def fresh(operation: Callable[[], Operation], *replies: bytes) -> Situation:
+    """With types of its own: what is learned here is not to be known elsewhere."""
+    return after(operation(), *replies, session=Session(TypeRegistry()))
+
+
+def _lookup_ways() -> None:
+    record = backend.described([23], [backend.column("r", oids.REST["record"][0])])
+    field = backend.int4(1) + backend.int4(MOOD.oid) + backend.int4(2) + b"ok"
+    read = (backend.row(field), backend.complete(), backend.ready())
+    moods = backend.row_description(backend.column("m", MOOD.oid)), backend.row(b"ok")
+    many = partial(QueryMany, "select $1", [(1,)])
+    early: list[tuple[Callable[[], Operation], tuple[bytes, ...]]] = [
+        (partial(Query, "select $1", [1]), (UNKNOWN,)),
+        (many, (UNKNOWN,)),
+    ]
+    late: list[tuple[Callable[[], Operation], tuple[bytes, ...]]] = [
+        (partial(Query, "select $1", [1]), (record, backend.BIND_COMPLETE, *read)),
+        (many, (record, backend.BIND_COMPLETE, *read)),
+        (partial(Prepare, "select $1"), (UNKNOWN, backend.ready())),
+        (partial(SimpleQuery, "x"), (*moods, backend.complete(), backend.ready())),
+    ]
+    for ways, lookups in ((early, LOOKUPS), (late, LATE)):
+        for operation, before in ways:
+            kind = type(operation())
+            for name, replies in lookups:
+                way = partial(fresh, operation, *before, *replies)
+                WAYS.append((kind, getattr(kind, name), way))
+
+
 def _way(
     kind: Callable[..., Operation], arguments: tuple[Any, ...], replies: tuple[bytes, ...]
 ) -> Situation:
@@ -187,3 +235,4 @@ def _extended_ways() -> None:
 _simple_ways(SimpleQuery)
 _simple_ways(Clean)
 _extended_ways()
+_lookup_ways()
