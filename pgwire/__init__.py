@@ -57,20 +57,21 @@ if TYPE_CHECKING:
     )
     from pgwire.pgtypes import (
         Array as Array,
-        Box as Box,
-        Circle as Circle,
         Interval as Interval,
         Json as Json,
+        register_type as register_type,
+    )
+    from pgwire.pgtypes.geometry import (
+        Box as Box,
+        Circle as Circle,
         Line as Line,
         LineSegment as LineSegment,
-        Multirange as Multirange,
         Path as Path,
         Point as Point,
         Polygon as Polygon,
-        Range as Range,
-        SparseVector as SparseVector,
-        register_type as register_type,
     )
+    from pgwire.pgtypes.ranges import Multirange as Multirange, Range as Range
+    from pgwire.pgtypes.vectors import SparseVector as SparseVector
     from pgwire.pool.aio import AsyncPool as AsyncPool
     from pgwire.pool.aio_lease import AsyncLease as AsyncLease
     from pgwire.pool.blocking import Pool as Pool
@@ -106,10 +107,12 @@ _MODULES = {
         "PoolError", "PoolFull", "PoolTimeout", "PostgresError", "ProgrammingError",
         "ProtocolError", "QueryTimeout", "TLSError", "TooManyRows", "Warning",
     ),
-    "pgwire.pgtypes": (
-        "Array", "Box", "Circle", "Interval", "Json", "Line", "LineSegment", "Multirange", "Path",
-        "Point", "Polygon", "Range", "SparseVector", "register_type",
+    "pgwire.pgtypes": ("Array", "Interval", "Json", "register_type"),
+    "pgwire.pgtypes.geometry": (
+        "Box", "Circle", "Line", "LineSegment", "Path", "Point", "Polygon",
     ),
+    "pgwire.pgtypes.ranges": ("Multirange", "Range"),
+    "pgwire.pgtypes.vectors": ("SparseVector",),
     "pgwire.pool.aio": ("AsyncPool",),
     "pgwire.pool.aio_lease": ("AsyncLease",),
     "pgwire.pool.blocking": ("Pool",),

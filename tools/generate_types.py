@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.pgtypes.catalog import TypeInfo
 from pgwire.pgtypes.extensions import EXTENSIONS
-from pgwire.pgtypes.ranges import BUILT_IN
+from pgwire.pgtypes.families import RANGES
 from pgwire.pgtypes.registration import Registrations
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def built_in(registry: TypeRegistry) -> Iterator[Codec]:
         for name, number in vars(oids).items()
         if isinstance(number, int) and not name.endswith("_ARRAY")
     ]
-    numbers += [oid for name, (oid, _) in oids.REST.items() if name not in BUILT_IN]
+    names = {info.name for info in RANGES.values()}
+    numbers += [oid for name, (oid, _) in oids.REST.items() if name not in names]
     ranks = {name: rank for rank, name in enumerate(_FIRST)}
     codecs = [registry.codec(oid) for oid in numbers if oid != oids.REST["record"][0]]
     yield from sorted(codecs, key=lambda codec: (ranks.get(codec.name, len(ranks)), codec.name))
@@ -99,8 +100,8 @@ def _format(codec: Codec) -> str:
 
 def made_of_others(registry: TypeRegistry) -> Iterator[Row]:
     """Arrays, ranges, and what users make: a row for each kind."""
-    single = [name for name in BUILT_IN if "multi" not in name]
-    multi = [name for name in BUILT_IN if "multi" in name]
+    single = [info.name for info in RANGES.values() if info.kind == "r"]
+    multi = [info.name for info in RANGES.values() if info.kind == "m"]
     record, _ = oids.REST["record"]
 
     def row(types: str, format: str, *numbers: int) -> Row:

@@ -6,30 +6,9 @@ becomes what. One module for each family of types, one codec for each type.
 
 from pgwire.pgtypes.array_shapes import Array
 from pgwire.pgtypes.codec import Codec, Literal
-from pgwire.pgtypes.geometry import Box, Circle, Line, LineSegment, Path, Point, Polygon
 from pgwire.pgtypes.interval import Interval
 from pgwire.pgtypes.jsons import Json
-from pgwire.pgtypes.ranges import Multirange, Range
 from pgwire.pgtypes.registration import register_type
 from pgwire.pgtypes.registry import TypeRegistry
-from pgwire.pgtypes.vectors import SparseVector
 
-__all__ = [
-    "Array",
-    "Box",
-    "Circle",
-    "Codec",
-    "Interval",
-    "Json",
-    "Line",
-    "LineSegment",
-    "Literal",
-    "Multirange",
-    "Path",
-    "Point",
-    "Polygon",
-    "Range",
-    "SparseVector",
-    "TypeRegistry",
-    "register_type",
-]
+__all__ = ["Array", "Codec", "Interval", "Json", "Literal", "TypeRegistry", "register_type"]

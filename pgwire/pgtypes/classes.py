@@ -20,7 +20,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError
-from pgwire.pgtypes.vectors import numpy_codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +33,8 @@ def class_codec(codec: Codec, cls: type, attributes: Sequence[str] | None = None
     `attributes` are those of a composite type, in order.
     """
     if (cls.__module__, cls.__name__) == ("numpy", "ndarray"):
+        from pgwire.pgtypes.vectors import numpy_codec
+
         return numpy_codec(codec, sys.modules["numpy"])
     if attributes is not None:
         return _composite(codec, cls, attributes)

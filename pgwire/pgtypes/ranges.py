@@ -1,7 +1,7 @@
 """Ranges and multiranges of any type: `Range` and `Multirange`.
 
 Knows both formats of ranges and multiranges. Must not know any type of bounds; all it has is the
-codec of the bounds, or of the ranges. `BUILT_IN` says of what the built-in ones are made.
+codec of the bounds, or of the ranges.
 
 A bound that can only be text makes its range text, and that the multirange. Which ranges mean
 the same (`[1,3]` and `[1,4)` of integers) depends on the type, and the server knows; it sends
@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from pgwire.errors import DataError
-from pgwire.pgtypes import oids
 from pgwire.pgtypes.codec import (
     Codec,
     Literal,
@@ -49,22 +48,6 @@ _BOUNDS_OF_FLAGS = {
 _bound = r'(?:"((?:[^"\\]++|""|\\.)*+)"|([^"\\()\[\], \t\n\v\f\r]*+))'
 _match_range = re.compile(rf"empty|([\[(]){_bound},{_bound}([\])])", re.DOTALL).match
 _unescape = re.compile(r'\\(.)|""', re.DOTALL).sub
-
-# The types that every PostgreSQL has, by name, with the type of their bounds or ranges.
-BUILT_IN: Final[dict[str, int]] = {
-    "int4range": oids.INT4,
-    "int8range": oids.INT8,
-    "numrange": oids.NUMERIC,
-    "tsrange": oids.TIMESTAMP,
-    "tstzrange": oids.TIMESTAMPTZ,
-    "daterange": oids.DATE,
-    "int4multirange": oids.REST["int4range"][0],
-    "int8multirange": oids.REST["int8range"][0],
-    "nummultirange": oids.REST["numrange"][0],
-    "tsmultirange": oids.REST["tsrange"][0],
-    "tstzmultirange": oids.REST["tstzrange"][0],
-    "datemultirange": oids.REST["daterange"][0],
-}
 
 
 class Range(Generic[T_co]):

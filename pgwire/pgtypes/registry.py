@@ -19,17 +19,12 @@ from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from pgwire.pgtypes import (
-    bits,
     bytea,
     fixed,
-    geometry,
     interval,
     jsons,
-    network,
     numeric,
     oids,
-    ranges,
-    system,
     temporal,
     text,
     uuids,
@@ -38,7 +33,7 @@ from pgwire.pgtypes.arrays import any_array_codec, array_codec, vector_codec
 from pgwire.pgtypes.catalog import Catalog, TypeInfo
 from pgwire.pgtypes.composites import Field, composite_codec, record_codec
 from pgwire.pgtypes.enums import enum_codec
-from pgwire.pgtypes.extensions import EXTENSIONS
+from pgwire.pgtypes.families import ELEMENTS, HOMES, RANGES, family
 from pgwire.pgtypes.registration import GLOBAL, Registrations
 
 if TYPE_CHECKING:
@@ -47,22 +42,11 @@ if TYPE_CHECKING:
     from pgwire.pgtypes.codec import Codec
 
 
-# The built-in ranges and multiranges, described as the catalogue would.
-_RANGES = {
-    oid: TypeInfo(oid, "pg_catalog", name, "m" if "multi" in name else "r", array_oid, part=part)
-    for name, part in ranges.BUILT_IN.items()
-    for oid, array_oid in [oids.REST[name]]
-}
-
 # How many types deep a type may be: a server that lies could name a chain without an end.
 _DEEPEST = 32
 _FIXED = (
     *fixed.CODECS,
     *text.CODECS,
-    *network.CODECS,
-    *bits.CODECS,
-    *geometry.CODECS,
-    *system.CODECS,
     numeric.CODEC,
     bytea.CODEC,
     interval.CODEC,
@@ -96,7 +80,7 @@ class TypeRegistry:
         self._plain |= {codec.oid: codec for codec in self._own_codecs()}
         self._elements = {codec.array_oid: oid for oid, codec in self._plain.items()}
         self._elements.pop(0, None)
-        self._elements |= {info.array_oid: oid for oid, info in _RANGES.items()}
+        self._elements |= ELEMENTS
         self.reset()
         self.catalog.join(self)
         registrations.join(self)
@@ -144,7 +128,7 @@ class TypeRegistry:
         seen = set(waiting)
         while waiting:
             oid = waiting.pop()
-            if oid in self._plain or oid in self._elements or oid in _RANGES:
+            if oid in self._plain or oid in self._elements or oid in HOMES or oid in RANGES:
                 continue
             info = infos.get(oid)
             if info is None:
@@ -174,12 +158,12 @@ class TypeRegistry:
             return codecs[oid]
         if oid in inside or len(inside) > _DEEPEST:
             return None
-        if oid in self._plain:
-            made = self._registered(self._plain[oid], "pg_catalog", None)
-            codecs[oid] = made
+        plain = family(HOMES[oid])[oid] if oid in HOMES else self._plain.get(oid)
+        if plain is not None:
+            codecs[oid] = made = self._registered(plain, "pg_catalog", None)
             return made
         is_array = oid in self._elements
-        info = None if is_array else _RANGES.get(oid) or self.catalog.infos.get(oid)
+        info = None if is_array else RANGES.get(oid) or self.catalog.infos.get(oid)
         if info is None and not is_array:
             return None
         parts = []
@@ -209,8 +193,11 @@ def _learned(info: TypeInfo, parts: list[Codec]) -> Codec:
     own = (info.name, info.oid, info.array_oid)
     if info.kind == "e":
         return enum_codec(*own, info.labels)
-    if info.kind == "b" and info.name in EXTENSIONS:
-        return replace(EXTENSIONS[info.name](*own[1:]), delimiter=info.delimiter)
+    if info.kind == "b":
+        from pgwire.pgtypes.extensions import EXTENSIONS  # most programs need none
+
+        if info.name in EXTENSIONS:
+            return replace(EXTENSIONS[info.name](*own[1:]), delimiter=info.delimiter)
     if info.kind == "c":
         return composite_codec(*own, list(map(Field, info.attribute_names, parts)))
     if parts and info.kind in _MADE_OF_ONE:
@@ -227,10 +214,14 @@ def _domain(info: TypeInfo, base: Codec) -> Codec:
 
 
 def _range(info: TypeInfo, bound: Codec) -> Codec:
+    from pgwire.pgtypes import ranges
+
     return ranges.range_codec(info.name, info.oid, info.array_oid, bound)
 
 
 def _multirange(info: TypeInfo, range_: Codec) -> Codec:
+    from pgwire.pgtypes import ranges
+
     return ranges.multirange_codec(info.name, info.oid, info.array_oid, range_)
 
 

@@ -16,7 +16,8 @@ from pgwire.errors import DataError
 from pgwire.pgtypes import Codec, Json, Literal, oids
 from pgwire.pgtypes.arrays import array_codec
 from pgwire.pgtypes.codec import UnknownTypes, encoded
-from pgwire.pgtypes.ranges import BUILT_IN, Multirange, Range, multirange_codec, range_codec
+from pgwire.pgtypes.families import RANGES
+from pgwire.pgtypes.ranges import Multirange, Range, multirange_codec, range_codec
 from pgwire.pgtypes.text import literal_codec
 from tests.pgtypes.helpers import CODECS as ALL, REGISTRY, decode, exactly, reason, refused
 
@@ -34,7 +35,7 @@ def multirange_of(element: Codec) -> Codec:
 def built_in() -> dict[str, Codec]:
     codecs: dict[str, Codec] = {}
     by_oid: dict[int, Codec] = {}
-    for name, oid in BUILT_IN.items():
+    for name, oid in [(info.name, info.part) for info in RANGES.values()]:
         make = multirange_codec if oid in by_oid else range_codec
         codecs[name] = make(name, *oids.REST[name], by_oid.get(oid) or REGISTRY.codec(oid))
         by_oid[codecs[name].oid] = codecs[name]
