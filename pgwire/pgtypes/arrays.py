@@ -34,6 +34,7 @@ from pgwire.pgtypes.codec import (
     Literal,
     NeedsText,
     UnknownTypes,
+    binary_or_text,
     malformed,
     misfit,
     part_bytes,
@@ -53,14 +54,8 @@ _NULL = b"\xff\xff\xff\xff"
 def array_codec(element: Codec) -> Codec:
     """The codec of the arrays of this element type, whose `array_oid` is not 0."""
 
-    def encode(value: Any) -> bytes | Literal:
-        box = box_of(element, value)
-        if element.has_binary:
-            try:
-                return _encoded(element, box)
-            except NeedsText:
-                pass
-        return Literal(array_text(element, box))
+    def binary(value: Any) -> bytes:
+        return _encoded(element, box_of(element, value))
 
     def literal(value: Any) -> str:
         return array_text(element, box_of(element, value))
@@ -81,7 +76,7 @@ def array_codec(element: Codec) -> Codec:
         0,
         _binary_decoder(name, element),
         decode_text,
-        encode,
+        binary_or_text(element.has_binary, binary, literal),
         literal,
         binary_results=element.has_binary,
         has_binary=element.has_binary,

@@ -138,6 +138,22 @@ def part_literal(codec: Codec, value: Any) -> str:
         return part_literal(codec, value.value)
 
 
+def binary_or_text(
+    has_binary: bool, binary: Callable[[Any], bytes], literal: Callable[[Any], str]
+) -> Callable[[Any], bytes | Literal]:
+    """The `encode` of a type that is made of others: text where one of its parts has to be."""
+
+    def encode(value: Any) -> bytes | Literal:
+        if has_binary:
+            try:
+                return binary(value)
+            except NeedsText:
+                pass
+        return Literal(literal(value))
+
+    return encode
+
+
 def text_only(literal: Callable[[Any], str]) -> Callable[[Any], Literal]:
     """The `encode` of a type whose values are always sent as text."""
 

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pgwire.errors import DataError
 from pgwire.pgtypes.codec import (
     Codec,
-    Literal,
-    NeedsText,
     UnknownTypes,
+    binary_or_text,
     malformed,
     misfit,
     part_bytes,
@@ -76,14 +75,8 @@ def composite_codec(name: str, oid: int, array_oid: int, fields: Sequence[Field]
         pairs = zip(codecs, texts, strict=True)
         return row([None if t is None else codec.decode_text(t) for codec, t in pairs])
 
-    def encode(value: Any) -> bytes | Literal:
-        values = _values(name, fields, value)
-        if has_binary:
-            try:
-                return _encoded(fields, values)
-            except NeedsText:
-                pass
-        return Literal(_text(fields, values))
+    def binary(value: Any) -> bytes:
+        return _encoded(fields, _values(name, fields, value))
 
     def literal(value: Any) -> str:
         return _text(fields, _values(name, fields, value))
@@ -94,7 +87,7 @@ def composite_codec(name: str, oid: int, array_oid: int, fields: Sequence[Field]
         array_oid,
         decode,
         decode_text,
-        encode,
+        binary_or_text(has_binary, binary, literal),
         literal,
         binary_results=has_binary,
         has_binary=has_binary,

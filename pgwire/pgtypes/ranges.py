@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from pgwire.errors import DataError
 from pgwire.pgtypes.codec import (
     Codec,
-    Literal,
-    NeedsText,
+    binary_or_text,
     malformed,
     misfit,
     part_bytes,
@@ -184,13 +183,8 @@ def range_codec(name: str, oid: int, array_oid: int, element: Codec) -> Codec:
     def decode_text(text: str) -> Range[Any]:
         return _decode_text(name, element, text)
 
-    def encode(value: Any) -> bytes | Literal:
-        if element.has_binary:
-            try:
-                return _range_bytes(element, value)
-            except NeedsText:
-                pass
-        return Literal(_range_text(element, value))
+    def binary(value: Any) -> bytes:
+        return _range_bytes(element, value)
 
     def literal(value: Any) -> str:
         return _range_text(element, value)
@@ -201,7 +195,7 @@ def range_codec(name: str, oid: int, array_oid: int, element: Codec) -> Codec:
         array_oid,
         decode,
         decode_text,
-        encode,
+        binary_or_text(element.has_binary, binary, literal),
         literal,
         binary_results=element.has_binary,
         has_binary=element.has_binary,
@@ -232,13 +226,8 @@ def multirange_codec(name: str, oid: int, array_oid: int, range_codec: Codec) ->
     def decode_text(text: str) -> Multirange[Any]:
         return Multirange(map(range_codec.decode_text, _split(name, text)))
 
-    def encode(value: Any) -> bytes | Literal:
-        if range_codec.has_binary:
-            try:
-                return _multirange_bytes(range_codec, value)
-            except NeedsText:
-                pass
-        return Literal(_multirange_text(range_codec, value))
+    def binary(value: Any) -> bytes:
+        return _multirange_bytes(range_codec, value)
 
     def literal(value: Any) -> str:
         return _multirange_text(range_codec, value)
@@ -249,7 +238,7 @@ def multirange_codec(name: str, oid: int, array_oid: int, range_codec: Codec) ->
         array_oid,
         decode,
         decode_text,
-        encode,
+        binary_or_text(range_codec.has_binary, binary, literal),
         literal,
         binary_results=range_codec.has_binary,
         has_binary=range_codec.has_binary,
