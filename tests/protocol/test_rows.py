@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from hypothesis import given, strategies as st
 from pgwire.errors import InterfaceError, NoRows, TooManyRows
 from pgwire.protocol.messages import Column
 from pgwire.protocol.rows import Result, Row, row_class
+from tests.support import backend
 
 
 def row(*values: Any, names: tuple[str, ...]) -> Row:
@@ -233,3 +235,15 @@ def test_a_result_survives_pickling_and_copying(make: type[Any] | None) -> None:
         assert again.rows == two.rows
         assert (again.columns, again.command_tag) == (two.columns, two.command_tag)
         assert type(again[0]) is type(two[0])
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_great_many_rows_leave_the_collector_as_it_was(enabled: bool) -> None:
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        result: Result[Row] = Result([(n,) for n in range(20_000)], (backend.column("n"),), "x")
+        assert [row.n for row in result.rows] == list(range(20_000))
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
