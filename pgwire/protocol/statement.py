@@ -136,7 +136,10 @@ class Statement:
         decode = generate(kinds, self._decoders)
         self.decode_rows = whole_runs(decode) if self.is_open else decode
         parameters = [_parameter_kind(codec) for codec in self._codecs]
-        if can_generate(parameters):
+        if not parameters:
+            self.bind_query = _constant(self.bind_query)
+            self.bind_record = _constant(self.bind_record)
+        elif can_generate(parameters):
             self.bind_query = self._generate_bind(parameters, frontend.EXECUTE + frontend.SYNC)
             self.bind_record = self._generate_bind(parameters, frontend.EXECUTE)
 
@@ -174,6 +177,16 @@ class Statement:
         error = miscounted(count, len(params))
         hint = miscount_hint(self.sql, count)
         return ProgrammingError(f"{error}; {hint}") if hint else error
+
+
+def _constant(plain: Bind) -> Bind:
+    """What builds the one message of a statement that has no parameters."""
+    message = plain(())
+
+    def bind(params: Sequence[Any]) -> bytes:
+        return plain(params) if params else message
+
+    return bind
 
 
 def _parameter_kind(codec: Codec) -> str | None:

@@ -185,3 +185,13 @@ class CacheAndServer(RuleBasedStateMachine):
 
 
 TestCacheAndServer = CacheAndServer.TestCase
+
+
+def test_without_parameters_the_message_is_always_the_same() -> None:
+    own = statement()
+    before = own.bind_query(())
+    own.generate()
+    assert own.bind_query(()) == own.bind_query([]) == before
+    assert own.bind_record(()) == own.bind(()) + frontend.EXECUTE
+    with pytest.raises(ProgrammingError, match="the statement has 0 parameters, 1 given"):
+        own.bind_query([1])
