@@ -28,7 +28,7 @@ from pgwire.pgtypes.codec import (
     part_literal,
     wrong_length,
 )
-from pgwire.pgtypes.row import row_class
+from pgwire.pgtypes.row import Row, row_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -193,7 +193,11 @@ def _values(name: str, fields: Sequence[Field], value: Any) -> Sequence[Any]:
             raise DataError(
                 f"expected {len(names)} fields ({', '.join(names)}), got {len(value)} of them"
             )
-        return value
+        # A row of a query, or a named tuple, may have the same names in another order.
+        own = getattr(value, "_names" if isinstance(value, Row) else "_fields", None)
+        if own is None or own == tuple(names) or set(own) != set(names):
+            return value
+        return [value[own.index(name)] for name in names]
     if isinstance(value, Mapping):
         missing = [name for name in names if name not in value]
         if missing or len(value) != len(names):

@@ -50,6 +50,11 @@ class NamedPair(NamedTuple):
     word: str
 
 
+class Turned(NamedTuple):
+    word: str
+    n: int
+
+
 class Slotted:
     __slots__ = ("n", "word")
 
@@ -104,6 +109,15 @@ def test_text_is_read_as_the_server_quotes_it(text: str, value: Any) -> None:
 def test_text_is_written_in_quotes() -> None:
     assert PAIR.literal((7, 'a"b\\')) == '("7","a""b\\\\")'
     assert PAIR.literal((None, "")) == '(,"")'
+
+
+@pytest.mark.parametrize(
+    "value", [Turned("x", 7), row_class(("word", "n"))(("x", 7))], ids=["named tuple", "Row"]
+)
+def test_a_tuple_with_the_attributes_names_gives_them_by_name(value: Any) -> None:
+    """A row that was selected in another order is still the same value."""
+    assert encode(PAIR, value) == BOTH
+    assert PAIR.literal(value) == '("7","x")'
 
 
 @pytest.mark.parametrize(
