@@ -22,6 +22,7 @@ _KEEPS_SESSION = re.compile(
 _SESSION_WORDS = re.compile(
     r"set_config|advisory|setseed|dblink|\btemp\b|\btemporary\b|pg_temp", re.IGNORECASE
 )
+_IS_CALL = re.compile(r"call\b", re.IGNORECASE)
 
 
 def changes_session(sql: str) -> bool:
@@ -31,8 +32,17 @@ def changes_session(sql: str) -> bool:
     set_config, advisory locks, temporary objects or their like; several statements in one
     string are not taken apart.
     """
-    start = _LEADING.match(sql)
-    assert start is not None  # the pattern matches the empty string
-    if _KEEPS_SESSION.match(sql, start.end()) is None:
+    if _KEEPS_SESSION.match(sql, _first_word(sql)) is None:
         return True
     return _SESSION_WORDS.search(sql) is not None or ";" in sql.rstrip("; \t\r\n")
+
+
+def is_call(sql: str) -> bool:
+    """Whether a statement calls a procedure, which may end transactions."""
+    return _IS_CALL.match(sql, _first_word(sql)) is not None
+
+
+def _first_word(sql: str) -> int:
+    start = _LEADING.match(sql)
+    assert start is not None  # the pattern matches the empty string
+    return start.end()

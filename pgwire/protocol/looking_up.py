@@ -6,7 +6,8 @@ conversation, learns what they are (`pgtypes.catalog`), and goes on:
     Parse Bind Execute Close Flush|Sync  →  ParseComplete BindComplete DataRow… CommandComplete
                                             CloseComplete [ReadyForQuery]
 
-Before its own Bind it ends the flight with Flush. Where the types show when everything else is
+Before its own Bind it ends the flight with Flush (and with a Sync behind that where a procedure is
+to be called, which may want to commit). Where the types show when everything else is
 said and done (in the results of a script, inside of records) it ends with Sync, and the outcome
 waits for a second ReadyForQuery; until then the operation keeps the floor.
 
@@ -178,6 +179,12 @@ class LookingUp(Reading):
             self._decode = decode
         self.is_looking_up = False
 
+    def end_flight(self, then: Callable[[], None]) -> None:
+        """Sync, and call `then` at its ReadyForQuery: what comes next has its own transaction."""
+        self._then = then
+        self.session.write(frontend.SYNC)
+        self.phase = self.LOOKED_UP
+
     # ---------------------------------------------------------------- types in the values
 
     def look_up_late(self) -> bool:
@@ -245,6 +252,10 @@ class LookingUp(Reading):
         self.take_status(buffer, start, end)
         self._learn()
 
+    def on_looked_up(self, buffer: bytes, start: int, end: int) -> None:
+        self.take_status(buffer, start, end)
+        self._then()
+
     LOOKUP_PARSING = Phase(
         "LOOKUP_PARSING",
         {
@@ -279,6 +290,13 @@ class LookingUp(Reading):
         {
             BackendMessage.ERROR_RESPONSE: on_lookup_error,
             BackendMessage.READY_FOR_QUERY: on_lookup_ready,
+        },
+    )
+    LOOKED_UP = Phase(
+        "LOOKED_UP",
+        {
+            BackendMessage.ERROR_RESPONSE: Reading.on_error,
+            BackendMessage.READY_FOR_QUERY: on_looked_up,
         },
     )
     LOOKUP_PHASES = (

@@ -9,9 +9,10 @@ takes two, since values can be encoded only once their types are known:
 Between the two the operation keeps the floor.
 
 A stale statement heals: where the server reports at Bind that the plan's result has changed
-(0A000), that it does not know the statement (26000) or a type in it (XX000), or at Parse that
-the name is taken (42P05), nothing has been carried out. Outside a transaction, and if nobody else
-has written since, the statement is prepared under a new name and the query sent again, once.
+(0A000), that it does not know the statement (26000) or a type in it (XX000), that a value is not
+what its type is now (42804), or at Parse that the name is taken (42P05), nothing has been carried
+out. Outside a transaction, and if nobody else has written since, the statement is prepared under a
+new name and the query sent again, once.
 
 A query that a cancel request has hit in place of the one before it (`simple.Fence`) begins anew
 as well: what it had done is undone.
@@ -19,10 +20,12 @@ as well: what it had done is undone.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError
 from pgwire.protocol import backend, frontend
+from pgwire.protocol.changes import is_call
 from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.mapping import check_callable, check_row
@@ -48,7 +51,10 @@ if TYPE_CHECKING:
 
 # "cache lookup failed for type …" is an internal error: a type was dropped, and perhaps made anew.
 TYPE_GONE = "XX000"
+# A part of a composite value or an array is not of the type that the server has for it now.
+TYPE_CHANGED = "42804"
 STALE_STATES = frozenset({"0A000", "26000", TYPE_GONE})
+TYPE_STATES = frozenset({TYPE_GONE, TYPE_CHANGED})
 _DUPLICATE_NAME = "42P05"
 
 
@@ -159,6 +165,9 @@ class Query(Preparing):
             return
         if statement.missing and not self._fresh and not self.abandoned:
             self._parse_anew(self.session, statement)  # some are not there any more
+        elif self.session.transaction_status is TransactionStatus.IDLE and is_call(self.sql):
+            # Behind another command it could not commit: the server takes both for a block.
+            self.end_flight(partial(self._go_on, statement))
         else:
             self._go_on(statement)
 
@@ -214,14 +223,20 @@ class Query(Preparing):
         error = self.session.read_error(buffer, start, end)
         if self._is_struck(error):
             self._await_return(error)
-        elif not self._fresh and error.sqlstate in STALE_STATES and self.statement is not None:
+        elif self.statement is not None and self._is_stale(error, self.statement):
             self.session.statements.forget(self.statement)
-            if error.sqlstate == TYPE_GONE:
+            if error.sqlstate in TYPE_STATES:
                 self.session.registry.catalog.forget()
             self._await_retry(error)
         else:
             self.note_error(error)
             self.phase = self.ENDING
+
+    def _is_stale(self, error: PostgresError, statement: Statement) -> bool:
+        if error.sqlstate == TYPE_CHANGED:  # what is known of a type may be older than a statement
+            infos = self.session.registry.catalog.infos
+            return not self._retried and any(oid in infos for oid in statement.parameter_oids)
+        return not self._fresh and error.sqlstate in STALE_STATES
 
     def on_bound(self, buffer: bytes, start: int, end: int) -> None:
         if start != end:
@@ -405,6 +420,7 @@ class Query(Preparing):
         Preparing.DESCRIBING_PARAMETERS,
         Preparing.DESCRIBING_COLUMNS,
         *LookingUp.LOOKUP_PHASES,
+        LookingUp.LOOKED_UP,
         BINDING,
         EXECUTING,
         COPYING_OUT,

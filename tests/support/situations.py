@@ -159,6 +159,9 @@ def _lookup_ways() -> None:
         (partial(Prepare, "select $1"), (UNKNOWN, backend.ready())),
         (partial(SimpleQuery, "x"), (*moods, backend.complete(), backend.ready())),
     ]
+    called = UNKNOWN, *ASKED, FOUND, backend.complete(), backend.CLOSE_COMPLETE
+    call = partial(fresh, partial(Query, "call p($1)", [1]), *called)
+    WAYS.append((Query, Query.LOOKED_UP, call))
     for ways, lookups in ((early, LOOKUPS), (late, LATE)):
         for operation, before in ways:
             kind = type(operation())

@@ -1,0 +1,163 @@
+"""Types that are not what they were when they were looked up, and procedures that commit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pgwire.errors import DatatypeMismatch, PostgresError
+from pgwire.pgtypes import TypeRegistry, oids
+from pgwire.pgtypes.catalog import TypeInfo
+from pgwire.protocol import frontend
+from pgwire.protocol.changes import is_call
+from pgwire.protocol.many import QueryMany
+from pgwire.protocol.query import Query
+from pgwire.protocol.session import Session
+from pgwire.protocol.simple import Ping
+from tests.support import backend
+from tests.support.catalogue import MOOD, answer
+from tests.support.extended import EXECUTE_SYNC, said
+
+PAIR = TypeInfo(17_001, "public", "pair", "c", 0, ",", 0, ("a",), (oids.INT4,))
+WIDER = PAIR._replace(attribute_types=(oids.INT8,))
+DESCRIBED = backend.described([PAIR.oid], [backend.column("n")])
+DONE = backend.executed(backend.row(backend.int4(1)))
+FOUR = b"\0\0\0\1" + oids.INT4.to_bytes(4) + b"\0\0\0\4\0\0\0\1"
+EIGHT = b"\0\0\0\1" + oids.INT8.to_bytes(4) + b"\0\0\0\x08\0\0\0\0\0\0\0\1"
+MISMATCH = backend.error("42804")
+
+
+def run(session: Session, operation: Any, *replies: bytes) -> Any:
+    session.submit(operation)
+    said(session)
+    for reply in replies:
+        said(session, reply)
+    return operation
+
+
+def knowing() -> Session:
+    """A session that has looked the type up for another statement."""
+    session = Session(TypeRegistry())
+    query = run(session, Query("select 1, $1", [(1,)]), DESCRIBED, answer(PAIR), DONE)
+    assert query.result.scalar() == 1
+    return session
+
+
+@pytest.mark.parametrize("sql", ["select 1, $1", "a statement that is new"])
+def test_a_value_of_a_type_that_has_changed_is_sent_once_more_as_the_type_is_now(sql: str) -> None:
+    session = knowing()
+    query = Query(sql, [(1,)])
+    session.submit(query)
+    sent = said(session)
+    if sent.startswith(b"P"):
+        sent = said(session, DESCRIBED)
+    assert FOUR in sent
+    assert said(session, MISMATCH + backend.ready())[:1] in (b"C", b"P")
+    assert b"pg_type" in said(session, backend.CLOSE_COMPLETE + DESCRIBED)
+    sent = said(session, answer(WIDER))
+    assert EIGHT in sent
+    assert sent.endswith(EXECUTE_SYNC)
+    session.receive_data(DONE)
+    assert query.result.scalar() == 1
+    assert session.in_step
+
+
+def test_it_is_sent_again_only_once() -> None:
+    session = knowing()
+    query = run(session, Query("select 1, $1", [(1,)]), MISMATCH + backend.ready())
+    said(session, backend.CLOSE_COMPLETE + DESCRIBED)
+    said(session, answer(PAIR))
+    assert said(session, MISMATCH + backend.ready()) == b""
+    assert isinstance(query.error, DatatypeMismatch)
+    assert session.in_step
+
+
+def test_in_a_transaction_the_error_stands_and_the_next_one_knows_better() -> None:
+    session = knowing()
+    failed = backend.ready("E")
+    query = run(session, Query("select 1, $1", [(1,)]), MISMATCH + failed)
+    assert isinstance(query.error, DatatypeMismatch)
+    assert not session.registry.catalog.infos
+
+
+def test_a_mismatch_without_a_looked_up_type_is_the_caller_s() -> None:
+    session = Session(TypeRegistry())
+    described = backend.described([oids.INT4], [])
+    query = run(session, Query("select $1", [1]), described, MISMATCH + backend.ready())
+    assert isinstance(query.error, DatatypeMismatch)
+    assert session.statements.get("select $1") is not None
+
+
+def test_of_many_records_the_next_ones_are_sent_as_the_type_is_now() -> None:
+    session = knowing()
+    many = run(session, QueryMany("select 1, $1", [[(1,)]]), MISMATCH + backend.ready())
+    assert isinstance(many.error, DatatypeMismatch)
+    assert not session.registry.catalog.infos
+
+
+# A procedure that commits can do so only where nothing else has run since the last Sync.
+
+CALLED = backend.described([MOOD.oid], [])
+
+
+def calling(sql: str = "call p($1)") -> tuple[Session, Query, bytes]:
+    session = Session(TypeRegistry())
+    query = Query(sql, ["sad"])
+    session.submit(query)
+    said(session)
+    said(session, CALLED)
+    return session, query, said(session, answer(MOOD))
+
+
+def test_a_call_is_not_run_behind_a_look_up() -> None:
+    session, query, sent = calling()
+    assert sent == frontend.SYNC
+    ping = Ping()
+    session.submit(ping)
+    sent = said(session, backend.ready())
+    assert sent.startswith(b"B")
+    assert sent.endswith(EXECUTE_SYNC + frontend.SYNC)
+    session.receive_data(backend.executed() + backend.ready())
+    assert query.error is None
+    assert ping.done
+
+
+def test_a_call_that_is_abandoned_behind_its_look_up_is_not_run() -> None:
+    session, query, _ = calling()
+    query.abandon()
+    assert said(session, backend.ready()) == frontend.SYNC
+    session.receive_data(backend.ready())
+    assert query.done
+    assert session.in_step
+
+
+def test_an_error_behind_its_look_up_is_the_call_s() -> None:
+    session, query, _ = calling()
+    assert said(session, backend.error("57014") + backend.ready()) == frontend.SYNC
+    session.receive_data(backend.ready())
+    assert isinstance(query.error, PostgresError)
+    assert session.in_step
+
+
+def test_in_a_transaction_a_call_can_commit_nothing() -> None:
+    session = Session(TypeRegistry())
+    begin = run(session, Query("begin", []), backend.described([], []))
+    session.receive_data(backend.BIND_COMPLETE + backend.complete("BEGIN") + backend.ready("T"))
+    assert begin.done
+    run(session, Query("call p($1)", ["sad"]), CALLED)
+    assert said(session, answer(MOOD)).endswith(EXECUTE_SYNC)
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("call p()", True),
+        ("-- why\n /* what */ CALL p()", True),
+        ("select 1 as call", False),
+        ("callous", False),
+        ("", False),
+    ],
+)
+def test_what_is_a_call(sql: str, expected: bool) -> None:
+    assert is_call(sql) is expected

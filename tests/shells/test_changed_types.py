@@ -1,0 +1,74 @@
+"""Types that are altered while connections know them, and procedures that take new types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pgwire
+
+if TYPE_CHECKING:
+    from tests.shells.conftest import Connect
+
+SETUP = """
+    drop schema if exists changed_types cascade;
+    create schema changed_types;
+    set search_path to changed_types;
+    create type mood as enum ('sad', 'fine');
+    create type pair as (a int4, b int4);
+    create table log (m mood);
+    create procedure note(m mood, inout count int default 0) language plpgsql as $$
+    begin
+        insert into log values (m);
+        commit;
+        insert into log values (m);
+        count := 2;
+    end $$;
+"""
+PATH = "-csearch_path=changed_types"
+
+
+@pytest.fixture
+def conn(connect: Connect) -> pgwire.Connection:
+    connect().script(SETUP)
+    return connect(options=PATH)
+
+
+def pair_of(conn: pgwire.Connection, value: Any, sql: str = "select $1::pair") -> Any:
+    return conn.query(sql, [value]).scalar()
+
+
+def test_a_procedure_that_commits_may_take_a_type_that_is_met_for_the_first_time(
+    conn: pgwire.Connection,
+) -> None:
+    for _ in range(2):
+        assert conn.query("/* notes */ call note($1)", ["sad"]).scalar() == 2
+        conn.refresh_types()
+    assert conn.query("select count(*) from log").scalar() == 4
+
+
+def test_an_attribute_that_gets_another_type(conn: pgwire.Connection, connect: Connect) -> None:
+    other = connect(options=PATH)
+    assert pair_of(conn, (1, 2)) == (1, 2)
+    for kind, b in (("int8", 2), ("text", "2"), ("int4", 2), ("numeric", 2), ("int8", 2)):
+        other.script(f"alter type pair alter attribute b type {kind}")
+        assert pair_of(conn, (1, b)) == (1, b)
+        # The type may be known from before, the statement not.
+        assert pair_of(conn, (1, b), f"select $1::pair -- {kind}") == (1, b)
+
+
+def test_many_records_go_the_second_time(conn: pgwire.Connection, connect: Connect) -> None:
+    records = [[(1, 2)], [(3, 4)]]
+    assert conn.query_many("select $1::pair", records).scalars() == [(1, 2), (3, 4)]
+    connect(options=PATH).script("alter type pair alter attribute b type int8")
+    with pytest.raises(pgwire.errors.DatatypeMismatch):
+        conn.query_many("select $1::pair", records)
+    assert conn.query_many("select $1::pair", records).scalars() == [(1, 2), (3, 4)]
+
+
+def test_a_row_is_taken_by_its_names(conn: pgwire.Connection) -> None:
+    turned = conn.query("select 2 as b, 1 as a").one()
+    assert pair_of(conn, turned) == (1, 2)
+    assert conn.query("select $1::pair[]", [[turned]]).scalar() == [(1, 2)]
+    assert conn.query("select $1::pair", [conn.query("select 1, 2").one()]).scalar() == (1, 2)
