@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ class Session:
         zone_of: Callable[[str], tzinfo] | None = None,
     ) -> None:
         self.registry = registry
-        self._shared_registry = registry
+        self._given_registry = self._shared_registry = registry
         # Where datetimes are to come in the session's own time zone: see `_set_parameter`.
         self._zone_of = zone_of
         self.statements = StatementCache(statement_cache_size if prepare else 0)
@@ -399,9 +400,12 @@ class Session:
                 )
             )
         elif name == "TimeZone" and self._zone_of is not None:
-            zone = self._zone_of(value)
-            self._shared_registry = self._shared_registry.variant(timezone=zone)
-            self.registry = self.registry.variant(timezone=zone)
+            own = self.registry.registrations
+            is_shared = own is self._shared_registry.registrations
+            # Of the first one always: a variant keeps alive what it is a variant of.
+            make = partial(self._given_registry.variant, timezone=self._zone_of(value))
+            self._shared_registry = make()
+            self.registry = self._shared_registry if is_shared else make(registrations=own)
 
     # ---------------------------------------------------------------- types
 
