@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgwire.errors import Error, ProtocolError
+from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.changes import changes_session
-from pgwire.protocol.decoder import keeping, row_decoder
+from pgwire.protocol.decoder import keeping, row_decoder, whole_runs
 from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase
@@ -19,6 +20,8 @@ from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result, Row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pgwire.errors import PostgresError
     from pgwire.protocol.decoder import RowDecoder
     from pgwire.protocol.messages import Column
@@ -55,13 +58,24 @@ class SimpleQuery(LookingUp):
         registry = self.session.registry
         missing = registry.missing([column.type_oid for column in self._columns])
         if missing:
-            self._missing |= missing
-            runs: list[bytes] = []
-            self._unread.append((self._rows, self._columns, runs))
-            self._decode = keeping(len(self._columns), runs)
+            self._keep_rows(missing, [])
         else:
-            self._decode = self._decoder(self._columns)
+            self._decode = whole_runs(self._decoder(self._columns))
         self.phase = self.FETCHING
+
+    def on_rows(self, buffer: bytes, position: int, size: int) -> int:
+        end = super().on_rows(buffer, position, size)
+        if self._raw is not None and isinstance(self.error, UnknownTypes):  # one has been altered
+            raw, self._raw = self._raw, None
+            self._keep_rows(self.error.oids, raw)
+            self.error = None
+        return end
+
+    def _keep_rows(self, missing: Iterable[int], runs: list[bytes]) -> None:
+        """Keep this result's rows, from here on, until its types are known."""
+        self._missing.update(missing)
+        self._unread.append((self._rows, self._columns, runs))
+        self._decode = keeping(len(self._columns), runs)
 
     def _decoder(self, columns: tuple[Column, ...]) -> RowDecoder:
         return row_decoder(columns, [column.format for column in columns], self.session.registry)
@@ -149,7 +163,7 @@ class SimpleQuery(LookingUp):
     FETCHING = Phase(
         "FETCHING",
         {
-            BackendMessage.DATA_ROW: Reading.on_rows,
+            BackendMessage.DATA_ROW: on_rows,
             BackendMessage.COMMAND_COMPLETE: on_complete,
             BackendMessage.ERROR_RESPONSE: on_error,
         },

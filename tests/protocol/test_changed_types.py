@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pgwire.errors import DatatypeMismatch, PostgresError
+from pgwire.errors import DataError, DatatypeMismatch, PostgresError
 from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.pgtypes.catalog import TypeInfo
 from pgwire.protocol import frontend
@@ -14,7 +14,7 @@ from pgwire.protocol.changes import is_call
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
-from pgwire.protocol.simple import Ping
+from pgwire.protocol.simple import Ping, SimpleQuery
 from tests.support import backend
 from tests.support.catalogue import MOOD, answer
 from tests.support.extended import EXECUTE_SYNC, said
@@ -94,6 +94,51 @@ def test_of_many_records_the_next_ones_are_sent_as_the_type_is_now() -> None:
     many = run(session, QueryMany("select 1, $1", [[(1,)]]), MISMATCH + backend.ready())
     assert isinstance(many.error, DatatypeMismatch)
     assert not session.registry.catalog.infos
+
+
+LONGER = PAIR._replace(attribute_names=("a", "b"), attribute_types=(oids.INT4, oids.TEXT))
+PAIRS = backend.row_description(backend.column("p", PAIR.oid), backend.column("n", oids.INT4))
+
+
+def test_the_results_of_a_script_wait_for_what_an_altered_type_is_now() -> None:
+    session = knowing()
+    script = SimpleQuery("alter type; select; select")
+    session.submit(script)
+    said(session)
+    ping = Ping()
+    session.submit(ping)
+    said(session, backend.complete("ALTER TYPE") + PAIRS + backend.row(b"(1)", b"1"))
+    said(session, backend.row(b"(2,x)", b"2"))
+    said(session, backend.row(b"(3,y)", b"3") + backend.complete())
+    # What is known of it has been forgotten, so that the next result waits as well.
+    said(session, PAIRS + backend.row(b"(4,z)", b"4") + backend.complete())
+    assert b"pg_type" in said(session, backend.ready())
+    assert said(session, answer(LONGER) + backend.ready()) == frontend.SYNC
+    assert [result.rows for result in script.result] == [
+        [],
+        [((1,), 1), ((2, "x"), 2), ((3, "y"), 3)],
+        [((4, "z"), 4)],
+    ]
+    session.receive_data(backend.ready())
+    assert ping.done
+    assert session.in_step
+
+
+def test_a_script_whose_type_does_not_fit_when_looked_up_either() -> None:
+    session = knowing()
+    script = run(session, SimpleQuery("select"), PAIRS + backend.row(b"(2,x)", b"2"))
+    said(session, backend.complete() + backend.ready())
+    said(session, answer(PAIR) + backend.ready())
+    assert isinstance(script.error, DataError)
+    assert session.in_step
+
+
+def test_an_abandoned_script_looks_nothing_up() -> None:
+    session = knowing()
+    script = run(session, SimpleQuery("select"), PAIRS + backend.row(b"(2,x)", b"2"))
+    script.abandon()
+    assert said(session, backend.complete() + backend.ready()) == b""
+    assert script.done
 
 
 # A procedure that commits can do so only where nothing else has run since the last Sync.
