@@ -1,0 +1,65 @@
+"""The usual answer to a query, taken in one go: what `Query` would do message by message.
+
+    BindComplete DataRow… CommandComplete ReadyForQuery
+
+It must do what the phase tables do, only faster, and leaves to them whatever is not as usual.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgwire.protocol import backend
+from pgwire.protocol.messages import TRANSACTION_STATUS, BackendMessage, TransactionStatus
+
+if TYPE_CHECKING:
+    from pgwire.protocol.query import Query
+
+# The beginnings of messages as they usually come.
+_BOUND = b"2\0\0\0\x04"
+_SHORT_TAG = b"C\0\0\0"
+_READY = b"Z\0\0\0\x05"
+_DATA_ROW = int(BackendMessage.DATA_ROW)
+# The same few ends of answers come all the time: what they say, by their bytes.
+_ends: dict[bytes, tuple[str, TransactionStatus]] = {}
+_MAX_ENDS = 1000
+_LONGEST_END = 64
+
+
+def take_answer(query: Query, buffer: bytes, position: int, size: int) -> int:
+    """Takes as much of the answer as is there, each message whole; returns where it stopped."""
+    if not buffer.startswith(_BOUND, position):
+        return position
+    position += len(_BOUND)
+    query.phase = query.EXECUTING
+    if position < size and buffer[position] == _DATA_ROW:
+        position = query.on_rows(buffer, position, size)
+    if size - position < _LONGEST_END:
+        end = _ends.get(buffer[position:size])
+        if end is not None:
+            query.command_tag, query.session.transaction_status = end
+            query.finish()
+            return size
+    return _take_end(query, buffer, position, size)
+
+
+def _take_end(query: Query, buffer: bytes, position: int, size: int) -> int:
+    """CommandComplete and ReadyForQuery, each if it is there as a whole and as usual."""
+    if not buffer.startswith(_SHORT_TAG, position) or size - position <= len(_SHORT_TAG):
+        return position
+    end = position + 1 + buffer[position + 4]
+    if end > size:
+        return position
+    query.command_tag = backend.parse_command_tag(buffer, position + 5, end)
+    query.phase = query.COMPLETE
+    if not buffer.startswith(_READY, end) or end + len(_READY) >= size:
+        return end
+    status = TRANSACTION_STATUS.get(buffer[end + 5])
+    if status is None:
+        return end
+    ending = buffer[position : end + 6]
+    if len(_ends) < _MAX_ENDS and len(ending) < _LONGEST_END:
+        _ends[ending] = query.command_tag, status
+    query.session.transaction_status = status
+    query.finish()
+    return end + 6
