@@ -75,6 +75,7 @@ class Driver(DriverBase):
         self._turn = threading.RLock()
         self._owner: int | None = None
         self._unsafe = False
+        self._caught: list[bytes] = []  # what has been read, and not been fed yet
         self._cancelling = threading.Lock()
         self._cancelled = False
 
@@ -175,9 +176,11 @@ class Driver(DriverBase):
     def _drive(self, operation: Operation, deadline: float | None) -> None:
         """Write and read until the operation, which has been submitted, is done."""
         session, channel = self.session, self.channel
-        # Only the main thread can be interrupted (Ctrl-C). It waits apart from reading,
-        # so that nothing that was read can be lost.
-        waits_first = deadline is not None or _get_ident() == _main_thread
+        # Only the main thread can be interrupted (Ctrl-C). It waits apart from reading, or reads
+        # into a list without a line of Python in between: nothing that was read can be lost.
+        interruptible = _get_ident() == _main_thread
+        catch = channel.catch if deadline is None and interruptible else None
+        waits_first = deadline is not None or (interruptible and catch is None)
         while True:
             self._unsafe = True
             if out := session.data_to_send():
@@ -188,8 +191,10 @@ class Driver(DriverBase):
             self._unsafe = False
             if waits_first:
                 channel.wait_readable(deadline)
+            elif catch is not None:
+                self._caught.extend(catch())
             self._unsafe = True
-            data = channel.receive()
+            data = channel.receive() if catch is None else self._caught.pop()
             if data:
                 session.receive_data(data)
             elif data is not None:
@@ -217,17 +222,22 @@ class Driver(DriverBase):
                 self.abort()
             raise
 
-    def _feed(self, data: bytes) -> bytes:
+    def _take(self, data: bytes) -> None:
         if data:
             self.session.receive_data(data)
         else:
             self.session.receive_eof()
+
+    def _feed(self, data: bytes) -> bytes:
+        self._take(data)
         return self.session.data_to_send(more=False)
 
     def _recover(self, operation: Operation) -> None:
         """The loop was left early: bring the conversation to its end, or close."""
         try:
             operation.abandon()
+            if self._caught:
+                self._take(self._caught.pop())
             if self._unsafe or self.closed:
                 self.abort()
                 return

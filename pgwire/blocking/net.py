@@ -28,7 +28,7 @@ from pgwire.addresses import (
 from pgwire.errors import ConnectionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pgwire.config import Config, HostSpec
     from pgwire.tls import TLSLayer
@@ -129,6 +129,9 @@ class Channel:
         # Wait for bytes; empty at the end of the stream. None where what came holds none yet
         # (TLS: half a record, a ticket).
         self.receive: Callable[[], bytes | None] = partial(sock.recv, RECEIVE)
+        # The same for `list.extend`: between reading the bytes and having them in the list no
+        # line of Python is run, so that Ctrl-C cannot strike. None where that cannot be had.
+        self.catch: Callable[[], Iterable[bytes]] | None = partial(map, sock.recv, (RECEIVE,))
 
     def receive_nowait(self) -> bytes | None:
         """Bytes that are there already; None if none are, empty at the end of the stream."""
@@ -212,6 +215,7 @@ class TLSChannel(Channel):
         self._receive_wire = partial(sock.recv, RECEIVE)
         self.send = self._encrypt_and_send
         self.receive = self._receive_and_decrypt
+        self.catch = None
         self._early = layer.decrypt()  # what came along with the end of the handshake
 
     def _encrypt_and_send(self, data: bytes) -> None:

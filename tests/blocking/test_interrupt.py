@@ -233,3 +233,27 @@ def test_other_threads_go_on(keeper: Keeper) -> None:
             thread.join(20)
     assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_nothing_that_was_read_is_lost_where_it_strikes(
+    conn: pgwire.Connection, before: bool
+) -> None:
+    """While waiting for bytes, or when they have just been read."""
+    channel = conn._driver.channel
+    catch = channel.catch
+    assert catch is not None
+
+    def struck() -> Iterator[bytes]:
+        channel.catch = catch
+        if not before:
+            yield from catch()
+        raise Interrupted
+
+    for sql in ("select 1", "select repeat('x', 200000)"):
+        conn.query(sql)
+        channel.catch = struck
+        with pytest.raises(Interrupted):
+            conn.query(sql)
+        assert not conn.closed
+        assert conn.query("select 'in step'").scalar() == "in step"
