@@ -49,9 +49,9 @@ cover: .venv/.installed-dev  ## what the pure cores' tests alone cover: all of t
 mutate: .venv/.installed-mutate  ## mutants of the pool's core that no test notices (some minutes)
 	$(BIN)/python tools/mutate.py
 
-bench: .venv/.installed-dev  ## what a handshake costs against a pooled checkout
+bench: .venv/.installed-dev  ## pgwire against its peers (ARGS="--only rows --quick" and so on)
 	@tools/install_test_servers.sh
-	$(BIN)/python benchmarks/handshake_vs_pool.py $(ARGS)
+	$(BIN)/python benchmarks/suite.py $(ARGS)
 
 format: .venv/.installed-dev  ## put the code into shape
 	$(BIN)/ruff format

@@ -83,29 +83,46 @@ def test_handshake_vs_pool(tmp_path: Path) -> None:
     assert ("without TLS: " in err) != has_tls()
 
 
+# Something of every kind: by each clock, in other processes, with pools, tasks and threads.
+WORKLOADS = [
+    "one value", "one row by key", "100 rows, mixed", "1,000 rows, rich", "100 rows, wide",
+    "1 MB of bytea", "10,000 inserts", "first query on a new connection", "connect, SCRAM",
+    "checkout and release, asyncio", "10 tasks on a pool of 10", "8 threads on a pool of 8",
+    "import",
+]  # fmt: skip
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("embedded_server")
-def test_one_row(tmp_path: Path) -> None:
-    pytest.importorskip("asyncpg", reason="of the extra bench")
-    pytest.importorskip("psycopg", reason="of the extra bench")
-    out, _ = run("one_row.py", "--quick", "--out", str(tmp_path))
-    facts = json.loads((tmp_path / "one_row.json").read_text())
-    assert facts["results"].keys() == {"pgwire", "asyncpg", "psycopg"}
-    for name, figures in facts["results"].items():
+def test_suite(tmp_path: Path) -> None:
+    for peer in ("asyncpg", "psycopg_pool", "psycopg2", "pg8000"):
+        pytest.importorskip(peer, reason="of the extra bench")
+    out, _ = run("suite.py", "--quick", "--only", *WORKLOADS, "--out", str(tmp_path))
+    facts = json.loads((tmp_path / "suite.json").read_text())
+    results = facts["results"]
+    assert set(WORKLOADS) <= results.keys()
+    assert {"date", "command", "machine", "versions", "loop", "pinned"} <= facts.keys()
+    for name, workload in results.items():
         assert f"| {name} " in out
-        assert figures["cpu"]["median"] > 0
-        assert figures["clock"]["median"] > 0
-    assert facts["results"]["asyncpg"]["cpu_ratio"]["median"] == 1
-    assert "pgwire's client CPU is " in out
+        assert workload["variants"][workload["reference"]]["ratio"]["median"] == 1
+        for figures in workload["variants"].values():
+            assert figures[workload["clock"]]["median"] > 0
+    peers = {"pgwire", "pgwire, asyncio", "asyncpg", "psycopg", "psycopg, asyncio"}
+    peers |= {"psycopg2", "pg8000"}
+    assert peers <= results["one value"]["variants"].keys()
+    assert peers <= results["10,000 inserts"]["variants"].keys()
+    ElementTree.parse(tmp_path / "suite.svg")
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("embedded_server")
-def test_one_row_counts_calls() -> None:
+def test_suite_keeps_what_was_not_measured_again(tmp_path: Path) -> None:
     pytest.importorskip("asyncpg", reason="of the extra bench")
-    pytest.importorskip("psycopg", reason="of the extra bench")
-    out, _ = run("one_row.py", "--profile")
-    assert "  1.0  connection.py:Connection.query\n" in out
+    for name in ("one value", "one row by key"):
+        run("suite.py", "--quick", "--peers", "asyncpg", "--only", name, "--out", str(tmp_path))
+    results = json.loads((tmp_path / "suite.json").read_text())["results"]
+    assert list(results) == ["one value", "one row by key"]
+    assert results["one value"]["variants"].keys() == {"pgwire", "pgwire, asyncio", "asyncpg"}
 
 
 # ---------------------------------------------------------------- the harness

@@ -1,0 +1,171 @@
+"""What a run of the suite leaves behind: tables, JSON, charts, and the table in the README.
+
+Knows how results are laid out: by workload its clock, reference and variants, by variant its
+medians and ratios. Must not know how they came about.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import harness
+import marks
+from chart import Group, bar_chart
+from turns import geometric_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+BEGIN, END = "<!-- suite:begin -->", "<!-- suite:end -->"
+_UNITS = {"s": (1e6, "µs"), "KiB": (1.0, "KiB")}
+
+
+def table(results: dict[str, Any]) -> str:
+    """Each workload and variant: the median, and the ratio to the reference."""
+    rows = []
+    for name, workload in results.items():
+        for variant, figures in workload["variants"].items():
+            rows.append((name, variant, *_figures(workload, figures)))
+            name = ""
+    return harness.markdown_table(("", "", "median", "", "ratio (spread)"), rows)
+
+
+def _figures(workload: dict[str, Any], figures: dict[str, Any]) -> tuple[str, str, str]:
+    factor, unit = _UNITS[workload["unit"]]
+    clock = workload["clock"]
+    median = figures[clock]["median"] * factor
+    label = f"{unit}, CPU" if clock == "cpu" else unit
+    return f"{median:,.4g}" if median < 1e4 else f"{median:,.0f}", label, _ratio(figures["ratio"])
+
+
+def _ratio(ratio: dict[str, Any]) -> str:
+    if ratio["spread"] is None:
+        return f"{ratio['median']:.2f}"
+    low, high = ratio["spread"]
+    return f"{ratio['median']:.2f} ({low:.2f} to {high:.2f})"
+
+
+# ---------------------------------------------------------------- the marks
+
+
+def marks_table(results: dict[str, Any]) -> str:
+    """The marks beside what was measured, and what follows for all of them together."""
+    rows = []
+    for mark in marks.marks():
+        found = marks.measured(mark, results)
+        name = f"{mark.workload}: {mark.note}" if mark.note else mark.workload
+        verdict = _verdict(mark, found)
+        cells = (_ratio(found) if found else "", f"{mark.most:g}", f"{mark.aim:g}", verdict)
+        rows.append((name, mark.shell, f"against {mark.reference}", *cells))
+    header = ("", "shell", "", "ratio (spread)", "mark", "aim", "")
+    lines = [harness.markdown_table(header, rows), "", *_together(results)]
+    return "\n".join(lines)
+
+
+def _verdict(mark: marks.Mark, found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "not measured"
+    ratio = found["median"]
+    if ratio <= mark.most:
+        return "aim reached" if ratio <= mark.aim else "met"
+    return f"missed by {ratio / mark.most - 1:.0%}"
+
+
+def _together(results: dict[str, Any]) -> Iterator[str]:
+    for shell in ("blocking", "asyncio"):
+        found = [marks.measured(mark, results) for mark in marks.marks() if mark.shell == shell]
+        ratios = [one["median"] for one in found if one is not None]
+        if ratios:
+            mean = geometric_mean(ratios)
+            yield (
+                f"- Geometric mean of {len(ratios)} marked ratios, {shell}: {mean:.2f} "
+                f"(mark {marks.MEAN:g}, aim {marks.MEAN_AIM:g})."
+            )
+    if slow := _against_pg8000(results):
+        name, times = min(slow.items(), key=lambda item: item[1])
+        short = [f"{one} ({factor:.1f})" for one, factor in slow.items() if factor < marks.PG8000]
+        mean = geometric_mean(list(slow.values()))
+        yield (
+            f"- pg8000 takes {mean:.1f} times as long as pgwire over {len(slow)} workloads "
+            f"of rows, at least {times:.1f} ({name}). Below the mark of {marks.PG8000:g}: "
+            f"{', '.join(short) or 'none'}."
+        )
+    for name in ("one value", "one row by key"):
+        if name in results:
+            yield _least_cpu(name, results[name]["variants"])
+
+
+def _against_pg8000(results: dict[str, Any]) -> dict[str, float]:
+    return {
+        name: workload["variants"]["pg8000"]["ratio"]["median"]
+        / workload["variants"][marks.BLOCKING]["ratio"]["median"]
+        for name, workload in results.items()
+        if "pg8000" in workload["variants"] and "rows" in name
+    }
+
+
+def _least_cpu(name: str, variants: dict[str, Any]) -> str:
+    by_cpu = sorted(variants, key=lambda variant: float(variants[variant]["ratio"]["median"]))
+    told = [f"{variant} {variants[variant]['ratio']['median']:.2f}" for variant in by_cpu]
+    return f"- Client CPU for {name}, from the least, in units of asyncpg's: {', '.join(told)}."
+
+
+# ---------------------------------------------------------------- files
+
+
+def write(
+    out: Path, name: str, facts: dict[str, Any], results: dict[str, Any], order: Sequence[str]
+) -> None:
+    """The JSON, with older results of workloads that were left out now, and the chart."""
+    path = out / f"{name}.json"
+    if path.exists():
+        results = json.loads(path.read_text())["results"] | results
+    results = {one: results[one] for one in order if one in results}
+    harness.write_json(path, facts | {"results": results})
+    harness.write(out / f"{name}.svg", chart(facts, results))
+
+
+def chart(facts: dict[str, Any], results: dict[str, Any]) -> str:
+    """The ratios of both shells to the reference, workload by workload."""
+    groups = []
+    for name, workload in results.items():
+        found = [workload["variants"].get(shell) for shell in (marks.BLOCKING, marks.ASYNCIO)]
+        ratios = [one["ratio"]["median"] if one else 0.0 for one in found]
+        labels = [_ratio(one["ratio"]) if one else "" for one in found]
+        groups.append(Group(name, ratios, labels))
+    versions = facts["versions"]
+    return bar_chart(
+        "pgwire in units of its peers: shorter is faster",
+        f"asyncpg {versions['asyncpg']} is 1, psycopg_pool for checkouts and threads; "
+        f"{versions['Python']}, PostgreSQL {versions['PostgreSQL']}",
+        "ratio (client CPU up to 100 rows, else the clock)",
+        ["pgwire", "pgwire, asyncio"],
+        groups,
+    )
+
+
+def readme_text(facts: dict[str, Any]) -> str:
+    """What stands between the marks in benchmarks/README.md."""
+    return (
+        f"{BEGIN}\n![pgwire in units of its peers](results/suite.svg)\n\n"
+        f"{marks_table(facts['results'])}\n\n"
+        f"{harness.summary(facts)}. Loop: {facts['loop']}; {facts['sittings']} sittings.\n"
+        f"Made by `{facts['command']}`.\n{END}"
+    )
+
+
+def with_table(text: str, facts: dict[str, Any]) -> str:
+    """The README with the table of these results."""
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        sys.exit(f"README.md lacks {BEGIN} … {END}")
+    return before + readme_text(facts) + after
+
+
+def write_readme(results: Path, readme: Path) -> None:
+    facts = json.loads((results / "suite.json").read_text())
+    harness.write(readme, with_table(readme.read_text(), facts))
