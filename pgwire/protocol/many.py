@@ -23,10 +23,9 @@ from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Phase, expect_empty
 from pgwire.protocol.preparing import Preparing
-from pgwire.protocol.query import STALE_STATES, TYPE_STATES
 from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
-from pgwire.protocol.statement import UNNAMED
+from pgwire.protocol.statement import STALE_STATES, TYPE_CHANGED, TYPE_STATES, UNNAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -201,7 +200,8 @@ class QueryMany(Preparing):
         error = self.session.read_error(buffer, start, end)
         if not self.done:
             self.note_error(error)
-            if self.phase is self.BINDING and error.sqlstate in STALE_STATES | TYPE_STATES:
+            is_bind = self.phase is self.BINDING
+            if error.sqlstate in (STALE_STATES | TYPE_STATES if is_bind else {TYPE_CHANGED}):
                 # The records cannot be gone through again; whoever comes next prepares anew.
                 assert self.statement is not None
                 self.session.statements.forget(self.statement)

@@ -40,7 +40,13 @@ from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
 from pgwire.protocol.session import FORGETTING
 from pgwire.protocol.simple import QUERY_CANCELED
-from pgwire.protocol.statement import UNNAMED, Statement
+from pgwire.protocol.statement import (
+    STALE_STATES,
+    TYPE_CHANGED,
+    TYPE_STATES,
+    UNNAMED,
+    Statement,
+)
 from pgwire.protocol.usual import take_answer
 
 if TYPE_CHECKING:
@@ -49,12 +55,6 @@ if TYPE_CHECKING:
     from pgwire.errors import PostgresError
     from pgwire.protocol.session import Session
 
-# "cache lookup failed for type …" is an internal error: a type was dropped, and perhaps made anew.
-TYPE_GONE = "XX000"
-# A part of a composite value or an array is not of the type that the server has for it now.
-TYPE_CHANGED = "42804"
-STALE_STATES = frozenset({"0A000", "26000", TYPE_GONE})
-TYPE_STATES = frozenset({TYPE_GONE, TYPE_CHANGED})
 _DUPLICATE_NAME = "42P05"
 
 
@@ -255,9 +255,12 @@ class Query(Preparing):
         error = self.session.read_error(buffer, start, end)
         if self._is_struck(error):
             self._await_return(error)
-        else:
-            self.note_error(error)
-            self.phase = self.ENDING
+            return
+        if error.sqlstate == TYPE_CHANGED and not self._fresh and self.statement is not None:
+            # A plan that the server takes for good. What ran may have left traces: no retry.
+            self.session.statements.forget(self.statement)
+        self.note_error(error)
+        self.phase = self.ENDING
 
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
         self.take_status(buffer, start, end)

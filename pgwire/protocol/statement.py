@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 from pgwire.errors import ProgrammingError
 from pgwire.pgtypes.text import decode_utf8
 from pgwire.protocol import frontend
-from pgwire.protocol.binding import TEXT as PARAMETER_TEXT, can_generate, generate_bind
+from pgwire.protocol.binding import (
+    OTHER,
+    PACKED_FROM,
+    TEXT as PARAMETER_TEXT,
+    can_generate,
+    generate_bind,
+)
 from pgwire.protocol.changes import changes_session
 from pgwire.protocol.decoder import (
     column_decoders,
@@ -31,13 +37,21 @@ from pgwire.protocol.generated import generate, kind_of
 from pgwire.protocol.rows import row_class
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pgwire.pgtypes import Codec, TypeRegistry
     from pgwire.protocol.binding import Bind
     from pgwire.protocol.messages import Column
 
 UNNAMED = b"\0"
+
+# What the server reports of a statement that is not what it was (see `query`).
+# "cache lookup failed for type …" is an internal error: a type was dropped, and perhaps made anew.
+TYPE_GONE = "XX000"
+# A part of a composite value or an array is not of the type that the server has for it now.
+TYPE_CHANGED = "42804"
+STALE_STATES = frozenset({"0A000", "26000", TYPE_GONE})
+TYPE_STATES = frozenset({TYPE_GONE, TYPE_CHANGED})
 
 
 class Statement:
@@ -139,7 +153,7 @@ class Statement:
         if not parameters:
             self.bind_query = _constant(self.bind_query)
             self.bind_record = _constant(self.bind_record)
-        elif can_generate(parameters):
+        elif can_generate([kind for kind, _ in parameters]):
             self.bind_query = self._generate_bind(parameters, frontend.EXECUTE + frontend.SYNC)
             self.bind_record = self._generate_bind(parameters, frontend.EXECUTE)
 
@@ -147,7 +161,8 @@ class Statement:
         head = self._bind_head + all_binary(len(kinds))
         length = 4 + len(head) + len(self._bind_tail)
         tail = self._bind_tail + behind
-        return generate_bind(tuple(kinds), length, head, tail, partial(self._bind, behind))
+        names, functions = zip(*kinds, strict=True)
+        return generate_bind(names, functions, length, head, tail, partial(self._bind, behind))
 
     @property
     def parameter_types(self) -> tuple[str, ...]:
@@ -189,11 +204,16 @@ def _constant(plain: Bind) -> Bind:
     return bind
 
 
-def _parameter_kind(codec: Codec) -> str | None:
-    """What a parameter of this type is to the generator of Bind messages."""
+def _parameter_kind(codec: Codec) -> tuple[str, Callable[[Any], Any] | None]:
+    """What a parameter of this type is to the generator of Bind messages, and its function."""
     if codec.takes_str and codec.decode is decode_utf8:
-        return PARAMETER_TEXT
-    return codec.struct_code
+        return PARAMETER_TEXT, None
+    if codec.number is not None:
+        code, number = codec.number
+        return f"{code}<", number
+    if codec.struct_code in PACKED_FROM:
+        return codec.struct_code, None
+    return OTHER, codec.encode
 
 
 class StatementCache:

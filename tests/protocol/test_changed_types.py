@@ -96,6 +96,24 @@ def test_of_many_records_the_next_ones_are_sent_as_the_type_is_now() -> None:
     assert not session.registry.catalog.infos
 
 
+@pytest.mark.parametrize("make", [Query, lambda sql, values: QueryMany(sql, [values])])
+def test_a_plan_that_does_not_fit_is_made_anew_for_whoever_comes_next(make: Any) -> None:
+    """What has run may have left traces, so it is not run again."""
+    session = knowing()
+    operation = run(session, make("select 1, $1", [(1,)]), backend.BIND_COMPLETE + MISMATCH)
+    said(session, backend.ready())
+    assert isinstance(operation.error, DatatypeMismatch)
+    session.submit(Query("select 1, $1", [(1,)]))
+    assert b"select 1, $1" in said(session)
+
+
+def test_a_plan_that_does_not_fit_from_the_start_is_kept() -> None:
+    session = Session(TypeRegistry())
+    run(session, Query("select", []), backend.described([], []), backend.BIND_COMPLETE + MISMATCH)
+    said(session, backend.ready())
+    assert session.statements.get("select") is not None
+
+
 LONGER = PAIR._replace(attribute_names=("a", "b"), attribute_types=(oids.INT4, oids.TEXT))
 PAIRS = backend.row_description(backend.column("p", PAIR.oid), backend.column("n", oids.INT4))
 

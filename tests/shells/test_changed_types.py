@@ -58,6 +58,17 @@ def test_an_attribute_that_gets_another_type(conn: pgwire.Connection, connect: C
         assert pair_of(conn, (1, b), f"select $1::pair -- {kind}") == (1, b)
 
 
+def test_a_plan_that_the_server_takes_for_good(conn: pgwire.Connection, connect: Connect) -> None:
+    """Another connection knows of the change, this one's values are right, its plan is not."""
+    for _ in range(10):  # then the plan is the same for all values
+        assert pair_of(conn, (1, 2), "select ($1::pair).b") == 2
+    connect(options=PATH).script("alter type pair alter attribute b type int8")
+    assert pair_of(conn, (1, 2)) == (1, 2)
+    with pytest.raises(pgwire.errors.DatatypeMismatch):
+        pair_of(conn, (1, 2), "select ($1::pair).b")
+    assert pair_of(conn, (1, 2), "select ($1::pair).b") == 2
+
+
 def test_many_records_go_the_second_time(conn: pgwire.Connection, connect: Connect) -> None:
     records = [[(1, 2)], [(3, 4)]]
     assert conn.query_many("select $1::pair", records).scalars() == [(1, 2), (3, 4)]
