@@ -86,6 +86,9 @@ class Codec:
     takes_str: bool = False
     # Set where `struct.unpack(">" + struct_code, value)` is all that decoding is.
     struct_code: str | None = None
+    # Set where `encode` packs what a function makes of the value: its struct code, and the function
+    # that gives a tuple of one number, or raises what `encode` raises, or ValueError.
+    number: tuple[str, Callable[[Any], tuple[int, ...]]] | None = None
     # What stands between the elements in the text of an array (pg_type's typdelim).
     delimiter: str = ","
     # How many lists deep a single value is: 1 for a vector, whose array is a list of lists.

@@ -194,7 +194,14 @@ def _text(base: Codec, given: Registration) -> Codec:
         def encode(value: Any) -> Literal:
             return Literal(literal(value))
 
-        codec = replace(codec, encode=encode, literal=literal, struct_code=None, has_binary=False)
+        codec = replace(
+            codec,
+            encode=encode,
+            literal=literal,
+            struct_code=None,
+            number=None,
+            has_binary=False,
+        )
     return codec
 
 
@@ -230,7 +237,7 @@ def _binary(base: Codec, given: Registration) -> Codec:
             data = encode(value)
             return _as_text(base, data, 0, len(data))
 
-        codec = replace(codec, encode=encode, literal=literal)
+        codec = replace(codec, encode=encode, literal=literal, number=None)
     return codec
 
 

@@ -77,8 +77,18 @@ def _codec(
         return text_of(*unpack(encode(value), 0))
 
     gives, takes = docs
+    code = layout.removeprefix(">")
     return Codec(
-        name, oid, array_oid, decode, decode_text, encode, literal, gives=gives, takes=takes
+        name,
+        oid,
+        array_oid,
+        decode,
+        decode_text,
+        encode,
+        literal,
+        number=(code, numbers_of) if len(code) == 1 else None,
+        gives=gives,
+        takes=takes,
     )
 
 

@@ -1,24 +1,29 @@
 """Generated Bind messages: the plain encoder of `encoder`, unrolled for one statement.
 
-Where every parameter is of a type of fixed width, or a text, a whole message (Bind with its
-head and tail, and what goes behind it) is packed in one call, or two. It is made for values of
-the very class that the type is packed from (an `int` for int4, a `str` for text); whatever else
-is given, too large, or cannot be encoded goes to the plain encoder, which is the specification,
-and has the words for it. Only numbers and struct codes get into the source.
+A whole message (Bind with its head and tail, and what goes behind it) is packed in as few calls
+as there are runs of parameters of fixed width. What is taken for granted is what is usual: an
+`int` for int4, a `str` for text, a datetime for timestamptz, no NULL. Whatever else is given, too
+large, or cannot be encoded goes to the plain encoder, which is the specification, and has the
+words for it. Only numbers and struct codes get into the source.
 
-For int4, text and int8 the source reads (in longer lines):
+A parameter is of one of these kinds: a struct code, whose values are packed as they are; a struct
+code and "<", whose values a function of the type turns into a number first; `TEXT`; `OTHER`, what
+the type's own `encode` makes of it.
+
+For int4, text and timestamptz the source reads (in longer lines):
 
     def bind(params):
         if len(params) == 3:
             value_0, value_1, value_2, = params
-            if value_0.__class__ is int and value_1.__class__ is str and value_2.__class__ is int:
+            if value_0.__class__ is int and value_1.__class__ is str and value_2 is not None:
                 try:
                     text_1 = value_1.encode()
                     length_1 = len(text_1)
+                    value_2, = number_2(value_2)
                     if 0 not in text_1 and length_1 < 1000000:
                         return b"".join((pack_0(b"B", length + length_1, head, 4, value_0,
                             length_1), text_1, pack_1(8, value_2, tail)))
-                except (StructError, OverflowError, UnicodeEncodeError):
+                except (StructError, OverflowError, UnicodeEncodeError, ValueError, DataError):
                     pass
         return plain(params)
 """
@@ -29,6 +34,8 @@ from functools import lru_cache
 from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
+from pgwire.errors import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import CodeType
@@ -36,11 +43,33 @@ if TYPE_CHECKING:
     Bind = Callable[[Sequence[Any]], bytes]
 
 TEXT = "text"
+OTHER = "other"
 # Each is packed from values of this class, and of no other.
 PACKED_FROM = {"h": int, "i": int, "q": int, "I": int, "d": float, "?": bool}
-_CLASSES = {code: kind.__name__ for code, kind in PACKED_FROM.items()} | {TEXT: "str"}
-# More text than this, and the lengths might not fit.
-_LONGEST_TEXT = 1_000_000
+_TESTS = {code: f"value_{{n}}.__class__ is {kind.__name__}" for code, kind in PACKED_FROM.items()}
+_TESTS |= {
+    TEXT: "value_{n}.__class__ is str",
+    OTHER: "value_{n} is not None and value_{n}.__class__ is not str",
+    "i<": "value_{n} is not None",
+    "q<": "value_{n} is not None",
+}
+_TEXT = """\
+                text_{n} = value_{n}.encode()
+                length_{n} = len(text_{n})
+"""
+_OTHER = """\
+                text_{n} = encode_{n}(value_{n})
+                length_{n} = len(text_{n})
+"""
+_NUMBER = """\
+                value_{n}, = number_{n}(value_{n})
+"""
+# More bytes than this, and the lengths might not fit.
+_LONGEST = 1_000_000
+_CHECKS = {
+    TEXT: f"0 not in text_{{n}} and length_{{n}} < {_LONGEST}",
+    OTHER: f"text_{{n}}.__class__ is bytes and length_{{n}} < {_LONGEST}",
+}
 _MOST = 32  # parameters
 
 
@@ -52,39 +81,38 @@ def bind_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
     terms, codes = _terms(kinds)
     count = len(kinds)
     values = "".join(f"value_{n}, " for n in range(count))
-    classes = " and ".join(f"value_{n}.__class__ is {_CLASSES[k]}" for n, k in enumerate(kinds))
-    texts = [n for n, kind in enumerate(kinds) if kind == TEXT]
+    tests = " and ".join(_TESTS[kind].format(n=n) for n, kind in enumerate(kinds))
     lines = ["def bind(params):", f"    if len(params) == {count}:"]
-    lines += [f"        {values}= params", f"        if {classes}:", "            try:"]
-    for n in texts:
-        lines += [f"                text_{n} = value_{n}.encode()"]
-        lines += [f"                length_{n} = len(text_{n})"]
-    checks = " and ".join(f"0 not in text_{n} and length_{n} < {_LONGEST_TEXT}" for n in texts)
+    lines += [f"        {values}= params", f"        if {tests}:", "            try:"]
+    for n, kind in enumerate(kinds):
+        template = {TEXT: _TEXT, OTHER: _OTHER}.get(kind, _NUMBER if kind[-1] == "<" else "")
+        lines += template.format(n=n).splitlines()
+    checks = [_CHECKS[kind].format(n=n) for n, kind in enumerate(kinds) if kind in _CHECKS]
     indent = " " * 16
-    if texts:
-        lines.append(f"{indent}if {checks}:")
+    if checks:
+        lines.append(f"{indent}if {' and '.join(checks)}:")
         indent += "    "
     joined = terms[0] if len(terms) == 1 else f'b"".join(({", ".join(terms)}))'
     lines.append(f"{indent}return {joined}")
-    lines += ["            except (StructError, OverflowError, UnicodeEncodeError):"]
+    lines += ["            except (StructError, OverflowError, ValueError, DataError):"]
     lines += ["                pass", "    return plain(params)", ""]
     return "\n".join(lines), codes
 
 
 def _terms(kinds: Sequence[str]) -> tuple[list[str], list[str]]:
     """What is joined to a message: calls of packs, whose struct codes are the second, and texts."""
-    lengths = "".join(f" + length_{n}" for n, kind in enumerate(kinds) if kind == TEXT)
+    lengths = "".join(f" + length_{n}" for n, kind in enumerate(kinds) if kind in _CHECKS)
     terms: list[str] = []
     codes: list[str] = []
     code, arguments = "ci{head}s", ['b"B"', f"length{lengths}", "head"]
     for n, kind in enumerate(kinds):
-        if kind == TEXT:
+        if kind in _CHECKS:
             terms += [f"pack_{len(codes)}({', '.join([*arguments, f'length_{n}'])})", f"text_{n}"]
             codes.append(code + "i")
             code, arguments = "", []
         else:
-            code += "i" + kind
-            arguments += [str(Struct("!" + kind).size), f"value_{n}"]
+            code += "i" + kind[0]
+            arguments += [str(Struct("!" + kind[0]).size), f"value_{n}"]
     terms.append(f"pack_{len(codes)}({', '.join([*arguments, 'tail'])})")
     return terms, [*codes, code + "{tail}s"]
 
@@ -97,23 +125,31 @@ def _compiled(kinds: tuple[str, ...]) -> tuple[CodeType, list[str]]:
 
 def can_generate(kinds: Sequence[str | None]) -> bool:
     """Whether there is anything to gain, and all of it is of a kind that is known here."""
-    return 0 < len(kinds) <= _MOST and all(kind in _CLASSES for kind in kinds)
+    return 0 < len(kinds) <= _MOST and all(kind in _TESTS for kind in kinds)
 
 
 def generate_bind(
-    kinds: tuple[str, ...], length: int, head: bytes, tail: bytes, plain: Bind
+    kinds: tuple[str, ...],
+    functions: Sequence[Callable[[Any], Any] | None],
+    length: int,
+    head: bytes,
+    tail: bytes,
+    plain: Bind,
 ) -> Bind:
     """What builds a whole message: `head` stands before the values, `tail` behind them.
 
-    `length` is the message's own, without the values.
+    `functions` are those of the parameters whose kind wants one; `length` is the message's own,
+    without the values.
     """
     code, packs = _compiled(kinds)
-    length += sum(4 + (0 if kind == TEXT else Struct("!" + kind).size) for kind in kinds)
+    length += sum(4 + (0 if kind in _CHECKS else Struct("!" + kind[0]).size) for kind in kinds)
     names: dict[str, Any] = {"plain": plain, "length": length, "head": head, "tail": tail}
-    names["StructError"] = StructError
+    names |= {"StructError": StructError, "DataError": DataError}
     for number, pack in enumerate(packs):
         sizes = {"head": len(head), "tail": len(tail)}
         names[f"pack_{number}"] = Struct("!" + pack.format(**sizes)).pack
+    for n, function in enumerate(functions):
+        names[f"number_{n}"] = names[f"encode_{n}"] = function
     exec(code, names)
     bind: Bind = names["bind"]
     return bind

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
+from enum import Enum
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, strategies as st
 
 from pgwire.errors import Error
-from pgwire.pgtypes import TypeRegistry
+from pgwire.pgtypes import Json, TypeRegistry
 from pgwire.protocol import frontend
-from pgwire.protocol.binding import bind_source, can_generate
+from pgwire.protocol.binding import OTHER, TEXT, bind_source, can_generate
 from pgwire.protocol.statement import Statement
 
 REGISTRY = TypeRegistry()
-# bool, int8, int2, int4, text, oid, float8, varchar: those that are generated
-OIDS = [16, 20, 21, 23, 25, 26, 701, 1043]
+# bool, int8, int2, int4, text, oid, float8, varchar: packed as they are
+# date, time, timestamp, timestamptz: packed from a number
+# bytea, timetz, numeric, uuid, jsonb, int4[], inet: what they are encoded to
+OIDS = [16, 20, 21, 23, 25, 26, 701, 1043, 1082, 1083, 1114, 1184]
+OIDS += [17, 1266, 1700, 2950, 3802, 1007, 869]
+
+
+class Color(Enum):
+    RED = "red"
+
+
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -25,7 +39,14 @@ VALUES = st.one_of(
     st.floats(),
     st.text(),
     st.sampled_from(["", "nul\0", "\ud800", "x" * 100]),
-    st.just(dt.date(2020, 1, 1)),
+    st.sampled_from(
+        [
+            *(dt.date(2020, 1, 1), dt.time(1, 2), dt.time(1, tzinfo=dt.UTC)),
+            *(dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC), b"x", [1, None]),
+            *(Decimal("1.5"), UUID(int=5), {"a": 1}, [1, "2"], ip_address("1.2.3.4"), Color.RED),
+            *(Json(None), Path("x"), b"x" * 1_000_001),
+        ]
+    ),
 )
 
 
@@ -66,6 +87,17 @@ FITTING = {
     26: st.integers(0, 2**32 - 1),
     701: st.floats(),
     1043: st.text(st.characters(exclude_characters="\0", codec="utf-8")),
+    1082: st.dates(),
+    1083: st.times(),
+    1114: st.datetimes(),
+    1184: st.datetimes(timezones=st.just(dt.UTC)),
+    17: st.binary(),
+    1266: st.times(timezones=st.just(dt.UTC)),
+    1700: st.decimals(allow_nan=False, places=2),
+    2950: st.uuids(),
+    3802: st.dictionaries(st.text(), st.integers()),
+    1007: st.lists(st.integers(-4, 4)),
+    869: st.ip_addresses(),
 }
 
 
@@ -84,9 +116,9 @@ def test_a_long_text_goes_the_plain_way() -> None:
 
 @pytest.mark.parametrize(
     ("kinds", "possible"),
-    [([], False), (["i"], True), (["i", None], False), (["i"] * 33, False), (["16s"], False)],
+    [([], False), (["i"], True), (["i", OTHER], True), (["i"] * 33, False), (["q<", TEXT], True)],
 )
-def test_what_can_be_generated(kinds: list[str | None], possible: bool) -> None:
+def test_what_can_be_generated(kinds: list[str], possible: bool) -> None:
     assert can_generate(kinds) is possible
 
 
@@ -105,7 +137,7 @@ def test_the_source_is_made_for_eyes() -> None:
         "                if 0 not in text_1 and length_1 < 1000000:\n"
         '                    return b"".join((pack_0(b"B", length + length_1, head, 4, value_0,'
         " length_1), text_1, pack_1(8, value_2, tail)))\n"
-        "            except (StructError, OverflowError, UnicodeEncodeError):\n"
+        "            except (StructError, OverflowError, ValueError, DataError):\n"
         "                pass\n"
         "    return plain(params)\n"
     )
