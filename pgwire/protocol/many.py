@@ -26,6 +26,7 @@ from pgwire.protocol.preparing import Preparing
 from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
 from pgwire.protocol.statement import STALE_STATES, TYPE_CHANGED, TYPE_STATES, UNNAMED
+from pgwire.protocol.usual import take_records, usual_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,6 +50,8 @@ class QueryMany(Preparing):
     Errors carry the number of their record, from 0, as `record_index`.
     """
 
+    usual_answer = b""  # how a record is answered, as far as has been seen
+
     def __init__(
         self, sql: str, records: Iterable[Sequence[Any]], statement: Statement | None = None
     ) -> None:
@@ -57,6 +60,7 @@ class QueryMany(Preparing):
         self._records = iter(records)
         self._taken = self._answered = self._row_count = 0
         self._tag = ""
+        self._rows_each = 0
         self._written = False  # the Sync is written
 
     def begin(self, session: Session) -> bool:
@@ -174,10 +178,24 @@ class QueryMany(Preparing):
         tag = backend.parse_command_tag(buffer, start, end)
         head, _, count = tag.rpartition(" ")
         if count.isdecimal():
-            self._row_count += int(count)
+            self._rows_each = int(count)
+            self._row_count += self._rows_each
             tag = head
         self._tag = tag
+        if not self._columns:  # more of the same may come
+            self.usual_answer = usual_record(buffer, start, end)
         self._next_record()
+
+    @property
+    def unanswered(self) -> int:
+        """How many records have been written, and not been answered yet."""
+        return self._taken - self._answered
+
+    def take_answers(self, count: int) -> None:
+        """So many answers like the last one have come."""
+        self._answered += count
+        self._row_count += count * self._rows_each
+        self._await_next()
 
     def on_empty(self, buffer: bytes, start: int, end: int) -> None:
         check_empty_query(buffer, start, end)
@@ -244,6 +262,7 @@ class QueryMany(Preparing):
             BackendMessage.BIND_COMPLETE: on_bound,
             BackendMessage.ERROR_RESPONSE: on_execute_error,
         },
+        take_usual=take_records,
     )
     EXECUTING = Phase(
         "EXECUTING",
@@ -255,6 +274,7 @@ class QueryMany(Preparing):
             BackendMessage.COPY_OUT_RESPONSE: on_copy_out,
             BackendMessage.ERROR_RESPONSE: on_execute_error,
         },
+        take_usual=take_records,
     )
     COMPLETE = Phase(
         "COMPLETE",

@@ -1,6 +1,7 @@
-"""The usual answer to a query, taken in one go: what `Query` would do message by message.
+"""Usual answers, taken in one go: what `Query` and `QueryMany` would do message by message.
 
     BindComplete DataRow… CommandComplete ReadyForQuery
+    BindComplete CommandComplete BindComplete CommandComplete …
 
 It must do what the phase tables do, only faster, and leaves to them whatever is not as usual.
 """
@@ -13,6 +14,7 @@ from pgwire.protocol import backend
 from pgwire.protocol.messages import TRANSACTION_STATUS, BackendMessage, TransactionStatus
 
 if TYPE_CHECKING:
+    from pgwire.protocol.many import QueryMany
     from pgwire.protocol.query import Query
 
 # The beginnings of messages as they usually come.
@@ -63,3 +65,30 @@ def _take_end(query: Query, buffer: bytes, position: int, size: int) -> int:
     query.session.transaction_status = status
     query.finish()
     return end + 6
+
+
+def usual_record(buffer: bytes, start: int, end: int) -> bytes:
+    """The answer to a record without rows, whose CommandComplete has its body there."""
+    return _BOUND + buffer[start - 5 : end]
+
+
+def take_records(many: QueryMany, buffer: bytes, position: int, size: int) -> int:
+    """The answers to records that are all alike: BindComplete CommandComplete, again and again."""
+    answer = many.usual_answer
+    if many.phase is many.EXECUTING:
+        rest = answer[len(_BOUND) :]
+        if not rest or not buffer.startswith(rest, position):
+            return position
+        many.take_answers(1)
+        position += len(rest)
+    if not answer:
+        return position
+    count = min((size - position) // len(answer), many.unanswered)
+    while count:
+        if buffer.startswith(answer * count, position):
+            many.take_answers(count)
+            position += len(answer) * count
+            count = min(count, (size - position) // len(answer), many.unanswered)
+        else:
+            count //= 2
+    return position
