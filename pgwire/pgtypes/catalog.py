@@ -89,3 +89,14 @@ class Catalog(Shared):
                 self.infos.pop(oid, None)
         if len(self.infos) != before:
             self.tell()
+
+    def made_of(self, oids: Iterable[int]) -> set[int]:
+        """These types and all that they are made of, as far as they are known."""
+        found: set[int] = set()
+        waiting = list(oids)
+        while waiting:
+            info = self.infos.get(waiting.pop())
+            if info is not None and info.oid not in found:
+                found.add(info.oid)
+                waiting += info.parts
+        return found

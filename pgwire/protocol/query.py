@@ -118,9 +118,11 @@ class Query(Preparing):
         try:
             self._execute(session, statement)
         except DataError:
-            if not self._may_be_outdated(session, statement):
+            outdated = self._may_be_outdated(session, statement)
+            if not outdated:
                 raise
-            self._parse_anew(session, statement)
+            # Of no more than is needed: a value may never fit, and be tried ever again.
+            self._parse_anew(session, statement, outdated)
             return True
         return statement.is_open
 
@@ -186,14 +188,15 @@ class Query(Preparing):
         session.pass_floor()
 
     @staticmethod
-    def _may_be_outdated(session: Session, statement: Statement) -> bool:
-        """Whether a value that does not fit may do so once its type has been looked up again."""
+    def _may_be_outdated(session: Session, statement: Statement) -> set[int]:
+        """The types that, looked up again, may be what a value fits that does not fit now."""
         idle = session.transaction_status is TransactionStatus.IDLE
-        infos = session.registry.catalog.infos
-        return idle and any(oid in infos for oid in statement.parameter_oids)
+        return session.registry.catalog.made_of(statement.parameter_oids) if idle else set()
 
-    def _parse_anew(self, session: Session, statement: Statement) -> None:
-        session.registry.catalog.forget()
+    def _parse_anew(
+        self, session: Session, statement: Statement, outdated: set[int] | None = None
+    ) -> None:
+        session.registry.catalog.forget(outdated)
         session.statements.forget(statement)
         if not self._pinned:
             self.statement = None

@@ -372,3 +372,10 @@ def test_threads_may_learn_and_read_at_once() -> None:
     for thread in (*threads, learner):
         thread.join()
     assert errors == []
+
+
+def test_what_a_type_is_made_of(catalog: Catalog) -> None:
+    catalog.learn(EVERYTHING)
+    catalog.learn([TypeInfo(70_060, "public", "liar", "d", part=70_060)])
+    assert catalog.made_of([70_022]) == {70_022, 70_020, 70_011, 70_010, 70_000}
+    assert catalog.made_of([70_060, oids.INT4, 99_999]) == {70_060}

@@ -96,6 +96,19 @@ def test_of_many_records_the_next_ones_are_sent_as_the_type_is_now() -> None:
     assert not session.registry.catalog.infos
 
 
+def test_a_value_that_fits_nothing_has_only_its_own_types_looked_up_again() -> None:
+    session = knowing()
+    session.registry.catalog.learn([MOOD])
+    query = Query("select 1, $1", [(2.5,)])
+    session.submit(query)
+    assert b"P" in said(session)
+    assert b"pg_type" in said(session, backend.CLOSE_COMPLETE + DESCRIBED)
+    assert set(session.registry.catalog.infos) == {MOOD.oid}
+    assert said(session, answer(PAIR)) == frontend.SYNC
+    session.receive_data(backend.ready())
+    assert isinstance(query.error, DataError)
+
+
 @pytest.mark.parametrize("make", [Query, lambda sql, values: QueryMany(sql, [values])])
 def test_a_plan_that_does_not_fit_is_made_anew_for_whoever_comes_next(make: Any) -> None:
     """What has run may have left traces, so it is not run again."""
