@@ -142,3 +142,9 @@ def test_the_source_is_made_for_eyes() -> None:
         "    return plain(params)\n"
     )
     assert bind_source(["?", "d"])[1] == ["ci{head}si?id{tail}s"]
+
+
+def test_many_parameters_go_the_plain_way() -> None:
+    own = statement([23] * 33)
+    params = list(range(33))
+    assert own.bind_query(params) == own.bind(params) + frontend.EXECUTE + frontend.SYNC

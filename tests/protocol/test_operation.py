@@ -150,6 +150,10 @@ def test_what_an_operation_must_define_for_itself() -> None:
     with pytest.raises(NotImplementedError):
         Preparing("select 1").go_on(None)  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError):
+        Preparing("select 1").lookup_failed(None)  # type: ignore[arg-type]
+    with pytest.raises(NotImplementedError):
+        Preparing("select 1").finish()
+    with pytest.raises(NotImplementedError):
         Preparing("select 1").parse_failed(None)  # type: ignore[arg-type]
 
 
