@@ -26,6 +26,18 @@ def harness(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("turns")
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("report")
+
+
+@pytest.fixture
 def chart(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module("chart")
@@ -123,6 +135,116 @@ def test_suite_keeps_what_was_not_measured_again(tmp_path: Path) -> None:
     results = json.loads((tmp_path / "suite.json").read_text())["results"]
     assert list(results) == ["one value", "one row by key"]
     assert results["one value"]["variants"].keys() == {"pgwire", "pgwire, asyncio", "asyncpg"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("embedded_server")
+def test_waiting(tmp_path: Path) -> None:
+    out, _ = run("waiting.py", "--quick", "--out", str(tmp_path))
+    results = json.loads((tmp_path / "waiting.json").read_text())["results"]
+    assert 0 < results["waits"]["median"] <= results["waits"]["p99"]
+    assert results["spike"]["seconds"] > 0
+    assert "times the median (mark: 1.5)" in out
+
+
+def test_suite_refuses_what_it_does_not_know() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/suite.py", "--only", "no such thing"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "no such workload; --list names them\n")
+
+
+# ---------------------------------------------------------------- taking turns
+
+
+def test_variants_take_turns_and_slow_ones_sit_out_some_rounds(
+    turns: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns.gc, "collect", lambda: 0)
+    said: list[str] = []
+
+    def variant(name: str, seconds: float) -> Any:
+        def run(count: int, watch: Any) -> None:
+            said.append(name)
+            watch.wall += seconds * count
+            watch.cpu += seconds * count / 2
+
+        return run
+
+    variants = {"a": variant("a", 0.04), "b": variant("b", 0.05), "c": variant("c", 0.4)}
+    taken = turns.take_turns(variants, "a", 1.0)
+    assert "".join(said).startswith("abcabcbcacab")
+    assert [number for number, _, _ in taken["b"]] == list(range(len(taken["a"])))
+    assert [number for number, _, _ in taken["c"]][:5] == [0, 1, 2, 3, 6]
+    summary = turns.summed_up(taken, "a", "cpu")
+    assert summary["a"]["ratio"] == {
+        "median": 1.0, "spread": [1.0, 1.0], "rounds": len(taken["a"])
+    }  # fmt: skip
+    assert summary["b"]["cpu"]["median"] == 0.025
+    assert summary["c"]["ratio"]["median"] == 10
+
+
+def test_sittings_are_joined_round_by_round(turns: Any) -> None:
+    first = {"a": [(0, 1.0, 1.0), (1, 2.0, 2.0)], "b": [(0, 3.0, 3.0)]}
+    second = {"a": [(0, 10.0, 1.0)], "b": [(0, 20.0, 1.0)]}
+    both = turns.joined([first, second])
+    assert [number for number, _, _ in both["a"]] == [0, 1, 2]
+    assert turns.ratio(both, "b", "a", "wall") == turns.Figure(2.5, 2.0, 3.0, 2)
+
+
+# ---------------------------------------------------------------- the report
+
+
+def workload(reference: str, ratios: dict[str, float], clock: str = "wall") -> dict[str, Any]:
+    def figures(ratio: float) -> dict[str, Any]:
+        return {"median": ratio, "spread": [ratio - 0.1, ratio + 0.1], "rounds": 9}
+
+    return {
+        "clock": clock,
+        "reference": reference,
+        "unit": "s",
+        "variants": {
+            name: {which: figures(ratio) for which in ("wall", "cpu", "ratio")}
+            for name, ratio in ratios.items()
+        },
+    }
+
+
+def test_marks_stand_beside_what_was_measured(report: Any) -> None:
+    one_value = {"pgwire": 0.2, "asyncpg": 1.0, "pg8000": 0.9}
+    texts = {"pgwire": 2.0, "asyncpg": 1.0, "pg8000": 8.0}
+    tasks = {"pgwire, asyncio": 0.3, "asyncpg": 1.0, "asyncpg, no reset": 0.4}
+    table = report.marks_table(
+        {
+            "one value": workload("asyncpg", one_value, "cpu"),
+            "1,000 rows, texts": workload("asyncpg", texts),
+            "100 tasks on a pool of 10": workload("asyncpg", tasks),
+        }
+    )
+    lines = [" ".join(line.split()) for line in table.splitlines()]
+    assert (
+        "| one value | blocking | against asyncpg | 0.20 (0.10 to 0.30) | 0.45 | 0.25 "
+        "| aim reached |" in lines
+    )
+    assert any("| 2.00 (1.90 to 2.10) | 1.6 | 1 | missed by 25% |" in line for line in lines)
+    assert any("asyncpg, no reset | 0.75 | 0.7 | 0.4 | missed by 7% |" in line for line in lines)
+    assert any("one row by key | blocking |" in li and "not measured" in li for li in lines)
+    assert "- Geometric mean of 2 marked ratios, blocking: 0.63 (mark 0.85, aim 0.65)." in lines
+    assert any("pg8000 takes 4.0 times" in line and "1,000 rows, texts (4.0)" in line
+               for line in lines)  # fmt: skip
+
+
+def test_the_table_in_the_readme_is_that_of_the_results(report: Any) -> None:
+    facts = json.loads((ROOT / "benchmarks/results/suite.json").read_text())
+    readme = (ROOT / "benchmarks/README.md").read_text()
+    assert report.with_table(readme, facts) == readme, "python benchmarks/suite.py --readme"
+    svg = (ROOT / "benchmarks/results/suite.svg").read_text()
+    assert report.chart(facts, facts["results"]) == svg
 
 
 # ---------------------------------------------------------------- the harness
