@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 Work = Callable[[pgwire.AsyncConnection], Awaitable[object]]
 
 INSERT = "insert into swept values ($1)"
+DROP = """
+    drop table if exists swept;
+    drop type if exists swept_pair;
+    drop type if exists swept_mood;
+"""
+CREATE = """
+    create table swept (n int);
+    create type swept_mood as enum ('sad', 'fine');
+    create type swept_pair as (a int, moods swept_mood[]);
+"""
+PAIR = (1, ["sad"])
 
 
 async def commit(conn: pgwire.AsyncConnection) -> None:
@@ -75,6 +86,41 @@ async def in_a_group(conn: pgwire.AsyncConnection) -> None:
             group.create_task(one(number))
 
 
+async def look_up(conn: pgwire.AsyncConnection) -> None:
+    assert (await conn.query("select $1::swept_pair", [PAIR])).scalar() == PAIR
+
+
+async def look_up_for_many(conn: pgwire.AsyncConnection) -> None:
+    sql = f"with row as ({INSERT.replace('$1', '1')}) select $1::swept_pair[]"
+    found = await conn.query_many(sql, [([PAIR],), ([],)])
+    assert found.scalars() == [[PAIR], []]
+
+
+async def look_up_fields(conn: pgwire.AsyncConnection) -> None:
+    """Of records, when all else is said."""
+    async with conn.transaction():
+        await conn.query(INSERT, [1])
+        row = (await conn.query("select row($1::swept_pair::text::swept_pair, 1)", [PAIR])).one()
+        assert row == ((PAIR, 1),)
+
+
+async def look_up_after_a_script(conn: pgwire.AsyncConnection) -> None:
+    sql = f"{INSERT.replace('$1', '1')}; select '(1,{{sad}})'::swept_pair; select 5"
+    _, pairs, fives = await conn.script(sql)
+    assert (pairs.scalar(), fives.scalar()) == (PAIR, 5)
+
+
+async def look_up_to_prepare(conn: pgwire.AsyncConnection) -> None:
+    async with await conn.prepare("select $1::swept_pair") as statement:
+        assert (await statement.query([PAIR])).scalar() == PAIR
+
+
+async def look_up_in_a_group(conn: pgwire.AsyncConnection) -> None:
+    async with asyncio.TaskGroup() as group:
+        for work in (look_up, look_up_to_prepare, look_up, look_up_for_many):
+            group.create_task(work(conn))
+
+
 WORK: list[Work] = [
     lambda conn: conn.query("select pg_sleep(0.002)"),
     lambda conn: conn.query("select pg_sleep(0.05)"),  # longer than nobody's query is waited for
@@ -90,6 +136,12 @@ WORK: list[Work] = [
     nest,
     pipeline,
     in_a_group,
+    look_up,
+    look_up_for_many,
+    look_up_fields,
+    look_up_after_a_script,
+    look_up_to_prepare,
+    look_up_in_a_group,
 ]
 
 
@@ -104,8 +156,7 @@ async def test_a_connection_in_use(
     conn: pgwire.AsyncConnection, connect: Connect, dsn: str, work: Work, warm: bool
 ) -> None:
     """On a fresh connection, and on one that knows the statements already."""
-    await conn.query("drop table if exists swept")
-    await conn.query("create table swept (n int)")
+    await conn.script(DROP + CREATE)
 
     async def scenario(cut: Cut) -> None:
         await conn.query("truncate swept")
@@ -127,7 +178,7 @@ async def test_a_connection_in_use(
     try:
         assert await sweep(scenario) > 0
     finally:
-        await conn.query("drop table swept")
+        await conn.script(DROP)
 
 
 async def test_closing(dsn: str, conn: pgwire.AsyncConnection) -> None:
