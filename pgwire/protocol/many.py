@@ -17,7 +17,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pgwire.errors import NotSupportedError
+from pgwire.errors import DataError, NotSupportedError
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.messages import BackendMessage
@@ -139,6 +139,9 @@ class QueryMany(Preparing):
             # The source's own exception, or a value that does not fit: the caller's, both.
             self._blame(error, self._taken)
             end = _POISON
+            if isinstance(error, DataError):  # it may fit what the types are now: the next time
+                catalog = self.session.registry.catalog
+                catalog.forget(catalog.made_of(self.statement.parameter_oids))
         self.session.write(b"".join(messages))
         if size < CHUNK or end:
             self._write_end(end)

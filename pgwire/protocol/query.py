@@ -118,8 +118,9 @@ class Query(Preparing):
         try:
             self._execute(session, statement)
         except DataError:
-            outdated = self._may_be_outdated(session, statement)
-            if not outdated:
+            outdated = session.registry.catalog.made_of(statement.parameter_oids)
+            if not outdated or session.transaction_status is not TransactionStatus.IDLE:
+                session.registry.catalog.forget(outdated)  # for whoever comes next
                 raise
             # Of no more than is needed: a value may never fit, and be tried ever again.
             self._parse_anew(session, statement, outdated)
@@ -181,17 +182,18 @@ class Query(Preparing):
                 if statement.is_open:
                     return  # it may have to look types up at the end
         except Exception as error:
+            catalog = session.registry.catalog
+            outdated = catalog.made_of(statement.parameter_oids) - self._asked
+            if isinstance(error, DataError) and outdated:
+                # What is known may be older than the statement: it may fit what they are now.
+                catalog.forget(outdated)
+                self.look_up(outdated, self._types_known, late=False)
+                return
             self.error = error
         if self.abandoned or self.error is not None:
             session.write(frontend.SYNC)
             self.phase = self.ENDING
         session.pass_floor()
-
-    @staticmethod
-    def _may_be_outdated(session: Session, statement: Statement) -> set[int]:
-        """The types that, looked up again, may be what a value fits that does not fit now."""
-        idle = session.transaction_status is TransactionStatus.IDLE
-        return session.registry.catalog.made_of(statement.parameter_oids) if idle else set()
 
     def _parse_anew(
         self, session: Session, statement: Statement, outdated: set[int] | None = None

@@ -11,7 +11,9 @@ from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.pgtypes.catalog import TypeInfo
 from pgwire.protocol import frontend
 from pgwire.protocol.changes import is_call
+from pgwire.protocol.looking_up import lookup_messages
 from pgwire.protocol.many import QueryMany
+from pgwire.protocol.messages import TransactionStatus
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery
@@ -21,6 +23,7 @@ from tests.support.extended import EXECUTE_SYNC, said
 
 PAIR = TypeInfo(17_001, "public", "pair", "c", 0, ",", 0, ("a",), (oids.INT4,))
 WIDER = PAIR._replace(attribute_types=(oids.INT8,))
+LONGER = PAIR._replace(attribute_names=("a", "b"), attribute_types=(oids.INT4, oids.TEXT))
 DESCRIBED = backend.described([PAIR.oid], [backend.column("n")])
 DONE = backend.executed(backend.row(backend.int4(1)))
 FOUR = b"\0\0\0\1" + oids.INT4.to_bytes(4) + b"\0\0\0\4\0\0\0\1"
@@ -109,6 +112,45 @@ def test_a_value_that_fits_nothing_has_only_its_own_types_looked_up_again() -> N
     assert isinstance(query.error, DataError)
 
 
+def test_a_new_statement_takes_what_fits_the_type_as_it_is_now() -> None:
+    session = knowing()
+    query = run(session, Query("another", [(1, "x")]))
+    assert said(session, DESCRIBED) == lookup_messages(session, b"_pgwire_4\0", [PAIR.oid]) + (
+        frontend.FLUSH
+    )
+    assert said(session, answer(LONGER)).endswith(EXECUTE_SYNC)
+    session.receive_data(DONE)
+    assert query.result.scalar() == 1
+
+
+def test_a_new_statement_asks_only_once() -> None:
+    session = knowing()
+    query = run(session, Query("another", [(1, "x")]), DESCRIBED)
+    assert said(session, answer(PAIR)) == frontend.SYNC
+    session.receive_data(backend.ready())
+    assert isinstance(query.error, DataError)
+    assert session.in_step
+
+
+def test_a_cached_statement_asks_nothing_in_a_transaction_but_does_so_in_the_next() -> None:
+    session = knowing()
+    session.transaction_status = TransactionStatus.IN_TRANSACTION
+    query = run(session, Query("select 1, $1", [(1, "x")]))
+    assert isinstance(query.error, DataError)
+    query = Query("select 1, $1", [(1, "x")])
+    session.submit(query)
+    assert b"pg_type" in said(session)
+    assert said(session, answer(LONGER)).endswith(EXECUTE_SYNC)
+
+
+def test_of_many_records_one_that_does_not_fit_has_its_types_forgotten() -> None:
+    session = knowing()
+    many = run(session, QueryMany("select 1, $1", [[(1, "x")]]))
+    session.receive_data(backend.error("26000") + backend.ready())
+    assert isinstance(many.error, DataError)
+    assert not session.registry.catalog.infos
+
+
 @pytest.mark.parametrize("make", [Query, lambda sql, values: QueryMany(sql, [values])])
 def test_a_plan_that_does_not_fit_is_made_anew_for_whoever_comes_next(make: Any) -> None:
     """What has run may have left traces, so it is not run again."""
@@ -127,7 +169,6 @@ def test_a_plan_that_does_not_fit_from_the_start_is_kept() -> None:
     assert session.statements.get("select") is not None
 
 
-LONGER = PAIR._replace(attribute_names=("a", "b"), attribute_types=(oids.INT4, oids.TEXT))
 PAIRS = backend.row_description(backend.column("p", PAIR.oid), backend.column("n", oids.INT4))
 
 

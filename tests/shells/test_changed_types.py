@@ -58,6 +58,44 @@ def test_an_attribute_that_gets_another_type(conn: pgwire.Connection, connect: C
         assert pair_of(conn, (1, b), f"select $1::pair -- {kind}") == (1, b)
 
 
+def test_an_attribute_more_or_less(conn: pgwire.Connection, connect: Connect) -> None:
+    other = connect(options=PATH)
+    assert pair_of(conn, (1, 2)) == (1, 2)
+    for number in range(3):
+        other.script("alter type pair add attribute c text")
+        assert pair_of(conn, (1, 2, "x"), f"select $1::pair -- {number}") == (1, 2, "x")
+        assert conn.script("select (1, 2, 'x')::pair")[0].scalar().c == "x"
+        other.script("alter type pair drop attribute c")
+        assert conn.script("select (1, 2)::pair")[0].scalar() == (1, 2)
+        assert pair_of(conn, (1, 2), "select ($1::pair)") == (1, 2)
+
+
+def test_a_type_that_is_altered_by_what_is_undone(conn: pgwire.Connection) -> None:
+    def alter_and_fail() -> None:
+        with conn.transaction():
+            conn.script("alter type pair add attribute c text")
+            assert pair_of(conn, (1, 2, "x"), "select $1::pair as p") == (1, 2, "x")
+            raise LookupError
+
+    assert pair_of(conn, (1, 2)) == (1, 2)
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            alter_and_fail()
+        conn.refresh_types()
+    with pytest.raises(LookupError):
+        alter_and_fail()
+    assert pair_of(conn, (1, 2), "select $1::pair as another") == (1, 2)
+
+
+def test_in_a_transaction_the_second_time(conn: pgwire.Connection, connect: Connect) -> None:
+    assert pair_of(conn, (1, 2)) == (1, 2)
+    connect(options=PATH).script("alter type pair add attribute c text")
+    with conn.transaction(), pytest.raises(pgwire.DataError):
+        pair_of(conn, (1, 2, "x"))
+    with conn.transaction():
+        assert pair_of(conn, (1, 2, "x")) == (1, 2, "x")
+
+
 def test_a_plan_that_the_server_takes_for_good(conn: pgwire.Connection, connect: Connect) -> None:
     """Another connection knows of the change, this one's values are right, its plan is not."""
     for _ in range(10):  # then the plan is the same for all values
