@@ -9,10 +9,10 @@ takes two, since values can be encoded only once their types are known:
 Between the two the operation keeps the floor.
 
 A stale statement heals: where the server reports at Bind that the plan's result has changed
-(0A000), that it does not know the statement (26000) or a type in it (XX000), that a value is not
-what its type is now (42804), or at Parse that the name is taken (42P05), nothing has been carried
-out. Outside a transaction, and if nobody else has written since, the statement is prepared under a
-new name and the query sent again, once.
+(0A000), that it does not know the statement (26000) or a type in it (XX000, 42704), that a value is
+not what its type is now (42804), or at Parse that the name is taken (42P05), nothing has been
+carried out. Outside a transaction, and if nobody else has written since, the statement is prepared
+under a new name and the query sent again, once. At Execute the like has the statement forgotten.
 
 A query that a cancel request has hit in place of the one before it (`simple.Fence`) begins anew
 as well: what it had done is undone.
@@ -41,6 +41,7 @@ from pgwire.protocol.rows import Result
 from pgwire.protocol.session import FORGETTING
 from pgwire.protocol.simple import QUERY_CANCELED
 from pgwire.protocol.statement import (
+    PLAN_STATES,
     STALE_STATES,
     TYPE_CHANGED,
     TYPE_STATES,
@@ -261,8 +262,8 @@ class Query(Preparing):
         if self._is_struck(error):
             self._await_return(error)
             return
-        if error.sqlstate == TYPE_CHANGED and not self._fresh and self.statement is not None:
-            # A plan that the server takes for good. What ran may have left traces: no retry.
+        if error.sqlstate in PLAN_STATES and not self._fresh and self.statement is not None:
+            # For whoever comes next. What ran may have left traces: no retry.
             self.session.statements.forget(self.statement)
         self.note_error(error)
         self.phase = self.ENDING

@@ -48,10 +48,13 @@ UNNAMED = b"\0"
 # What the server reports of a statement that is not what it was (see `query`).
 # "cache lookup failed for type …" is an internal error: a type was dropped, and perhaps made anew.
 TYPE_GONE = "XX000"
+_NO_SUCH_TYPE = "42704"
 # A part of a composite value or an array is not of the type that the server has for it now.
 TYPE_CHANGED = "42804"
-STALE_STATES = frozenset({"0A000", "26000", TYPE_GONE})
+STALE_STATES = frozenset({"0A000", "26000", TYPE_GONE, _NO_SUCH_TYPE})
 TYPE_STATES = frozenset({TYPE_GONE, TYPE_CHANGED})
+# At Execute: a plan has types that were altered or dropped, which the server does not see.
+PLAN_STATES = TYPE_STATES | {_NO_SUCH_TYPE, "22P03"}
 
 
 class Statement:

@@ -151,13 +151,17 @@ def test_of_many_records_one_that_does_not_fit_has_its_types_forgotten() -> None
     assert not session.registry.catalog.infos
 
 
+@pytest.mark.parametrize("sqlstate", ["42804", "XX000", "42704", "22P03"])
 @pytest.mark.parametrize("make", [Query, lambda sql, values: QueryMany(sql, [values])])
-def test_a_plan_that_does_not_fit_is_made_anew_for_whoever_comes_next(make: Any) -> None:
+def test_a_plan_that_does_not_fit_is_made_anew_for_whoever_comes_next(
+    make: Any, sqlstate: str
+) -> None:
     """What has run may have left traces, so it is not run again."""
     session = knowing()
-    operation = run(session, make("select 1, $1", [(1,)]), backend.BIND_COMPLETE + MISMATCH)
+    failed = backend.BIND_COMPLETE + backend.error(sqlstate)
+    operation = run(session, make("select 1, $1", [(1,)]), failed)
     said(session, backend.ready())
-    assert isinstance(operation.error, DatatypeMismatch)
+    assert operation.error.sqlstate == sqlstate
     session.submit(Query("select 1, $1", [(1,)]))
     assert b"select 1, $1" in said(session)
 

@@ -107,6 +107,27 @@ def test_a_plan_that_the_server_takes_for_good(conn: pgwire.Connection, connect:
     assert pair_of(conn, (1, 2), "select ($1::pair).b") == 2
 
 
+def test_a_plan_with_a_type_that_was_made_anew(conn: pgwire.Connection, connect: Connect) -> None:
+    """The server takes it for good as well."""
+    other = connect(options=PATH)
+    sql = "select row('sad'::mood)"
+    for _ in range(2):
+        assert conn.query(sql).scalar() == ("sad",)
+        other.script("drop type mood cascade; create type mood as enum ('sad')")
+        with pytest.raises(pgwire.PostgresError, match="cache lookup failed for type"):
+            conn.query(sql)
+    assert conn.query(sql).scalar() == ("sad",)
+
+
+def test_a_domain_that_was_made_anew(conn: pgwire.Connection, connect: Connect) -> None:
+    other = connect(options=PATH)
+    other.script("create domain total as int")
+    for _ in range(3):
+        assert conn.query("select 5::total, $1::total", [6]).one() == (5, 6)
+        assert conn.query("select 5::total").scalar() == 5
+        other.script("drop domain total; create domain total as int")
+
+
 def test_many_records_go_the_second_time(conn: pgwire.Connection, connect: Connect) -> None:
     records = [[(1, 2)], [(3, 4)]]
     assert conn.query_many("select $1::pair", records).scalars() == [(1, 2), (3, 4)]
