@@ -25,7 +25,7 @@ from pgwire.protocol.operation import Phase, expect_empty
 from pgwire.protocol.preparing import Preparing
 from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
-from pgwire.protocol.statement import PLAN_STATES, STALE_STATES, TYPE_STATES, UNNAMED
+from pgwire.protocol.statement import PLAN_STATES, STALE_STATES, UNNAMED
 from pgwire.protocol.usual import take_records, usual_record
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class QueryMany(Preparing):
         if not self.done:
             self.note_error(error)
             is_bind = self.phase is self.BINDING
-            if error.sqlstate in (STALE_STATES | TYPE_STATES if is_bind else PLAN_STATES):
+            if error.sqlstate in (STALE_STATES if is_bind else PLAN_STATES):
                 # The records cannot be gone through again; whoever comes next prepares anew.
                 assert self.statement is not None
                 self.session.statements.forget(self.statement)

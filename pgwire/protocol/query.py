@@ -9,8 +9,8 @@ takes two, since values can be encoded only once their types are known:
 Between the two the operation keeps the floor.
 
 A stale statement heals: where the server reports at Bind that the plan's result has changed
-(0A000), that it does not know the statement (26000) or a type in it (XX000, 42704), that a value is
-not what its type is now (42804), or at Parse that the name is taken (42P05), nothing has been
+(0A000), that it does not know the statement (26000) or a type in it (XX000, 42704), that types do
+not fit any more (42804, 42846, 42883), or at Parse that the name is taken (42P05), nothing has been
 carried out. Outside a transaction, and if nobody else has written since, the statement is prepared
 under a new name and the query sent again, once. At Execute the like has the statement forgotten.
 
@@ -239,10 +239,12 @@ class Query(Preparing):
             self.phase = self.ENDING
 
     def _is_stale(self, error: PostgresError, statement: Statement) -> bool:
-        if error.sqlstate == TYPE_CHANGED:  # what is known of a type may be older than a statement
-            infos = self.session.registry.catalog.infos
-            return not self._retried and any(oid in infos for oid in statement.parameter_oids)
-        return not self._fresh and error.sqlstate in STALE_STATES
+        if not self._fresh:
+            return error.sqlstate in STALE_STATES
+        if error.sqlstate != TYPE_CHANGED or self._retried:
+            return False
+        # What is known of a type may be older than a statement.
+        return bool(self.session.registry.catalog.made_of(statement.parameter_oids))
 
     def on_bound(self, buffer: bytes, start: int, end: int) -> None:
         if start != end:

@@ -51,8 +51,10 @@ TYPE_GONE = "XX000"
 _NO_SUCH_TYPE = "42704"
 # A part of a composite value or an array is not of the type that the server has for it now.
 TYPE_CHANGED = "42804"
-STALE_STATES = frozenset({"0A000", "26000", TYPE_GONE, _NO_SUCH_TYPE})
 TYPE_STATES = frozenset({TYPE_GONE, TYPE_CHANGED})
+# A parameter keeps the type that it had: where a column has got another, or the search path leads
+# to another type of that name, the server finds no operator or function (42883), no cast (42846).
+STALE_STATES = TYPE_STATES | {"0A000", "26000", _NO_SUCH_TYPE, "42846", "42883"}
 # At Execute: a plan has types that were altered or dropped, which the server does not see.
 PLAN_STATES = TYPE_STATES | {_NO_SUCH_TYPE, "22P03"}
 

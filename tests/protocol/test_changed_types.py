@@ -166,6 +166,22 @@ def test_a_plan_that_does_not_fit_is_made_anew_for_whoever_comes_next(
     assert b"select 1, $1" in said(session)
 
 
+@pytest.mark.parametrize("sqlstate", ["42704", "42804", "42846", "42883"])
+def test_parameters_that_fit_nowhere_any_more_have_their_statement_prepared_anew(
+    sqlstate: str,
+) -> None:
+    session = Session(TypeRegistry())
+    described = backend.described([oids.INT4], [])
+    run(session, Query("select $1", [1]), described, backend.executed())
+    query = run(session, Query("select $1", [2]))
+    again = said(session, backend.error(sqlstate) + backend.ready())
+    assert b"select $1" in again
+    said(session, backend.CLOSE_COMPLETE + described)
+    assert said(session, backend.error(sqlstate) + backend.ready()) == b""
+    assert query.error.sqlstate == sqlstate
+    assert session.in_step
+
+
 def test_a_plan_that_does_not_fit_from_the_start_is_kept() -> None:
     session = Session(TypeRegistry())
     run(session, Query("select", []), backend.described([], []), backend.BIND_COMPLETE + MISMATCH)

@@ -96,6 +96,45 @@ def test_in_a_transaction_the_second_time(conn: pgwire.Connection, connect: Conn
         assert pair_of(conn, (1, 2, "x")) == (1, 2, "x")
 
 
+STATEMENTS = [
+    ("select $1::mood", "sad"),
+    ("insert into log values ($1) returning m", "sad"),
+    ("select m from log where m = any ($1)", ["sad"]),
+    ("select coalesce(m, $1) from log", "sad"),
+    ("select ($1::pair).a", (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("sql", "value"), STATEMENTS, ids=[sql for sql, _ in STATEMENTS])
+def test_a_search_path_that_leads_to_other_types(
+    conn: pgwire.Connection, connect: Connect, sql: str, value: Any
+) -> None:
+    """As where each customer has a schema. A prepared statement's parameters keep their types."""
+    connect().script(SETUP.replace("changed_types", "changed_types_too"))
+    try:
+        for path in ("changed_types", "changed_types_too") * 2:
+            conn.query(f"set search_path = {path}")
+            conn.query("insert into log values ('sad')")
+            assert conn.query(sql, [value]).rows
+    finally:
+        connect().query("drop schema changed_types_too cascade")
+
+
+@pytest.mark.parametrize(
+    "sql", ["insert into sums values ($1) returning n", "select n from sums where n = $1"]
+)
+def test_a_column_that_gets_another_type(
+    conn: pgwire.Connection, connect: Connect, sql: str
+) -> None:
+    conn.script("create table sums (n int); insert into sums values (1)")
+    assert conn.query(sql, [1]).scalar() == 1
+    connect(options=PATH).script("alter table sums alter n type text")
+    for _ in range(2):
+        with pytest.raises(pgwire.DataError, match=r"\$1 \(text\): expected str, got int"):
+            conn.query(sql, [1])
+        assert conn.query(sql, ["1"]).scalar() == "1"
+
+
 def test_a_plan_that_the_server_takes_for_good(conn: pgwire.Connection, connect: Connect) -> None:
     """Another connection knows of the change, this one's values are right, its plan is not."""
     for _ in range(10):  # then the plan is the same for all values
