@@ -18,6 +18,7 @@ import os
 import platform
 import shlex
 import statistics
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -194,6 +195,16 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "missing"
+
+
+def commit() -> str:
+    """The commit that is measured, with a + if the tree has changed since; empty without git."""
+    asking = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        folder = Path(__file__).parent
+        done = subprocess.run(asking, cwd=folder, capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+    return ""
 
 
 def _relative(path: str) -> str:

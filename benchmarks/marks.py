@@ -70,16 +70,20 @@ def marks() -> Iterator[Mark]:
 
 
 def measured(mark: Mark, results: dict[str, Any]) -> dict[str, Any] | None:
-    """The ratio that the mark is about, with its spread; None if it has not been measured."""
+    """The ratio that the mark is about, with its spread, and that of the client's CPU time.
+
+    None if it has not been measured.
+    """
     workload = results.get(mark.workload)
     if workload is None or mark.variant not in workload["variants"]:
         return None
-    variant = workload["variants"][mark.variant]
+    own = workload["variants"][mark.variant]
     if mark.reference == workload["reference"]:
-        ratio: dict[str, Any] = variant["ratio"]
-        return ratio
+        ratio: dict[str, Any] = own["ratio"]
+        return ratio | {"cpu": own["ratios"]["cpu"]["median"]}
     other = workload["variants"].get(mark.reference)
     if other is None:
         return None
-    median = variant["ratio"]["median"] / other["ratio"]["median"]
-    return {"median": median, "spread": None}
+    median = own["ratio"]["median"] / other["ratio"]["median"]
+    cpu = own["ratios"]["cpu"]["median"] / other["ratios"]["cpu"]["median"]
+    return {"median": median, "spread": None, "cpu": cpu}

@@ -2,7 +2,8 @@
 
     python benchmarks/processes.py NAME URL     # KiB per connection, in this very process
 
-Each call is a process of its own, so that nobody finds what another has left. Memory is what the
+Each call is a process of its own, so that nobody finds what another has left; but for compiled
+modules, which all have in a folder that is empty at first. Memory is what the
 process grows by from its third connection on, each of which has run one prepared query.
 """
 
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import peers
@@ -53,30 +55,35 @@ def workloads() -> Iterator[Workload]:
 
 
 def _imports(context: Context) -> Mapping[str, Run]:
-    return {
-        name: partial(
-            _process, ["-c", _IMPORT.format(module=module, name=_NAMES.get(module, "connect"))]
-        )
-        for name, module in _MODULES.items()
-        if context.has(name, module)
-    }
+    cache = context.scope.enter_context(TemporaryDirectory())
+    runs: dict[str, Run] = {}
+    for name, module in _MODULES.items():
+        if context.has(name, module):
+            code = _IMPORT.format(module=module, name=_NAMES.get(module, "connect"))
+            runs[name] = partial(_process, cache, ["-c", code])
+    return runs
 
 
 def _memory(context: Context) -> Mapping[str, Run]:
     if not _STATM.exists():
         return {}
+    cache = context.scope.enter_context(TemporaryDirectory())
     return {
-        name: partial(_process, [__file__, name, context.url])
+        name: partial(_process, cache, [__file__, name, context.url])
         for name, (_, module) in peers.PEERS.items()
         if context.has(name, module)
     }
 
 
-def _process(arguments: list[str], count: int, watch: Watch) -> None:
+def _process(cache: str, arguments: list[str], count: int, watch: Watch) -> None:
     """What the process says is the time, or what is shown as one."""
     for _ in range(count):
         done = subprocess.run(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, check=True, text=True
+            [sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+            env=os.environ | {"PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""},
         )
         wall, cpu = json.loads(done.stdout)
         watch.wall += wall

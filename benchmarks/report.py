@@ -20,6 +20,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BEGIN, END = "<!-- suite:begin -->", "<!-- suite:end -->"
+# How cost grows, by the name of the file: the title, the series, and by workload the operations
+# of one call.
+GROWTH: dict[str, tuple[str, Sequence[str], dict[str, int]]] = {
+    "rows": (
+        "Time per row, by the number of rows (int, text, float, bigint, timestamptz, bool)",
+        ("pgwire", "asyncpg", "psycopg", "pg8000"),
+        {"100 rows, mixed": 100, "1,000 rows, mixed": 1000, "50,000 rows, mixed": 50_000},
+    ),
+    "tasks": (
+        "Time per query, by the number of tasks on a pool of 10 connections",
+        ("pgwire, asyncio", "pgwire, asyncio, max_pipeline=32", "asyncpg", "asyncpg, no reset"),
+        {
+            "1 task on a pool of 10": 1,
+            "10 tasks on a pool of 10": 10,
+            "100 tasks on a pool of 10": 100,
+            "1,000 tasks on a pool of 10": 1000,
+        },
+    ),
+    "threads": (
+        "Time per query, by the number of threads on a pool of 8 connections",
+        ("pgwire", "pgwire, max_pipeline=32", "psycopg_pool"),
+        {
+            "1 thread on a pool of 8": 1,
+            "8 threads on a pool of 8": 8,
+            "32 threads on a pool of 8": 32,
+        },
+    ),
+}
 _UNITS = {"s": (1e6, "µs"), "KiB": (1.0, "KiB")}
 
 
@@ -58,9 +86,10 @@ def marks_table(results: dict[str, Any]) -> str:
         found = marks.measured(mark, results)
         name = f"{mark.workload}: {mark.note}" if mark.note else mark.workload
         verdict = _verdict(mark, found)
-        cells = (_ratio(found) if found else "", f"{mark.most:g}", f"{mark.aim:g}", verdict)
+        ratios = (_ratio(found), f"{found['cpu']:.2f}") if found else ("", "")
+        cells = (*ratios, f"{mark.most:g}", f"{mark.aim:g}", verdict)
         rows.append((name, mark.shell, f"against {mark.reference}", *cells))
-    header = ("", "shell", "", "ratio (spread)", "mark", "aim", "")
+    header = ("", "shell", "", "ratio (spread)", "of CPU", "mark", "aim", "")
     lines = [harness.markdown_table(header, rows), "", *_together(results)]
     return "\n".join(lines)
 
@@ -126,6 +155,8 @@ def write(
     results = {one: results[one] for one in order if one in results}
     harness.write_json(path, facts | {"results": results})
     harness.write(out / f"{name}.svg", chart(facts, results))
+    for growing, svg in growth_charts(facts, results).items():
+        harness.write(out / f"{name}_{growing}.svg", svg)
 
 
 def chart(facts: dict[str, Any], results: dict[str, Any]) -> str:
@@ -147,14 +178,38 @@ def chart(facts: dict[str, Any], results: dict[str, Any]) -> str:
     )
 
 
+def growth_charts(facts: dict[str, Any], results: dict[str, Any]) -> dict[str, str]:
+    """By name, the charts of which everything has been measured."""
+    versions = facts["versions"]
+    charts = {}
+    for growing, (title, series, operations) in GROWTH.items():
+        if not operations.keys() <= results.keys():
+            continue
+        if any(set(series) - results[name]["variants"].keys() for name in operations):
+            continue
+        groups = []
+        for name, count in operations.items():
+            variants = results[name]["variants"]
+            each = [variants[one]["wall"]["median"] * 1e6 / count for one in series]
+            groups.append(Group(name, each, [f"{one:.3g} µs" for one in each]))
+        subtitle = f"On the clock; {versions['Python']}, PostgreSQL {versions['PostgreSQL']}"
+        charts[growing] = bar_chart(title, subtitle, "microseconds", series, groups)
+    return charts
+
+
 def readme_text(facts: dict[str, Any]) -> str:
     """What stands between the marks in benchmarks/README.md."""
     return (
         f"{BEGIN}\n![pgwire in units of its peers](results/suite.svg)\n\n"
-        f"{marks_table(facts['results'])}\n\n"
+        f"{marks_table(facts['results'])}\n\n{_growth_images(facts)}"
         f"{harness.summary(facts)}. Loop: {facts['loop']}; {facts['sittings']} sittings.\n"
         f"Made by `{facts['command']}`.\n{END}"
     )
+
+
+def _growth_images(facts: dict[str, Any]) -> str:
+    charts = growth_charts(facts, facts["results"])
+    return "".join(f"![{GROWTH[name][0]}](results/suite_{name}.svg)\n\n" for name in charts)
 
 
 def with_table(text: str, facts: dict[str, Any]) -> str:
@@ -167,5 +222,7 @@ def with_table(text: str, facts: dict[str, Any]) -> str:
 
 
 def write_readme(results: Path, readme: Path) -> None:
+    """The table, and the charts, from the results as they are."""
     facts = json.loads((results / "suite.json").read_text())
+    write(results, "suite", facts, facts["results"], list(facts["results"]))
     harness.write(readme, with_table(readme.read_text(), facts))

@@ -65,8 +65,8 @@ class Context:
         self._peers: dict[str, Any] = {}
         self.missing: dict[str, str] = {}
         self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-        self.can_pin = bool(self._cores)
-        self.pinned = False
+        self.can_pin = len(self._cores) > 1
+        self._placed = ""  # for which clock
         self.scope = ExitStack()  # what is to be closed behind the present workload
         self._stack = ExitStack()
         enter = self._stack.enter_context
@@ -78,7 +78,7 @@ class Context:
 
     def wants(self, name: str) -> bool:
         """Whether the peer, in whatever variant, was asked for, or is needed in any case."""
-        base = name.partition(",")[0]
+        base = name.partition(",")[0].removesuffix("_pool")
         return not self._chosen or base in ("pgwire", "asyncpg", *self._chosen)
 
     def has(self, name: str, module: str) -> bool:
@@ -121,11 +121,11 @@ class Context:
             if isinstance(peer, remote.Remote)
         }
 
-    def place(self, *, together: bool) -> None:
-        """Keep client and server on one core, or let them run anywhere."""
-        if not self._cores or together == self.pinned:
+    def place(self, clock: str) -> None:
+        """Keep client and server on one core for the CPU's clock, or let them run anywhere."""
+        if clock == self._placed or not self.can_pin:
             return
-        cores = {min(self._cores)} if together else self._cores
+        cores = {min(self._cores)} if clock == "cpu" else self._cores
         backends = self.control.query(
             "select pid from pg_stat_activity where backend_type = 'client backend'"
         )
@@ -134,12 +134,10 @@ class Context:
         try:
             for pid in [self._server_pid, *backends.scalars(), *others, *own]:
                 os.sched_setaffinity(pid, cores)
+            self._placed = clock
         except OSError as error:
             print(f"client and server run where they like: {error}", file=sys.stderr)
-            self._cores = set()
             self.can_pin = False
-        else:
-            self.pinned = together
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -172,7 +170,7 @@ def measure(workload: Workload, context: Context, seconds: float) -> Turns | Non
         runs = workload.build(context)
         if not {workload.own, workload.reference} <= runs.keys():
             return None
-        context.place(together=workload.clock == "cpu")
+        context.place(workload.clock)
         check(workload, runs)
         return take_turns(runs, workload.reference, seconds, quick=context.quick)
 

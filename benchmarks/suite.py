@@ -151,7 +151,7 @@ def _facts(
     facts = harness.circumstances(
         ["asyncpg", "psycopg", "psycopg-pool", "psycopg2-binary", "pg8000", "uvloop"],
         **found["versions"],
-        pgwire=pgwire.__version__,
+        pgwire=f"{pgwire.__version__} ({harness.commit()})",
         PostgreSQL=server.installation.version,
     )
     return facts | {
@@ -174,7 +174,8 @@ def _conclude(
     for workload in chosen:
         rounds = [one["turns"][workload.name] for one in sittings if workload.name in one["turns"]]
         if not rounds:
-            print(f"{workload.name}: pgwire cannot do it yet", file=sys.stderr)
+            both = f"{workload.own} and {workload.reference}"
+            print(f"without {workload.name}: it takes {both}, and one cannot", file=sys.stderr)
             continue
         results[workload.name] = {
             "clock": workload.clock,

@@ -55,13 +55,13 @@ Turns = dict[str, list[tuple[int, float, float]]]
 def take_turns(
     variants: Mapping[str, Run], reference: str, seconds: float, *, quick: bool = False
 ) -> Turns:
-    """Measure for about so long, and until each variant has had three turns (`quick`: one).
+    """Measure for about so long, and until each variant has had two turns (`quick`: one).
 
     All have been called once before, so that connections are warm and statements prepared.
     """
     count, least, strides = 1, 1, {name: 1 for name in variants}
     if not quick:
-        least = 3
+        least = 2
         costs = {name: _cost(run) for name, run in variants.items()}
         wall = costs[reference]
         count = max(1, min(MOST_CALLS, round(TURN / wall)))
