@@ -164,6 +164,7 @@ class QueryMany(Preparing):
 
     def note_error(self, error: PostgresError) -> None:
         error.query = self.sql
+        self.prefer_errors()
         if self._answered < self._taken:
             self._blame(error, self._answered)
         super().note_error(error)

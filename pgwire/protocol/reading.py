@@ -53,6 +53,15 @@ class Reading(Operation):
             self._raw.append(buffer[position:end])
         return end
 
+    def note_error(self, error: PostgresError) -> None:
+        self.prefer_errors()
+        super().note_error(error)
+
+    def prefer_errors(self) -> None:
+        """The server has failed: no matter what could not be read yet."""
+        if isinstance(self.error, UnknownTypes):
+            self.error = self._raw = None
+
     def abandon(self) -> None:
         super().abandon()
         self._rows = []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgwire.errors import ConnectionLost, DataError, PostgresError
+from pgwire.errors import ConnectionLost, DataError, IntegrityError, PostgresError
 from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.pgtypes.catalog import Catalog, TypeInfo
 from pgwire.protocol import frontend
@@ -400,6 +400,25 @@ def test_a_script_s_rows_that_cannot_be_read_are_its_error() -> None:
     said(session, moods + backend.row(b"{") + backend.complete() + backend.ready())
     said(session, answer(MOODS, MOOD) + backend.ready())
     assert isinstance(script.error, DataError)
+
+
+@pytest.mark.parametrize("make", [Query, lambda sql, _: QueryMany(sql, [[]])])
+@pytest.mark.parametrize("complete", [b"", backend.complete()], ids=["at once", "at the end"])
+def test_an_error_of_the_server_behind_rows_that_could_not_be_read_yet(
+    make: Any, complete: bytes
+) -> None:
+    session = new_session()
+    operation = make("select row", [])
+    session.submit(operation)
+    said(session)
+    said(session, described(None, RECORD))
+    rows = backend.row(fields((MOOD.oid, b"ok")))
+    said(session, backend.BIND_COMPLETE + rows + complete + backend.error("23503"))
+    assert said(session, backend.ready()) == b""
+    assert isinstance(operation.error, IntegrityError)
+    of_a_record = isinstance(operation, QueryMany) and not complete
+    assert operation.error.record_index == (0 if of_a_record else None)
+    assert session.in_step
 
 
 # What was known, and is no more.
