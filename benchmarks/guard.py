@@ -1,6 +1,6 @@
 """A guard against hot code that does more than it did, which no machine's mood can fool.
 
-    python benchmarks/guard.py [--update] [PATH …]
+    python benchmarks/guard.py [--update | --profile] [PATH …]
 
 For each of `guard_paths`, counts what one operation does: bytecode instructions, calls of Python
 functions, calls of functions written in C, memory blocks that its result keeps, and the most bytes
@@ -8,8 +8,12 @@ that it holds at a time. None of these depends on the machine or its load; they 
 Python, so `guard.json` has a table for each minor one. Three per cent more than that is an error,
 and so is a path that the table does not know. What has become less is told, and never an error.
 
-`--update` writes what was counted into the table. It knows how to count; it must not know the
-driver, but for one thing: a warm path is one that has run a few times.
+`--update` writes what was counted into the table of the Python that runs it, which needs nothing
+installed: `PYTHONPATH=. python3.13 benchmarks/guard.py --update`.
+
+`--profile` says instead which functions one operation calls, the most frequent first.
+
+Knows how to count. Must not know the driver, but for one thing: what has run a few times is warm.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import gc
 import json
 import sys
 import tracemalloc
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,15 +53,21 @@ Figures = dict[str, float]
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Does the hot code do more than it did?")
     parser.add_argument("--update", action="store_true", help="write what was counted as it is now")
+    parser.add_argument("--profile", action="store_true", help="what each operation calls")
     parser.add_argument("paths", nargs="*", metavar="PATH", help="some, by a part of their names")
     options = parser.parse_args(arguments)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     with ExitStack() as stack:
-        counted = {
-            path.name: count(path)
+        chosen = [
+            path
             for path in guard_paths.paths(stack)
             if not options.paths or any(part in path.name for part in options.paths)
-        }
+        ]
+        if options.profile:
+            for path in chosen:
+                print(f"{path.name}\n{profile(path)}\n")
+            return 0
+        counted = {path.name: count(path) for path in chosen}
     tables = json.loads(TABLE.read_text()) if TABLE.exists() else {}
     if options.update:
         tables[version] = tables.get(version, {}) | counted if options.paths else counted
@@ -69,10 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     worse, better = compare(counted, tables[version])
     print("\n".join([*better, *worse]) or f"{len(counted)} paths do what they did")
     if worse:
-        print(
-            "\nThe hot code does more than it did. If that is on purpose:\n"
-            f"    python benchmarks/guard.py --update      # with Python {', '.join(tables)}"
-        )
+        print("\nThe hot code does more than it did. If that is on purpose:")
+        for known in tables:
+            print(f"    PYTHONPATH=. python{known} benchmarks/guard.py --update")
     return 1 if worse else 0
 
 
@@ -119,6 +129,28 @@ def count(path: guard_paths.Path) -> Figures:
         "blocks": blocks,
         "peak": peak,
     }
+
+
+def profile(path: guard_paths.Path) -> str:
+    """What one operation calls, a line for each function that it calls at least once."""
+    counts: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            code = frame.f_code
+            counts[f"{Path(code.co_filename).name}:{code.co_qualname}"] += 1
+        elif event == "c_call":
+            counts[f"C {getattr(argument, '__qualname__', argument)}"] += 1
+
+    for _ in range(_WARM):
+        path.run()
+    sys.setprofile(note)
+    try:
+        path.run()
+    finally:
+        sys.setprofile(None)
+    each = {name: number / path.operations for name, number in counts.most_common()}
+    return "\n".join(f"{number:9,.1f}  {name}" for name, number in each.items() if number >= 1)
 
 
 def _trace(run: Callable[[], Any]) -> tuple[int, int]:

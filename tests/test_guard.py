@@ -78,6 +78,12 @@ def test_counts_are_exact(guard: Any, guard_paths: Any) -> None:
     assert each["instructions"] == round(few["instructions"] / 100, 2)
 
 
+def test_a_profile_says_what_is_called(guard: Any, guard_paths: Any) -> None:
+    with ExitStack() as stack:
+        path, *_ = guard_paths.paths(stack)
+        assert "      1.0  connection.py:Connection.query\n" in guard.profile(path)
+
+
 def test_what_is_kept_and_the_peak_are_counted(guard: Any, guard_paths: Any) -> None:
     small = guard.count(guard_paths.Path("small", lambda: [object() for _ in range(100)]))
     large = guard.count(guard_paths.Path("large", lambda: [object() for _ in range(5000)]))
