@@ -3,7 +3,7 @@
     python benchmarks/guard.py [--update | --profile] [PATH …]
 
 For each of `guard_paths`, counts what one operation does: bytecode instructions, calls of Python
-functions, calls of functions written in C, memory blocks that its result keeps, and the most bytes
+functions, calls of functions written in C, memory blocks that its result keeps, and the most KiB
 that it holds at a time. None of these depends on the machine or its load; they do on the version of
 Python, so `guard.json` has a table for each minor one. Three per cent more than that is an error,
 and so is a path that the table does not know. What has become less is told, and never an error.
@@ -42,10 +42,10 @@ _WORDS = {
     "calls": "calls of Python functions",
     "c_calls": "calls of C functions",
     "blocks": "memory blocks kept",
-    "peak": "bytes at the peak",
+    "peak": "KiB at the peak",
 }
 # A figure may also be more by so little: a dict that grows, a free list that is empty.
-_SLACK = {"instructions": 2.0, "calls": 0.1, "c_calls": 0.1, "blocks": 4.0, "peak": 1024.0}
+_SLACK = {"instructions": 2.0, "calls": 0.1, "c_calls": 0.1, "blocks": 4.0, "peak": 1.0}
 
 Figures = dict[str, float]
 
@@ -237,7 +237,7 @@ def _peak(run: Callable[[], Any]) -> int:
     tracemalloc.start()
     try:
         run()
-        return tracemalloc.get_traced_memory()[1]
+        return -(-tracemalloc.get_traced_memory()[1] // 1024)
     finally:
         tracemalloc.stop()
 
