@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 TABLE = Path(__file__).with_name("guard.json")
 TOLERANCE = 0.03
 _WARM = 5
+_SAMPLES = 12
 _WORDS = {
     "instructions": "bytecode instructions",
     "calls": "calls of Python functions",
@@ -118,8 +119,8 @@ def count(path: guard_paths.Path) -> Figures:
         instructions, calls = _instructions(path.run)
         c_calls = _c_calls(path.run)
         # The least of some: what is left of the counting before is not the path's.
-        blocks = min(_blocks(path.run) for _ in range(3))
-        peak = min(_peak(path.run) for _ in range(3))
+        blocks = min(_blocks(path.run) for _ in range(_SAMPLES))
+        peak = min(_peak(path.run) for _ in range(_SAMPLES))
     finally:
         gc.enable()
     return {
