@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.errors import DataError
 
@@ -61,6 +61,21 @@ class NeedsText(Exception):
     """A part of a value can be written as text only, and so must be the whole."""
 
 
+class Converted(NamedTuple):
+    """A decoder in two steps, for those who unpack many values at once.
+
+    What `decode` gives for bytes of the right length is `convert(number)` for the number (or the
+    bytes) that `code` unpacks, for struct: the same value, or the same `DataError`. Where there is
+    a `step`, it is `origin + step * number` as well, whenever that does not raise OverflowError.
+    """
+
+    code: str
+    decode: Callable[[bytes, int, int], Any]
+    convert: Callable[[Any], Any]
+    origin: Any = None
+    step: Any = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Codec:
     """The way of one type's values between Python and the wire, in both formats.
@@ -86,6 +101,9 @@ class Codec:
     takes_str: bool = False
     # Set where `struct.unpack(">" + struct_code, value)` is all that decoding is.
     struct_code: str | None = None
+    # How `decode` decodes, for a type of fixed width. It names the `decode` that it is about: of
+    # a codec that was made of this one with another, it says nothing.
+    converted: Converted | None = None
     # Set where `encode` packs what a function makes of the value: its struct code, and the function
     # that gives a tuple of one number, or raises what `encode` raises, or ValueError.
     number: tuple[str, Callable[[Any], tuple[int, ...]]] | None = None

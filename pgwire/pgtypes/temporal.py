@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError
 from pgwire.pgtypes import isodates, oids
-from pgwire.pgtypes.codec import Codec, malformed, misfit, wrong_length
+from pgwire.pgtypes.codec import Codec, Converted, malformed, misfit, wrong_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ _MAX_ORDINAL = date.max.toordinal()
 _DAY = isodates.DAY
 _ZONE_LIMIT = 16 * 3600  # seconds; PostgreSQL's offsets are below it
 _SECOND = timedelta(seconds=1)
+_MICROSECOND = timedelta.resolution
 
 # PostgreSQL's calendar: 4714-11-24 BC to 5874897-12-31, timestamps to the end of 294276.
 _FIRST_DAY, _LAST_DAY, _LAST_TIMESTAMP_DAY = -2_451_545, 2_145_031_948, 106_751_982
@@ -49,8 +50,12 @@ def _codec(
     parse: Callable[[str], tuple[int, ...]],
     text_of: Callable[..., str],
     *docs: str,
+    steps: tuple[Any, ...] = (),
 ) -> Codec:
-    """The codec of a type whose binary format is the numbers that all three functions share."""
+    """The codec of a type whose binary format is the numbers that all three functions share.
+
+    `steps` are an origin and a step, where the value is so many steps from there.
+    """
     fixed = struct.Struct(layout)
     size, unpack, pack = fixed.size, fixed.unpack_from, fixed.pack
 
@@ -86,6 +91,7 @@ def _codec(
         decode_text,
         encode,
         literal,
+        converted=Converted(code, decode, value_of, *steps) if len(code) == 1 else None,
         number=(code, numbers_of) if len(code) == 1 else None,
         gives=gives,
         takes=takes,
@@ -129,7 +135,7 @@ def _timetz_of(microseconds: int, seconds_west: int) -> time | str:
 
 def _timestamp_of(microseconds: int) -> datetime | str:
     try:
-        return _EPOCH + timedelta(0, 0, microseconds)
+        return _EPOCH + _MICROSECOND * microseconds
     except OverflowError:
         return _timestamp_literal(microseconds, "timestamp")
 
@@ -139,7 +145,7 @@ def _instants_in(zone: tzinfo) -> Callable[[int], datetime | str]:
 
     def instant_of(microseconds: int) -> datetime | str:
         try:
-            value = _EPOCH_UTC + timedelta(0, 0, microseconds)
+            value = _EPOCH_UTC + _MICROSECOND * microseconds
             return value if zone is UTC else value.astimezone(zone)
         except (OverflowError, ValueError):  # near the ends an offset may lead out of the range
             return _timestamp_literal(microseconds, "timestamptz", "+00")
@@ -273,6 +279,7 @@ _TIMESTAMP = _codec(
     isodates.timestamp_text,
     "`datetime.datetime` without tzinfo, or `str`",
     "`datetime` without tzinfo",
+    steps=(_EPOCH, _MICROSECOND),
 )
 
 
@@ -289,5 +296,6 @@ def codecs(zone: tzinfo) -> tuple[Codec, ...]:
         _instant_text,
         "`datetime.datetime` in UTC (or the session's time zone), or `str`",
         "`datetime` with tzinfo",
+        steps=(_EPOCH_UTC, _MICROSECOND) if zone is UTC else (),
     )
     return _DATE, _TIME, _TIMETZ, _TIMESTAMP, timestamptz

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, SafeUUID
 
 from pgwire.pgtypes import oids
-from pgwire.pgtypes.codec import Codec, malformed, misfit, wrong_length
+from pgwire.pgtypes.codec import Codec, Converted, malformed, misfit, wrong_length
 
 # UUID(int=...) checks what sixteen bytes cannot get wrong, and costs more than twice as much
 # as filling its two slots. object.__setattr__, which UUID itself uses, would lie between.
@@ -23,13 +23,17 @@ _UNKNOWN = SafeUUID.unknown
 _is_uuid_text = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII).fullmatch
 
 
+def _uuid_of(data: bytes) -> UUID:
+    value = _new(UUID)
+    _set_int(value, int.from_bytes(data, "big"))
+    _set_is_safe(value, _UNKNOWN)
+    return value
+
+
 def _decode(buffer: bytes, start: int, end: int) -> UUID:
     if end - start != 16:
         raise wrong_length("uuid", end - start)
-    value = _new(UUID)
-    _set_int(value, int.from_bytes(buffer[start:end], "big"))
-    _set_is_safe(value, _UNKNOWN)
-    return value
+    return _uuid_of(buffer[start:end])
 
 
 def _decode_text(text: str) -> UUID:
@@ -56,6 +60,7 @@ CODEC = Codec(
     _decode_text,
     _encode,
     _literal,
+    converted=Converted("16s", _decode, _uuid_of),
     gives="`uuid.UUID`",
     takes="`uuid.UUID`",
 )

@@ -173,8 +173,9 @@ def keeping(count: int, runs: list[bytes]) -> RowDecoder:
 
 def from_text(decode_text: Callable[[str], Any]) -> ValueDecoder:
     """A decoder of values in text format."""
+    return partial(parse_value, decode_text)
 
-    def decode(buffer: bytes, start: int, end: int) -> Any:
-        return decode_text(decode_utf8(buffer, start, end))
 
-    return decode
+def parse_value(decode_text: Callable[[str], Any], buffer: bytes, start: int, end: int) -> Any:
+    """The value whose text these bytes are."""
+    return decode_text(decode_utf8(buffer, start, end))

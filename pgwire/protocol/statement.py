@@ -33,8 +33,9 @@ from pgwire.protocol.decoder import (
 )
 from pgwire.protocol.encoder import ParameterEncoder, all_binary, miscounted
 from pgwire.protocol.frontend import pack_int32
-from pgwire.protocol.generated import generate, kind_of
+from pgwire.protocol.generated import generate
 from pgwire.protocol.rows import row_class
+from pgwire.protocol.shapes import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -146,13 +147,7 @@ class Statement:
         """
         self.is_generated = True
         codecs = [self.registry.codec(column.type_oid) for column in self.columns]
-        kinds = tuple(
-            [
-                kind_of(decode, codec.struct_code if codec.binary_results else None)
-                for decode, codec in zip(self._decoders, codecs, strict=True)
-            ]
-        )
-        decode = generate(kinds, self._decoders)
+        decode = generate(list(map(shape_of, self._decoders, codecs)))
         self.decode_rows = whole_runs(decode) if self.is_open else decode
         parameters = [_parameter_kind(codec) for codec in self._codecs]
         if not parameters:

@@ -1,0 +1,326 @@
+"""The sources of two row decoders that take what is usual, and make no errors of their own.
+
+`fused_source` unpacks neighbouring columns of fixed width, and the lengths around them, in one
+call. `stepwise_source` is for rows with NULLs among such columns: it unpacks each value together
+with the length of the next. A row that is not as they expect (a length that is off, an error) ends
+both, at its beginning. Only numbers and struct codes get into a source.
+
+For int4, text and timestamptz the fused source reads:
+
+    def decode_rows(buffer, position, size, rows):
+        append = rows.append
+        last = size - 19
+        most = 4
+        while True:
+            try:
+                while position <= last:
+                    code, length, columns, length_0, value_0, length_1 = run_0(buffer, position)
+                    end = position + 1 + length
+                    if end > size or code != 68 or columns != 3 or length_0 != 4:
+                        break
+                    at = position + 19
+                    if length_1 >= 0:
+                        stop = at + length_1
+                        value_1 = buffer[at:stop].decode()
+                    elif length_1 == -1:
+                        value_1 = None
+                        stop = at
+                    else:
+                        break
+                    length_2, value_2, = run_1(buffer, stop)
+                    if length_2 != 8:
+                        break
+                    stop += 12
+                    try:
+                        value_2 = origin_2 + step_2 * value_2
+                    except OverflowError:
+                        value_2 = convert_2(value_2)
+                    if stop != end:
+                        break
+                    append((value_0, value_1, value_2, ))
+                    position = end
+            except StructError:
+                pass  # a row at the end of the buffer that is shorter than usual
+            except Exception as raised:
+                error = raised
+                break
+            if (
+                size - position < 7
+                or buffer[position] != 68
+                or position + int_at(buffer, position + 1)[0] >= size
+            ):
+                return position
+            before = position
+            position = stepwise(buffer, position, size, rows, most)
+            if position == before:
+                return by_columns(buffer, position, size, rows)
+            most = min(2 * most, 64)
+        try:
+            fail(error, buffer, position, size, rows)
+        finally:
+            del error
+
+Nothing is decided before it must be: a text whose length is off may be sliced far behind its row,
+but as `stop` never goes back, it does not meet `end` any more. Only functions of types are kept
+from bytes that are not theirs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgwire.protocol.blocks import LEAST_ROWS
+from pgwire.protocol.shapes import (
+    CONVERTED,
+    COUNTED,
+    PARSED,
+    TEXT,
+    all_fixed,
+    is_fixed,
+    struct_code,
+    width,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_FUSED = """\
+def decode_rows(buffer, position, size, rows):
+    append = rows.append
+    last = size - {need}
+    most = 4
+    while True:{block}
+        try:
+            while position <= last:
+                {names} = run_0(buffer, position)
+                end = position + 1 + length
+                if end > size or {checks}:
+                    break
+                {at} = position + {need}
+{columns}                if stop != end:
+                    break
+                append(({values}))
+                position = end
+        except StructError:
+            pass  # a row at the end of the buffer that is shorter than usual
+        except Exception as raised:
+            error = raised
+            break
+        if (
+            size - position < 7
+            or buffer[position] != 68
+            or position + int_at(buffer, position + 1)[0] >= size
+        ):
+            return position
+        before = position
+        position = stepwise(buffer, position, size, rows, most)
+        if position == before:
+            return by_columns(buffer, position, size, rows)
+        most = min(2 * most, 64)
+    try:
+        fail(error, buffer, position, size, rows)
+    finally:
+        del error
+"""
+_BLOCK = """
+        if size - position >= {least}:
+            position = block(buffer, position, size, rows)"""
+_STEPWISE = """\
+def decode_rows(buffer, position, size, rows, most):
+    append = rows.append
+    last = size - {need}
+    try:
+        for _ in range(most):
+            if position > last:
+                return position
+            {names} = run_0(buffer, position)
+            end = position + 1 + length
+            if end > size or {checks}:
+                return position
+            stop = position + {need}
+{columns}            if stop != end:
+                return position
+            append(({values}))
+            position = end
+        return position
+    except Exception as raised:
+        error = raised
+    try:
+        fail(error, buffer, position, size, rows)
+    finally:
+        del error
+"""
+# Pieces for one column each; {leave} is how a row is given up.
+_RUN = """\
+{names} = run_{number}(buffer, stop)
+if {checks}:
+    {leave}
+"""
+_LENGTH = """\
+{names} = run_{number}(buffer, stop)
+"""
+_VARIABLE = """\
+if length_{n} >= 0:
+    stop = at + length_{n}
+{value}
+elif length_{n} == -1:
+    value_{n} = None
+    stop = at
+else:
+    {leave}
+"""
+_VALUES = {
+    TEXT: """\
+    value_{n} = buffer[at:stop].decode()""",
+    PARSED: """\
+    if stop > end:
+        {leave}
+    value_{n} = convert_{n}(buffer[at:stop].decode())""",
+}
+_OTHER_VALUE = """\
+    if stop > end:
+        {leave}
+    value_{n} = decode_{n}(buffer, at, stop)"""
+_CONVERSIONS = {
+    CONVERTED: """\
+value_{n} = convert_{n}(value_{n})
+""",
+    COUNTED: """\
+try:
+    value_{n} = origin_{n} + step_{n} * value_{n}
+except OverflowError:
+    value_{n} = convert_{n}(value_{n})
+""",
+}
+_STEP = """\
+if length_{n} == {width}:
+    {names} = value_of_{n}(buffer, stop)
+    stop += {both}
+{conversion}elif length_{n} == -1:
+    value_{n} = None
+{next}else:
+    {leave}
+"""
+_NEXT = """\
+length_{n}, = int_at(buffer, stop)
+stop += 4
+"""
+
+
+def _indented(source: str, levels: int) -> str:
+    return "".join(" " * 4 * levels + line for line in source.splitlines(keepends=True))
+
+
+def _conversion(n: int, kind: str) -> str:
+    return _CONVERSIONS.get(kind[-1], "").format(n=n)
+
+
+def _values(count: int) -> str:
+    return "".join(f"value_{n}, " for n in range(count))
+
+
+def _variable(n: int, kind: str, leave: str) -> str:
+    value = _VALUES.get(kind, _OTHER_VALUE).format(n=n, leave=leave)
+    return _VARIABLE.format(n=n, value=value, leave=leave)
+
+
+def runs(kinds: Sequence[str]) -> Iterator[tuple[str, list[int], int | None]]:
+    """What one call unpacks: struct codes, the columns of fixed width, and the column behind.
+
+    A run ends with the length of a column that has no fixed width, or with the row.
+    """
+    codes, columns = "BiH", list[int]()
+    for n, kind in enumerate(kinds):
+        codes += "i"
+        if is_fixed(kind):
+            codes += struct_code(kind)
+            columns.append(n)
+        else:
+            yield codes, columns, n
+            codes, columns = "", []
+    if codes:
+        yield codes, columns, None
+
+
+def fused_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
+    """The source for rows whose columns are of these kinds, and the codes of its runs."""
+    first, *others = runs(kinds)
+    codes, fixed, behind = first
+    pieces = [_behind_run(kinds, fixed, behind)]
+    for number, (more, fixed_there, behind_there) in enumerate(others, 1):
+        pieces.append(
+            (_RUN if fixed_there else _LENGTH).format(
+                names=", ".join(_names(fixed_there, behind_there)) + ",",
+                number=number,
+                checks=" or ".join(_checks(kinds, fixed_there)),
+                leave="break",
+            )
+        )
+        begin = "stop +=" if behind_there is None else "at = stop +"
+        pieces.append(f"{begin} {width(more)}\n")
+        pieces.append(_behind_run(kinds, fixed_there, behind_there))
+    need = width(codes)
+    source = _FUSED.format(
+        need=need,
+        block=_BLOCK.format(least=LEAST_ROWS * need) if all_fixed(kinds) else "",
+        names=", ".join(["code, length, columns", *_names(fixed, behind)]),
+        checks=" or ".join(["code != 68", f"columns != {len(kinds)}", *_checks(kinds, fixed)]),
+        at="stop" if behind is None else "at",
+        columns=_indented("".join(pieces), 4),
+        values=_values(len(kinds)),
+    )
+    return source, [codes, *(more for more, _, _ in others)]
+
+
+def _names(fixed: Sequence[int], behind: int | None) -> list[str]:
+    names = [f"length_{n}, value_{n}" for n in fixed]
+    return names if behind is None else [*names, f"length_{behind}"]
+
+
+def _checks(kinds: Sequence[str], fixed: Sequence[int]) -> list[str]:
+    return [f"length_{n} != {width(struct_code(kinds[n]))}" for n in fixed]
+
+
+def _behind_run(kinds: Sequence[str], fixed: Sequence[int], behind: int | None) -> str:
+    """What is done with what a run has unpacked, and with the column behind it."""
+    source = "".join([_conversion(n, kinds[n]) for n in fixed])
+    return source if behind is None else source + _variable(behind, kinds[behind], "break")
+
+
+def stepwise_source(kinds: Sequence[str]) -> str:
+    """The source for rows whose columns are of these kinds, with NULLs anywhere."""
+    leave = "return position"
+    last = len(kinds) - 1
+    pieces = []
+    for n, kind in enumerate(kinds):
+        following = "" if n == last else _NEXT.format(n=n + 1)
+        if not is_fixed(kind):
+            pieces += ["at = stop\n", _variable(n, kind, leave), following]
+            continue
+        size = width(struct_code(kind))
+        pieces.append(
+            _STEP.format(
+                n=n,
+                width=size,
+                names=f"value_{n}," if n == last else f"value_{n}, length_{n + 1}",
+                both=size if n == last else size + 4,
+                conversion=_indented(_conversion(n, kind), 1),
+                next=_indented(following, 1),
+                leave=leave,
+            )
+        )
+    return _STEPWISE.format(
+        need=7 + 4 * bool(kinds),
+        names="code, length, columns" + ", length_0" * bool(kinds),
+        checks=f"code != 68 or columns != {len(kinds)}",
+        columns=_indented("".join(pieces), 3),
+        values=_values(len(kinds)),
+    )
+
+
+def step_codes(kinds: Sequence[str]) -> dict[int, str]:
+    """What `stepwise_source` unpacks for the columns of fixed width."""
+    last = len(kinds) - 1
+    return {
+        n: struct_code(kind) + "i" * (n != last) for n, kind in enumerate(kinds) if is_fixed(kind)
+    }

@@ -1,0 +1,91 @@
+"""Shapes: what the columns of a result are to the generators of row decoders.
+
+A kind is all that gets into a source: a struct code, or one of the words below. The functions and
+values that belong to a column are put beside the source, under the number of the column.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from struct import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pgwire.pgtypes.text import decode_utf8
+from pgwire.protocol.decoder import parse_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pgwire.pgtypes import Codec
+    from pgwire.protocol.decoder import ValueDecoder
+
+# The bytes are text in UTF-8, and the text is the value.
+TEXT = "text"
+# The bytes are text in UTF-8, and a function makes the value of it.
+PARSED = "parsed"
+# A function makes the value of the bytes.
+OTHER = "other"
+# Behind a struct code: a function makes the value of what is unpacked.
+CONVERTED = "<"
+# Behind a struct code: the value is a number of steps from an origin, if that does not overflow.
+COUNTED = "~"
+
+
+class Shape(NamedTuple):
+    """One column: its kind, its decoder, and what else there is to its kind."""
+
+    kind: str
+    decode: ValueDecoder
+    convert: Callable[[Any], Any] | None = None  # for PARSED, CONVERTED and COUNTED
+    origin: Any = None
+    step: Any = None
+
+
+def shape_of(decode: ValueDecoder, codec: Codec) -> Shape:
+    """The shape of a column of this type, whose values `decode` decodes.
+
+    What `decode` does not say itself is known of the codec's own alone.
+    """
+    if decode is decode_utf8:
+        return Shape(TEXT, decode)
+    if isinstance(decode, partial) and decode.func is parse_value:
+        return Shape(PARSED, decode, decode.args[0])
+    if decode is not codec.decode:
+        return Shape(OTHER, decode)
+    if codec.struct_code:
+        return Shape(codec.struct_code, decode)
+    steps = codec.converted
+    if steps is None or steps.decode is not decode:
+        return Shape(OTHER, decode)
+    kind = steps.code + (CONVERTED if steps.step is None else COUNTED)
+    return Shape(kind, decode, steps.convert, steps.origin, steps.step)
+
+
+def is_fixed(kind: str) -> bool:
+    """Whether all values have one width."""
+    return kind not in (TEXT, PARSED, OTHER)
+
+
+def all_fixed(kinds: Sequence[str]) -> bool:
+    """Whether all rows without NULLs have one width, and there are columns."""
+    return bool(kinds) and all(map(is_fixed, kinds))
+
+
+def struct_code(kind: str) -> str:
+    """What unpacks a value of a fixed width."""
+    return kind.rstrip(CONVERTED + COUNTED)
+
+
+def width(codes: str) -> int:
+    return Struct("!" + codes).size
+
+
+def names_of(shapes: Iterable[Shape]) -> dict[str, Any]:
+    """The names that a source knows its columns' functions and values by."""
+    names: dict[str, Any] = {}
+    for n, shape in enumerate(shapes):
+        names[f"decode_{n}"] = shape.decode
+        names[f"convert_{n}"] = shape.convert
+        names[f"origin_{n}"] = shape.origin
+        names[f"step_{n}"] = shape.step
+    return names
