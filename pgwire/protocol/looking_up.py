@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from pgwire.errors import PostgresError
+    from pgwire.protocol.decoder import RowDecoder
+    from pgwire.protocol.messages import Column
     from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
 
@@ -193,7 +195,14 @@ class LookingUp(Reading):
         Then `finish` is called once more when they are.
         """
         error = self.error
-        if not isinstance(error, UnknownTypes) or not self.can_look_up_late(error.oids):
+        if not isinstance(error, UnknownTypes):
+            return False
+        if error.oids <= self._found.keys():  # found before, and forgotten by another thread
+            self._unknown, self.error = error, None
+            self.session.registry.catalog.learn(self._found.values())
+            self._decode_late()
+            return True
+        if not self.can_look_up_late(error.oids):
             return False
         self._unknown, self.error = error, None
         self.look_up(error.oids, self._decode_late, late=True)
@@ -204,12 +213,39 @@ class LookingUp(Reading):
         if raw is None:  # abandoned
             self.error = self._unknown
         else:
-            formats = [column.format for column in self._columns]  # as they were sent
-            decode = row_decoder(self._columns, formats, self.session.registry)
-            self._decode = whole_runs(decode)
-            for run in raw:
-                self.on_rows(run, 0, len(run))
+            self._read_late(raw)
         self.finish()
+
+    def steady_decoder(self, columns: tuple[Column, ...]) -> tuple[RowDecoder, set[int]]:
+        """A decoder of these columns as they come, and the types that are not known to it."""
+        registry = self.session.registry
+        type_oids = [column.type_oid for column in columns]
+        formats = [column.format for column in columns]
+        while True:
+            epoch, missing = registry.epoch, registry.missing(type_oids)
+            decode = row_decoder(columns, formats, registry)
+            # Else another thread has had some learned or forgotten meanwhile.
+            if registry.epoch is epoch and registry.missing(type_oids) == missing:
+                return decode, missing
+
+    def _read_late(self, raw: list[bytes]) -> None:
+        registry = self.session.registry
+        for _ in range(MAX_ROUNDS):
+            decode, missing = self.steady_decoder(self._columns)
+            if missing:
+                self.error, self._raw = UnknownTypes.of("row", missing), raw
+            else:
+                self._decode = whole_runs(decode)
+                for run in raw:
+                    self.on_rows(run, 0, len(run))
+            error, left = self.error, self._raw
+            if left is None or not isinstance(error, UnknownTypes) or error.oids - set(self._found):
+                break
+            # Another thread has had them forgotten, because its connection was lost, say.
+            raw, self._raw, self.error = left, None, None
+            registry.catalog.learn(self._found.values())
+        else:
+            self.error = self._unknown
 
     def finish(self) -> None:
         """Its ReadyForQuery has been read."""

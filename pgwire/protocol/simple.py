@@ -12,7 +12,7 @@ from pgwire.errors import Error, ProtocolError
 from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.changes import changes_session
-from pgwire.protocol.decoder import keeping, row_decoder, whole_runs
+from pgwire.protocol.decoder import keeping, whole_runs
 from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase
@@ -55,12 +55,11 @@ class SimpleQuery(LookingUp):
     def on_columns(self, buffer: bytes, start: int, end: int) -> None:
         self._columns = backend.parse_row_description(buffer, start, end)
         self._rows = []
-        registry = self.session.registry
-        missing = registry.missing([column.type_oid for column in self._columns])
+        decode, missing = self.steady_decoder(self._columns)
         if missing:
             self._keep_rows(missing, [])
         else:
-            self._decode = whole_runs(self._decoder(self._columns))
+            self._decode = whole_runs(decode)
         self.phase = self.FETCHING
 
     def on_rows(self, buffer: bytes, position: int, size: int) -> int:
@@ -77,8 +76,13 @@ class SimpleQuery(LookingUp):
         self._unread.append((self._rows, self._columns, runs))
         self._decode = keeping(len(self._columns), runs)
 
-    def _decoder(self, columns: tuple[Column, ...]) -> RowDecoder:
-        return row_decoder(columns, [column.format for column in columns], self.session.registry)
+    def _known_decoder(self, columns: tuple[Column, ...]) -> RowDecoder:
+        """A decoder that knows what was found, whatever another thread has forgotten."""
+        decode, missing = self.steady_decoder(columns)
+        while not missing.isdisjoint(self._found):
+            self.session.registry.catalog.learn(self._found.values())
+            decode, missing = self.steady_decoder(columns)
+        return decode
 
     def on_complete(self, buffer: bytes, start: int, end: int) -> None:
         tag = backend.parse_command_tag(buffer, start, end)
@@ -125,7 +129,7 @@ class SimpleQuery(LookingUp):
     def finish(self) -> None:
         try:
             for rows, columns, runs in () if self.abandoned else self._unread:
-                decode = self._decoder(columns)
+                decode = self._known_decoder(columns)
                 for run in runs:
                     decode(run, 0, len(run), rows)
         except Exception as error:

@@ -114,6 +114,9 @@ class Statement:
         self.registry = registry
         epoch = registry.epoch
         type_oids = [column.type_oid for column in self.columns]
+        named = [*type_oids, *self.parameter_oids]
+        # First: what another thread learns meanwhile was not known to all codecs.
+        missing = registry.missing(named)
         # Whether there may be types in the values of which the server has not told before.
         self.is_open = any(registry.codec(oid).is_open for oid in type_oids)
         formats = result_formats(self.columns, registry)
@@ -130,8 +133,10 @@ class Statement:
         pack = frontend.pack_uint16
         self._bind_tail = pack(len(formats)) + b"".join(map(pack, formats))
         self._bind_length = 4 + len(self._bind_head) + len(self._bind_tail)
-        # Last: what another thread has had forgotten meanwhile is missing.
-        self.missing = registry.missing([*type_oids, *self.parameter_oids])
+        # Last again: what it has had forgotten meanwhile is missing, even if it is known again.
+        self.missing = missing | registry.missing(named)
+        if registry.epoch is not epoch:
+            self.missing |= registry.catalog.made_of(named)
         self.epoch = None if self.missing else epoch
         # Bind and what goes behind it: for a query by itself, and for one record of many.
         self.bind_query: Bind = partial(self._bind, frontend.EXECUTE + frontend.SYNC)
