@@ -195,14 +195,13 @@ class LookingUp(Reading):
         Then `finish` is called once more when they are.
         """
         error = self.error
-        if not isinstance(error, UnknownTypes):
-            return False
-        if error.oids <= self._found.keys():  # found before, and forgotten by another thread
+        if isinstance(error, UnknownTypes) and error.oids <= self._found.keys():
+            # Found before, and forgotten by another thread.
             self._unknown, self.error = error, None
             self.session.registry.catalog.learn(self._found.values())
             self._decode_late()
             return True
-        if not self.can_look_up_late(error.oids):
+        if not isinstance(error, UnknownTypes) or not self.can_look_up_late(error.oids):
             return False
         self._unknown, self.error = error, None
         self.look_up(error.oids, self._decode_late, late=True)

@@ -94,11 +94,7 @@ def test_a_script_s_result_whose_type_is_forgotten_meanwhile() -> None:
     registry.between = registry.catalog.forget
     rows = backend.row_description(P) + backend.row(b"(1)") + backend.complete()
     assert b"pg_type" in said(session, rows + backend.ready())
-
-    def forget_once_more() -> None:
-        registry.between = registry.catalog.forget
-
-    registry.between = forget_once_more
+    registry.between = registry.catalog.forget
     said(session, answer(PAIR) + backend.ready())
     assert script.result[0].scalar() == (1,)
     assert script.result[0].scalar().a == 1
