@@ -13,6 +13,7 @@ and wake-ups are the same for all then. What is compared by the clock may run wh
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import sys
@@ -175,6 +176,12 @@ def measure(workload: Workload, context: Context, seconds: float) -> Turns | Non
         return take_turns(runs, workload.reference, seconds, quick=context.quick)
 
 
+def _sources() -> str:
+    """Tells one state of pgwire's code from another."""
+    files = sorted(Path(pgwire.__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def main() -> int:
     """The settings come on standard input, and what was measured goes to standard output."""
     import catalog
@@ -194,6 +201,7 @@ def main() -> int:
             "missing": context.missing,
             "versions": context.versions(),
             "pinned": context.can_pin,
+            "sources": _sources(),
         }
     finally:
         context.close()

@@ -148,6 +148,8 @@ def _facts(
     found = sittings[0]
     for name, why in found["missing"].items():
         print(f"without {name}: {why}", file=sys.stderr)
+    if len({one["sources"] for one in sittings}) > 1:
+        print("pgwire has changed from sitting to sitting: measure again", file=sys.stderr)
     facts = harness.circumstances(
         ["asyncpg", "psycopg", "psycopg-pool", "psycopg2-binary", "pg8000", "uvloop"],
         **found["versions"],
@@ -182,6 +184,7 @@ def _conclude(
             "reference": workload.reference,
             "unit": workload.unit,
             "date": facts["date"],
+            "pgwire": facts["versions"]["pgwire"],
             "variants": summed_up(joined(rounds), workload.reference, workload.clock),
         }
     print(f"{harness.summary(facts)}\n\n{report.table(results)}\n\n{report.marks_table(results)}")

@@ -105,7 +105,8 @@ def figures(**more: float) -> dict[str, float]:
         (figures(calls=21.0, c_calls=31.0), 2, 0),
         (figures(blocks=55, peak=93), 2, 0),
         (figures(instructions=900.0), 0, 1),
-        (figures(instructions=900.0, calls=22.0), 1, 1),
+        (figures(instructions=900.0, calls=22.0), 0, 1),
+        (figures(instructions=900.0, blocks=90), 1, 1),
     ],
 )
 def test_three_per_cent_more_is_an_error_and_less_is_told(
