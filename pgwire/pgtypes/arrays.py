@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 _header = struct.Struct(">iiI")  # number of dimensions, has NULLs, type of the elements
 _dimension = struct.Struct(">ii")  # length, lower bound
 _length = struct.Struct(">i")
-_list_header = struct.Struct(">iiIii")  # that of one dimension, and the dimension
-_LIST = 20
 _NULL = b"\xff\xff\xff\xff"
 
 
@@ -207,11 +205,8 @@ def _encoded(element: Codec, box: Box) -> bytes:
 def _binary_decoder(name: str, element: Codec) -> Callable[[bytes, int, int], list[Any]]:
     decode_element, oid = element.decode, element.oid
     read_fixed = _fixed_reader(element.struct_code) if element.struct_code else None
-    is_text = element.decode is decode_utf8
 
     def decode(buffer: bytes, start: int, end: int) -> list[Any]:
-        if is_text and (texts := _read_texts(oid, buffer, start, end)) is not None:
-            return texts
         dimensions, bounds, position = _read_header(name, oid, buffer, start, end)
         if not dimensions:
             if position != end:
@@ -225,7 +220,7 @@ def _binary_decoder(name: str, element: Codec) -> Callable[[bytes, int, int], li
             items = _read_elements(name, decode_element, buffer, position, end, count)
         return nested(dimensions, bounds, items)
 
-    return decode
+    return _text_lists(decode, oid) if element.decode is decode_utf8 else decode
 
 
 def _fixed_reader(code: str) -> Callable[[bytes, int], list[Any] | None]:
@@ -248,31 +243,35 @@ def _fixed_reader(code: str) -> Callable[[bytes, int], list[Any] | None]:
     return read
 
 
-def _read_texts(oid: int, buffer: bytes, start: int, end: int) -> list[Any] | None:
-    """A list of texts, as most arrays of text are; None where it is no such list, or damaged.
+def _text_lists(
+    plain: Callable[[bytes, int, int], list[Any]], oid: int
+) -> Callable[[bytes, int, int], list[Any]]:
+    """What `plain` does with short lists of text, in a quarter of the time (CPython 3.11).
 
-    Without it the same array takes three times as long (CPython 3.11).
+    Whatever else an array may be, or a damaged one, is left to `plain`.
     """
-    if end - start < _LIST:
-        return None
-    dimensions, has_null, element_oid, count, bound = _list_header.unpack_from(buffer, start)
-    if (dimensions, has_null, element_oid, bound) != (1, 0, oid, 1):
-        return None
-    unpack = _length.unpack_from
-    items: list[Any] = []
-    position = start + _LIST
-    try:
-        while position < end:
-            (length,) = unpack(buffer, position)
-            position += 4
-            stop = position + length
-            if length < 0 or stop > end:
-                return None
-            items.append(buffer[position:stop].decode())
-            position = stop
-    except (struct.error, UnicodeDecodeError):
-        return None
-    return items if len(items) == count > 0 else None
+    begin = _header.pack(1, 0, oid)
+    counts = {begin + _dimension.pack(n, 1): n for n in range(1, 33)}
+    count_of, length_at = counts.get, _length.unpack_from
+
+    def decode(buffer: bytes, start: int, end: int) -> list[Any]:
+        stop = start + 20
+        count = count_of(buffer[start:stop])
+        if count is None:
+            return plain(buffer, start, end)
+        items: list[Any] = []
+        try:
+            while stop < end:
+                at = stop + 4
+                stop = at + length_at(buffer, stop)[0]
+                if not at <= stop <= end:
+                    break
+                items.append(buffer[at:stop].decode())
+        except (struct.error, UnicodeDecodeError):
+            items = []
+        return items if len(items) == count and stop == end else plain(buffer, start, end)
+
+    return decode
 
 
 def _read_header(

@@ -72,7 +72,8 @@ def plain(value: Any) -> Any:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-# What json.loads does for text without blanks around it, in a third of the time (CPython 3.11).
+# All that json.loads does with text that has no blanks around it; it takes as long once more to
+# find that out (CPython 3.11).
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # since Python 2.6
 
 # JSON has neither NaN nor infinities.
@@ -82,6 +83,27 @@ dumps = json.JSONEncoder(default=plain, allow_nan=False).encode
 def json_text(buffer: bytes, start: int, end: int) -> str:
     """The text of a binary json or jsonb; no text begins with a byte like jsonb's version."""
     return decode_utf8(buffer, start + (buffer[start:end][:1] == b"\x01"), end)
+
+
+def _scanning(plain: Callable[[bytes, int, int], Any], skip: int) -> Callable[..., Any]:
+    """What `plain` does with json.loads, without a call for each of its steps.
+
+    `skip` is 1 where a version comes first. What is not as usual, blanks around the text or an
+    error, is left to `plain`.
+    """
+
+    def decode(buffer: bytes, start: int, end: int) -> Any:
+        try:
+            if not skip or buffer[start] == _JSONB_VERSION:
+                text = buffer[start + skip : end].decode()
+                value, stop = _scan(text, 0)
+                if stop == len(text):
+                    return value
+        except Exception:
+            pass
+        return plain(buffer, start, end)
+
+    return decode
 
 
 def codecs(
@@ -96,17 +118,7 @@ def codecs(
         except Exception as error:
             raise DataError(f"the server's JSON could not be read: {error}") from error
 
-    scan = _scan if json_loads is json.loads else None
-
     def decode_json(buffer: bytes, start: int, end: int) -> Any:
-        if scan is not None:
-            try:
-                text = buffer[start:end].decode()
-                value, stop = scan(text, 0)
-                if stop == len(text):
-                    return value
-            except Exception:
-                pass  # it is read once more below, for the words
         return decode_text(decode_utf8(buffer, start, end))
 
     def decode_jsonb(buffer: bytes, start: int, end: int) -> Any:
@@ -114,7 +126,9 @@ def codecs(
             raise wrong_length("jsonb", 0)
         if buffer[start] != _JSONB_VERSION:
             raise malformed(f"jsonb: its version is {buffer[start]}, not {_JSONB_VERSION}")
-        return decode_json(buffer, start + 1, end)
+        return decode_text(decode_utf8(buffer, start + 1, end))
+
+    is_usual = json_loads is json.loads
 
     def encode_json(value: Any) -> bytes:
         if isinstance(value, str):
@@ -142,7 +156,7 @@ def codecs(
             "json",
             oids.JSON,
             oids.JSON_ARRAY,
-            decode_json,
+            _scanning(decode_json, 0) if is_usual else decode_json,
             decode_text,
             encode_json,
             literal,
@@ -155,7 +169,7 @@ def codecs(
             "jsonb",
             oids.JSONB,
             oids.JSONB_ARRAY,
-            decode_jsonb,
+            _scanning(decode_jsonb, 1) if is_usual else decode_jsonb,
             decode_text,
             encode_jsonb,
             literal,

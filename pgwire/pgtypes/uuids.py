@@ -18,6 +18,7 @@ _new = UUID.__new__
 _set_int = UUID.__dict__["int"].__set__
 _set_is_safe = UUID.__dict__["is_safe"].__set__
 _UNKNOWN = SafeUUID.unknown
+_int_of = int.from_bytes  # big-endian
 
 # UUID() alone would also take braces, "urn:uuid:" and hyphens anywhere.
 _is_uuid_text = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII).fullmatch
@@ -25,7 +26,7 @@ _is_uuid_text = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.AS
 
 def _uuid_of(data: bytes) -> UUID:
     value = _new(UUID)
-    _set_int(value, int.from_bytes(data, "big"))
+    _set_int(value, _int_of(data))
     _set_is_safe(value, _UNKNOWN)
     return value
 
