@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Conversion = Callable[[Sequence[Any]], list[Any]]
 
 # For fewer rows than these, comparing costs more than it saves.
-LEAST_ROWS = 16
+LEAST_ROWS = 32
 # A block of so many comes first, as it may be in vain; each that follows is so much larger.
 _FIRST, _GROWTH = 64, 8
 

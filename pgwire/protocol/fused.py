@@ -13,10 +13,10 @@ For int4, text and timestamptz the fused source reads:
         most = 4
         while True:
             try:
-                while position <= last:
-                    code, length, columns, length_0, value_0, length_1 = run_0(buffer, position)
+                while position <= last and buffer[position] == 68:
+                    length, columns, length_0, value_0, length_1 = run_0(buffer, position + 1)
                     end = position + 1 + length
-                    if end > size or code != 68 or columns != 3 or length_0 != 4:
+                    if end > size or columns != 3 or length_0 != 4:
                         break
                     at = position + 19
                     if length_1 >= 0:
@@ -91,8 +91,8 @@ def decode_rows(buffer, position, size, rows):
     most = 4
     while True:{block}
         try:
-            while position <= last:
-                {names} = run_0(buffer, position)
+            while position <= last and buffer[position] == 68:
+                {names} = run_0(buffer, position + 1)
                 end = position + 1 + length
                 if end > size or {checks}:
                     break
@@ -131,9 +131,9 @@ def decode_rows(buffer, position, size, rows, most):
     last = size - {need}
     try:
         for _ in range(most):
-            if position > last:
+            if position > last or buffer[position] != 68:
                 return position
-            {names} = run_0(buffer, position)
+            {names} = run_0(buffer, position + 1)
             end = position + 1 + length
             if end > size or {checks}:
                 return position
@@ -229,7 +229,7 @@ def runs(kinds: Sequence[str]) -> Iterator[tuple[str, list[int], int | None]]:
 
     A run ends with the length of a column that has no fixed width, or with the row.
     """
-    codes, columns = "BiH", list[int]()
+    codes, columns = "iH", list[int]()
     for n, kind in enumerate(kinds):
         codes += "i"
         if is_fixed(kind):
@@ -259,12 +259,12 @@ def fused_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
         begin = "stop +=" if behind_there is None else "at = stop +"
         pieces.append(f"{begin} {width(more)}\n")
         pieces.append(_behind_run(kinds, fixed_there, behind_there))
-    need = width(codes)
+    need = 1 + width(codes)
     source = _FUSED.format(
         need=need,
         block=_BLOCK.format(least=LEAST_ROWS * need) if all_fixed(kinds) else "",
-        names=", ".join(["code, length, columns", *_names(fixed, behind)]),
-        checks=" or ".join(["code != 68", f"columns != {len(kinds)}", *_checks(kinds, fixed)]),
+        names=", ".join(["length, columns", *_names(fixed, behind)]),
+        checks=" or ".join([f"columns != {len(kinds)}", *_checks(kinds, fixed)]),
         at="stop" if behind is None else "at",
         columns=_indented("".join(pieces), 4),
         values=_values(len(kinds)),
@@ -311,8 +311,8 @@ def stepwise_source(kinds: Sequence[str]) -> str:
         )
     return _STEPWISE.format(
         need=7 + 4 * bool(kinds),
-        names="code, length, columns" + ", length_0" * bool(kinds),
-        checks=f"code != 68 or columns != {len(kinds)}",
+        names="length, columns" + ", length_0" * bool(kinds),
+        checks=f"columns != {len(kinds)}",
         columns=_indented("".join(pieces), 3),
         values=_values(len(kinds)),
     )

@@ -12,7 +12,7 @@ The plain decoder is the specification: same rows, same errors, for whatever byt
 from __future__ import annotations
 
 from bisect import bisect
-from functools import lru_cache
+from functools import lru_cache, partial
 from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
@@ -140,15 +140,11 @@ def generate(shapes: Sequence[Shape]) -> RowDecoder:
     """A decoder for rows with such columns."""
     kinds = tuple([shape.kind for shape in shapes])
     code, runs = _compiled_fused(kinds)
-    slowly = _when_needed(lambda: by_columns(shapes))
     names = names_of(shapes)
-    names |= {
-        "StructError": StructError,
-        "by_columns": slowly,
-        "fail": _failing(slowly),
-        "int_at": read_length,
-    }
-    names["stepwise"] = _when_needed(lambda: _stepwise(kinds, names))
+    names |= {"StructError": StructError, "int_at": read_length}
+    _put_when_needed(names, "by_columns", lambda: by_columns(shapes))
+    _put_when_needed(names, "stepwise", lambda: _stepwise(kinds, names))
+    names["fail"] = partial(_fail, names)
     if all_fixed(kinds):
         names["block"] = block_decoder(shapes)
     for number, codes in enumerate(runs):
@@ -160,7 +156,7 @@ def generate(shapes: Sequence[Shape]) -> RowDecoder:
 
 def _stepwise(kinds: tuple[str, ...], names: dict[str, Any]) -> Callable[..., int]:
     """The decoder of rows with NULLs; `names` are those of the fused one."""
-    names = names | {"run_0": Struct("!BiHi" if kinds else "!BiH").unpack_from}
+    names = names | {"run_0": Struct("!iHi" if kinds else "!iH").unpack_from}
     for n, codes in step_codes(kinds).items():
         names[f"value_of_{n}"] = Struct("!" + codes).unpack_from
     exec(_compiled_stepwise(kinds), names)
@@ -168,30 +164,32 @@ def _stepwise(kinds: tuple[str, ...], names: dict[str, Any]) -> Callable[..., in
     return decoder
 
 
-def _when_needed(make: Callable[[], Callable[..., int]]) -> Callable[..., int]:
-    """The function that `make` makes, which it does when it is first called."""
-    made: list[Callable[..., int]] = []
+def _put_when_needed(
+    names: dict[str, Any], name: str, make: Callable[[], Callable[..., int]]
+) -> None:
+    """Have `make` make the function of this name when it is first called."""
 
     def call(*args: Any) -> int:
-        if not made:  # most statements never need it
-            made.append(make())
-        return made[0](*args)
+        made = names[name] = make()
+        return made(*args)
 
-    return call
+    names[name] = call
 
 
-def _failing(by_columns: Callable[..., int]) -> Callable[..., None]:
-    """The function that raises what went wrong in the row at `position`, or behind it."""
-
-    def fail(
-        error: Exception, buffer: bytes, position: int, size: int, rows: list[tuple[Any, ...]]
-    ) -> None:
-        row = len(rows) + 1
-        try:
-            by_columns(buffer, position, size, rows)  # says in which column, if it raises as well
-            blame_row(error, row)
-            raise error
-        finally:
-            del error
-
-    return fail
+def _fail(
+    names: dict[str, Any],
+    error: Exception,
+    buffer: bytes,
+    position: int,
+    size: int,
+    rows: list[tuple[Any, ...]],
+) -> None:
+    """Raise what went wrong in the row at `position`, or behind it."""
+    row = len(rows) + 1
+    try:
+        # It says in which column, if it raises as well.
+        names["by_columns"](buffer, position, size, rows)
+        blame_row(error, row)
+        raise error
+    finally:
+        del error

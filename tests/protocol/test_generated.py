@@ -139,10 +139,25 @@ def test_a_null_at_the_end_of_the_buffer_is_no_error() -> None:
     assert rows == [("x", 0), ("y", None)]
 
 
-def test_a_row_that_is_cut_needs_no_other_decoder() -> None:
-    def refuse(*_args: Any) -> Any:
-        raise AssertionError
+def refuse(*_args: Any) -> Any:
+    raise AssertionError
 
+
+def test_what_is_usual_is_not_decoded_column_by_column() -> None:
+    """NULLs, infinities, a row that is cut: by_columns would be several times as slow."""
+    plain, generated = pair([1184, 25, 16])
+    generated.__globals__["by_columns"] = refuse
+    rows = [
+        row([bytes(8), b"x", b"\1"]),
+        row([None, b"", b"\0"]),
+        row([struct.pack("!q", 2**63 - 1), None, None]),
+        row([struct.pack("!q", -(2**63)), "é".encode(), b"\1"]),
+    ]
+    buffer = b"".join(rows * 20)[:-3]
+    assert outcome(generated, buffer, 0) == outcome(plain, buffer, 0)
+
+
+def test_a_row_that_is_cut_needs_no_other_decoder() -> None:
     _, generated = pair([23, 25])
     generated.__globals__["stepwise"] = generated.__globals__["by_columns"] = refuse
     whole = row([bytes(4), b"xyz"])

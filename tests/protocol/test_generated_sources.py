@@ -9,7 +9,7 @@ from pgwire.protocol.generated import row_decoder_source
 def test_the_fused_source() -> None:
     """The docstring of the module shows it; here it is whole."""
     source, codes = fused_source(["i", "text", "q~"])
-    assert codes == ["BiHiii", "iq"]
+    assert codes == ["iHiii", "iq"]
     assert source == (
         "def decode_rows(buffer, position, size, rows):\n"
         "    append = rows.append\n"
@@ -17,11 +17,11 @@ def test_the_fused_source() -> None:
         "    most = 4\n"
         "    while True:\n"
         "        try:\n"
-        "            while position <= last:\n"
-        "                code, length, columns, length_0, value_0, length_1"
-        " = run_0(buffer, position)\n"
+        "            while position <= last and buffer[position] == 68:\n"
+        "                length, columns, length_0, value_0, length_1"
+        " = run_0(buffer, position + 1)\n"
         "                end = position + 1 + length\n"
-        "                if end > size or code != 68 or columns != 3 or length_0 != 4:\n"
+        "                if end > size or columns != 3 or length_0 != 4:\n"
         "                    break\n"
         "                at = position + 19\n"
         "                if length_1 >= 0:\n"
@@ -76,11 +76,11 @@ def test_the_stepwise_source() -> None:
         "    last = size - 11\n"
         "    try:\n"
         "        for _ in range(most):\n"
-        "            if position > last:\n"
+        "            if position > last or buffer[position] != 68:\n"
         "                return position\n"
-        "            code, length, columns, length_0 = run_0(buffer, position)\n"
+        "            length, columns, length_0 = run_0(buffer, position + 1)\n"
         "            end = position + 1 + length\n"
-        "            if end > size or code != 68 or columns != 3:\n"
+        "            if end > size or columns != 3:\n"
         "                return position\n"
         "            stop = position + 11\n"
         "            if length_0 == 4:\n"
@@ -130,9 +130,9 @@ def test_the_stepwise_source() -> None:
 
 def test_the_runs_of_fused_columns() -> None:
     kinds = ["q", "16s<", "text", "?", "other", "parsed", "h", "d"]
-    assert fused_source(kinds)[1] == ["BiHiqi16si", "i?i", "i", "ihid"]
-    assert fused_source([])[1] == ["BiH"]
-    assert fused_source(["text"])[1] == ["BiHi"]
+    assert fused_source(kinds)[1] == ["iHiqi16si", "i?i", "i", "ihid"]
+    assert fused_source([])[1] == ["iH"]
+    assert fused_source(["text"])[1] == ["iHi"]
 
 
 def test_only_rows_of_fixed_width_come_in_blocks() -> None:
