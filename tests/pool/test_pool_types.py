@@ -91,7 +91,8 @@ def test_a_server_that_was_left_is_asked_anew(types: str, lookups: list[set[int]
         assert tuple(pool.query(SQL, ["ok"]).one()) == VALUES
         with pgwire.connect(types) as other:
             pid = pool.query("select pg_backend_pid()").scalar()
-            other.query("select pg_terminate_backend($1)", [pid])
+            # And wait until it is gone: it may be handed over until then.
+            assert other.query("select pg_terminate_backend($1, 10000)", [pid]).scalar()
         with pool.connect() as lease:
             assert read(lease) == VALUES
         assert len(lookups) == 4
