@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -38,6 +39,13 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 _SECONDS = 400.0
 _QUICK = 0.5
+# What becomes of blocks as large as asyncio's read buffers (glibc): as it comes; kept for the
+# next read; given back, and mapped anew.
+_MALLOC = {
+    "default": {},
+    "kept": {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "268435456"},
+    "fresh": {"MALLOC_MMAP_THRESHOLD_": "131072"},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +86,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0, help=f"in all ({_SECONDS:g})")
     parser.add_argument("--sittings", type=int, default=0, help="processes in a row (3)")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
+    parser.add_argument("--malloc", choices=_MALLOC, default="default", help="see README.md")
     parser.add_argument("--out", type=Path, default=harness.OUT, help="folder for the files")
     parser.add_argument("--readme", action="store_true", help="write the table in README.md")
     options = parser.parse_args(arguments)
@@ -134,6 +143,7 @@ def _sit(
         input=json.dumps(settings),
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | _MALLOC[options.malloc],
         check=False,
     )
     if done.returncode:
@@ -158,6 +168,7 @@ def _facts(
     )
     return facts | {
         "loop": options.loop,
+        "malloc": options.malloc,
         "sittings": options.sittings,
         "seconds": options.seconds,
         "pinned": found["pinned"],
