@@ -106,13 +106,24 @@ async def reset_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None
     failure: Exception | None = OperationalError("it was closed or in use")
     try:
         if driver.clean(full):
-            failure = await run_hook(engine, name, hook, driver, RESET_TIMEOUT)
+            failure = await _see_it_cleaned(driver)
+            if failure is None:
+                failure = await run_hook(engine, name, hook, driver, RESET_TIMEOUT)
         if failure is not None:
             logger.warning("%s: resetting a connection failed: %s", options.name, failure)
     finally:
         driver.session.changed = False
         driver.given_up = failure is not None
         engine.report(engine.core.reset_done, slot, ok=failure is None)
+
+
+async def _see_it_cleaned(driver: AsyncDriver) -> Exception | None:
+    """Read the answers of its cleaning: a hook need not talk to the server at all."""
+    try:
+        await driver.submit(Ping(), RESET_TIMEOUT)
+    except Error as error:
+        return error
+    return None
 
 
 async def close_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
