@@ -45,7 +45,8 @@ def _decoder(name: str, code: str) -> Callable[[bytes, int, int], Any]:
     return decode
 
 
-def _integer(name: str, oid: int, array_oid: int, code: str, low: int, high: int) -> Codec:
+def integer_codec(name: str, oid: int, array_oid: int, code: str, low: int, high: int) -> Codec:
+    """The codec of a type whose values are integers from `low` to `high`, packed as `code`."""
     pack = struct.Struct(">" + code).pack
 
     def encode(value: Any) -> bytes:
@@ -143,19 +144,20 @@ def _encode_float4(value: Any) -> bytes:
         raise misfit("float within float4's range", value) from None
 
 
-def _float_text(value: float) -> str:
+def float_text(value: float) -> str:
+    """The float as PostgreSQL prints it, but for how it writes exponents."""
     if math.isfinite(value):
         return repr(value)
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _float8_literal(value: Any) -> str:
-    return _float_text(_float8.unpack(_encode_float8(value))[0])
+    return float_text(_float8.unpack(_encode_float8(value))[0])
 
 
 def _float4_literal(value: Any) -> str:
     # All digits of the float4 itself: PostgreSQL rounds them back to it.
-    return _float_text(_float4.unpack(_encode_float4(value))[0])
+    return float_text(_float4.unpack(_encode_float4(value))[0])
 
 
 def _decode_float8_text(text: str) -> float:
@@ -187,8 +189,32 @@ def _decode_float4_text(text: str) -> float:
 
 _FLOATS = "`float`, `int`, `Decimal` and whatever has `__float__`, but not `bool`; rounded"
 
-INT2 = _integer("int2", oids.INT2, oids.INT2_ARRAY, "h", -(2**15), 2**15 - 1)
-OID = _integer("oid", oids.OID, oids.OID_ARRAY, "I", 0, 2**32 - 1)
+INT2 = integer_codec("int2", oids.INT2, oids.INT2_ARRAY, "h", -(2**15), 2**15 - 1)
+OID = integer_codec("oid", oids.OID, oids.OID_ARRAY, "I", 0, 2**32 - 1)
+FLOAT4 = Codec(
+    "float4",
+    oids.FLOAT4,
+    oids.FLOAT4_ARRAY,
+    _decoder("float4", "f"),
+    _decode_float4_text,
+    _encode_float4,
+    _float4_literal,
+    struct_code="f",
+    gives="`float`",
+    takes=_FLOATS,
+)
+FLOAT8 = Codec(
+    "float8",
+    oids.FLOAT8,
+    oids.FLOAT8_ARRAY,
+    _decoder("float8", "d"),
+    _decode_float8_text,
+    _encode_float8,
+    _float8_literal,
+    struct_code="d",
+    gives="`float`",
+    takes=_FLOATS,
+)
 CODECS = (
     Codec(
         "bool",
@@ -203,31 +229,9 @@ CODECS = (
         takes="`bool`, NumPy's bool",
     ),
     INT2,
-    _integer("int4", oids.INT4, oids.INT4_ARRAY, "i", -(2**31), 2**31 - 1),
-    _integer("int8", oids.INT8, oids.INT8_ARRAY, "q", -(2**63), 2**63 - 1),
+    integer_codec("int4", oids.INT4, oids.INT4_ARRAY, "i", -(2**31), 2**31 - 1),
+    integer_codec("int8", oids.INT8, oids.INT8_ARRAY, "q", -(2**63), 2**63 - 1),
     OID,
-    Codec(
-        "float4",
-        oids.FLOAT4,
-        oids.FLOAT4_ARRAY,
-        _decoder("float4", "f"),
-        _decode_float4_text,
-        _encode_float4,
-        _float4_literal,
-        struct_code="f",
-        gives="`float`",
-        takes=_FLOATS,
-    ),
-    Codec(
-        "float8",
-        oids.FLOAT8,
-        oids.FLOAT8_ARRAY,
-        _decoder("float8", "d"),
-        _decode_float8_text,
-        _encode_float8,
-        _float8_literal,
-        struct_code="d",
-        gives="`float`",
-        takes=_FLOATS,
-    ),
+    FLOAT4,
+    FLOAT8,
 )

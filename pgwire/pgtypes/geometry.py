@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
-_float8 = next(codec for codec in fixed.CODECS if codec.name == "float8")
-_SPECIAL = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 
 # What may stand in place of a number; whether it is one is for float8 to say.
 _NUMBER = r"[^][(){}<>,]++"
@@ -152,7 +150,7 @@ _SHAPES: dict[type, str] = {
 def _number(value: Any) -> float:
     if type(value) is float:
         return value
-    return float(_float8.literal(value))
+    return float(fixed.FLOAT8.literal(value))
 
 
 def _parts(kind: type[tuple[Any, ...]], count: int, value: Any) -> tuple[Any, ...]:
@@ -219,19 +217,14 @@ def _points_of(numbers: Iterable[float]) -> tuple[Point, ...]:
 # Numbers to the wire and back
 
 
-def _number_text(number: float) -> str:
-    text = float.__repr__(number)
-    return _SPECIAL.get(text, text)
-
-
 def _points_text(numbers: Iterable[float]) -> str:
-    texts = map(_number_text, numbers)
+    texts = map(fixed.float_text, numbers)
     return ",".join([f"({x},{y})" for x, y in zip(texts, texts, strict=True)])
 
 
 def _parsed(name: str, texts: Iterable[str]) -> list[float]:
     try:
-        return [_float8.decode_text(text) for text in texts]
+        return [fixed.FLOAT8.decode_text(text) for text in texts]
     except DataError:
         raise malformed(name) from None
 
@@ -329,7 +322,7 @@ def _codec(
         return layout.pack(*numbers_of(value))
 
     def literal(value: Any) -> str:
-        return text % tuple(map(_number_text, numbers_of(value)))
+        return text % tuple(map(fixed.float_text, numbers_of(value)))
 
     return Codec(
         name,

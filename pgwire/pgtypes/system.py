@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.pgtypes import oids
 from pgwire.pgtypes.codec import Codec, malformed, misfit, text_only, wrong_length
+from pgwire.pgtypes.fixed import integer_codec
 from pgwire.pgtypes.text import decode_utf8, literal_codec, text_codec
 
 if TYPE_CHECKING:
@@ -66,46 +67,6 @@ def _refusal(expected: str, hint: str = "") -> Callable[[Any], str]:
         raise misfit(expected, value, hint)
 
     return literal
-
-
-# Numbers of transactions and of commands
-
-
-def _integer(name: str, code: str, largest: int) -> Codec:
-    fixed = struct.Struct(">" + code)
-    size, pack, unpack = fixed.size, fixed.pack, fixed.unpack_from
-
-    def decode(buffer: bytes, start: int, end: int) -> Any:
-        if end - start != size:
-            raise wrong_length(name, end - start)
-        return unpack(buffer, start)[0]
-
-    def decode_text(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise malformed(name) from None
-        if not 0 <= value <= largest or str(value) != text:
-            raise malformed(name)
-        return value
-
-    def encode(value: Any) -> bytes:
-        return pack(_unsigned(value, "int", largest))
-
-    def literal(value: Any) -> str:
-        return str(_unsigned(value, "int", largest))
-
-    return Codec(
-        name,
-        *oids.REST[name],
-        decode,
-        decode_text,
-        encode,
-        literal,
-        struct_code=code,
-        gives="`int`",
-        takes="`int` and whatever has `__index__`, but not `bool`",
-    )
 
 
 # tid: a row's place in its table
@@ -274,9 +235,9 @@ _TEXT_ONLY = (
     "pg_brin_minmax_multi_summary",
 )
 CODECS = (
-    _integer("xid", "I", _MAX_UINT32),
-    _integer("cid", "I", _MAX_UINT32),
-    _integer("xid8", "Q", _MAX_UINT64),
+    integer_codec("xid", *oids.REST["xid"], "I", 0, _MAX_UINT32),
+    integer_codec("cid", *oids.REST["cid"], "I", 0, _MAX_UINT32),
+    integer_codec("xid8", *oids.REST["xid8"], "Q", 0, _MAX_UINT64),
     Codec(
         "tid",
         *oids.REST["tid"],

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _MAX_INT2, _MAX_INT4 = 2**15 - 1, 2**31 - 1
-_floats = {codec.name: codec for codec in fixed.CODECS}
-_float4, _float8 = _floats["float4"], _floats["float8"]
 _NUMBERS = "`list`, `tuple` of numbers; NumPy's arrays and whatever else has `tolist()`"
 
 _dense_header = struct.Struct(">hh")  # dimensions, unused
@@ -51,7 +49,7 @@ def _items(value: Any, expected: str = "list or tuple of float") -> Sequence[Any
 
 def _number(value: Any) -> float:
     """The nearest float, which is finite."""
-    number = float(_float8.literal(value))
+    number = float(fixed.FLOAT8.literal(value))
     if not isfinite(number):
         raise misfit("a finite float", value)
     return number
@@ -69,7 +67,7 @@ def _narrowed(name: str, code: str, value: Any) -> float:
 def _parsed(name: str, text: str) -> float:
     """A number as pgvector prints it, be it in 2 bytes: as the float4 that it is equal to."""
     try:
-        number: float = _float4.decode_text(text)
+        number: float = fixed.FLOAT4.decode_text(text)
     except DataError:
         raise malformed(name) from None
     if not isfinite(number):
