@@ -39,12 +39,12 @@ class DriverBase:
         # Whoever had it knows that it is of no more use (so nobody else need be told).
         self.given_up = False
         self.listener: Callable[[Event], None] | None = None
-        self._forks = DriverBase.forks
+        self.generation = DriverBase.forks  # of processes: the one that opened it
 
     @property
     def is_inherited(self) -> bool:
         """Whether the connection was opened by the process that this one was forked from."""
-        return self._forks != DriverBase.forks
+        return self.generation != DriverBase.forks
 
     @property
     def is_in_step(self) -> bool:
@@ -53,7 +53,7 @@ class DriverBase:
 
     def check_usable(self) -> None:
         """Raise what a caller should know before anything is sent."""
-        if self._forks != DriverBase.forks:
+        if self.generation != DriverBase.forks:
             raise InterfaceError(
                 "this connection was opened before a fork, and belongs to the parent process"
             )

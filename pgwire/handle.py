@@ -7,6 +7,7 @@ taken away). Nothing here waits.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import InterfaceError, ProgrammingError
@@ -29,12 +30,13 @@ class Handle(RegistersTypes):
     """See the module. `_driver` is a `DriverBase` that has `tls` as well."""
 
     _driver: Any
+    _default_timeout: float | None = None
+    # Made when they are needed first, which is seldom in a lease.
+    _open_blocks: list[TransactionBlock] | None = None
+    _callbacks: Mapping[str, list[Callable[[Any], object]]] = MappingProxyType({})
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
-        self._blocks: list[TransactionBlock] = []
-        self._callbacks: dict[str, list[Callable[[Any], object]]] = {}
-        self._default_timeout: float | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else self.transaction_status.name
@@ -44,6 +46,13 @@ class Handle(RegistersTypes):
     def _session(self) -> Session:
         session: Session = self._driver.session
         return session
+
+    @property
+    def _blocks(self) -> list[TransactionBlock]:
+        """The transaction blocks that are open, the outermost first."""
+        if self._open_blocks is None:
+            self._open_blocks = []
+        return self._open_blocks
 
     def _close_statement(self, statement: Statement) -> None:
         self._session.statements.closing.append(statement.name)
@@ -61,7 +70,9 @@ class Handle(RegistersTypes):
         if event not in EVENT_NAMES:
             raise ProgrammingError(f"no event {event!r}; there are: {', '.join(EVENT_NAMES)}")
         self._driver.listener = self._deliver
-        self._callbacks.setdefault(event, []).append(callback)
+        if not self._callbacks:
+            self._callbacks = {name: [] for name in EVENT_NAMES}
+        self._callbacks[event].append(callback)
 
     def off(self, event: EventName, callback: Callable[[Any], object]) -> None:
         """Undo `on`; nothing happens if the callback is not there."""

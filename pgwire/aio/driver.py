@@ -84,7 +84,7 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         session = self.session
         operation = future.operation
         late = timeout is not None and timeout <= 0
-        if late or self.closed or session.failure or self._forks != DriverBase.forks:
+        if late or self.closed or session.failure or self.generation != DriverBase.forks:
             self._refuse(operation)
             return
         alone = not session.pending

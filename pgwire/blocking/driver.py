@@ -108,7 +108,7 @@ class Driver(DriverBase):
             session = self.session
             if self._unsafe:
                 self.abort()  # Ctrl-C struck twice, and nobody was left to do it
-            if session.failure is not None or self._forks != DriverBase.forks:
+            if session.failure is not None or self.generation != DriverBase.forks:
                 self.check_usable()
             if self._cancelled:
                 self._outlive_cancel(deadline)
@@ -167,7 +167,7 @@ class Driver(DriverBase):
         ) from None
 
     def _wait_for_turn(self, deadline: float | None) -> None:
-        if self._forks != DriverBase.forks:
+        if self.generation != DriverBase.forks:
             self.check_usable()  # who holds the turn is not here to give it back
         seconds = -1 if deadline is None else max(deadline - monotonic(), 0)
         if not self._turn.acquire(timeout=seconds):
@@ -340,7 +340,7 @@ class Driver(DriverBase):
         """Terminate, read to the server's end (at most 2 s), close. Idempotent."""
         if self.closed:
             return
-        if self._forks != DriverBase.forks:
+        if self.generation != DriverBase.forks:
             self.abort()  # the session is the parent's: not a word to the server
             return
         if self._owner == _get_ident():

@@ -123,6 +123,8 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._poll = _poller(sock).poll
+        # Whether there are bytes, the end of the stream, or an error to be read.
+        self.is_readable: Callable[[], object] = partial(self._poll, 0)
         # Attributes and not methods: a query calls each of them once.
         # Send all of it; for what fits a socket's buffer (see `pump`).
         self.send: Callable[[bytes], None] = sock.sendall
@@ -149,10 +151,6 @@ class Channel:
             return False
         finally:
             self.sock.setblocking(True)
-
-    def is_readable(self) -> bool:
-        """Whether there are bytes, the end of the stream, or an error to be read."""
-        return bool(self._poll(0))
 
     def wait_readable(self, deadline: float | None) -> None:
         """Wait until there is something to read; `Deadline` when time is up."""
@@ -215,6 +213,7 @@ class TLSChannel(Channel):
         self._receive_wire = partial(sock.recv, RECEIVE)
         self.send = self._encrypt_and_send
         self.receive = self._receive_and_decrypt
+        self.is_readable = self._holds_bytes
         self.catch = None
         self._early = layer.decrypt()  # what came along with the end of the handshake
 
@@ -241,8 +240,8 @@ class TLSChannel(Channel):
             self.sock.sendall(answer)
         return plain if plain or self.tls.closed else None
 
-    def is_readable(self) -> bool:
-        return bool(self._early) or self.tls.closed or super().is_readable()
+    def _holds_bytes(self) -> bool:
+        return bool(self._early) or self.tls.closed or bool(self._poll(0))
 
     def wait_readable(self, deadline: float | None) -> None:
         if not (self._early or self.tls.closed):

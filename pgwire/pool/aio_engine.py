@@ -37,7 +37,7 @@ from pgwire.pool.aio_listeners import AsyncListeners
 from pgwire.pool.aio_queries import Queries
 from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import OpenConnection, WakeWaiter
-from pgwire.pool.ledger import Ledger
+from pgwire.pool.ledger import Ledger, name_of
 from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.slots import CHECKING, CLOSING, LEASED, OPENING, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pgwire.errors import PoolTimeout
     from pgwire.pool.config import PoolConfig
     from pgwire.pool.effects import Effect
-    from pgwire.pool.ledger import LeaseRecord
+    from pgwire.pool.ledger import Place
     from pgwire.pool.options import Options
     from pgwire.pool.slots import SlotState
 
@@ -179,9 +179,9 @@ class AsyncEngine:
         own = [] if asker is None else self.leases.places_of(asker)
         return telling.no_connection(waited, self.core.stats(), own, "task", cause)
 
-    def lent(self, slot: Slot[AsyncDriver], record: LeaseRecord) -> None:
+    def lent(self, slot: Slot[AsyncDriver], place: Place) -> None:
         """A lease begins."""
-        self.leases[slot] = record
+        self.leases[slot] = place
         if self.options.leak_after is not None:
             self._keeper.plan()
 
@@ -195,15 +195,22 @@ class AsyncEngine:
             self.listeners.emit("release", AsyncConnection(driver))
         self.take_back(slot, discard=discard)
 
-    def take_back(self, slot: Slot[AsyncDriver], *, discard: bool = False) -> None:
-        """A lease or a query is over: the core has it back once nothing is under way there."""
+    def take_back(
+        self, slot: Slot[AsyncDriver], *, discard: bool = False, answered: bool = False
+    ) -> None:
+        """A lease or a query is over: the core has it back once nothing is under way there.
+
+        `answered`: the server has just said so.
+        """
         driver = slot.connection
         if driver.session.pending and slot.users <= 1 and not discard:
             driver.when_idle(partial(self._return, slot))
         else:
-            self._return(slot, discard=discard)
+            self._return(slot, discard=discard, answered=answered)
 
-    def _return(self, slot: Slot[AsyncDriver], *, discard: bool = False) -> None:
+    def _return(
+        self, slot: Slot[AsyncDriver], *, discard: bool = False, answered: bool = False
+    ) -> None:
         """Nothing is under way any more, or it does not matter."""
         driver = slot.connection
         reusable, hooked = not discard, False
@@ -213,7 +220,7 @@ class AsyncEngine:
             reusable, hooked = self.options.judge(driver)
         if not reusable:
             driver.given_up = True
-        self.core.release(slot, self._clock(), reusable=reusable, reset=hooked)
+        self.core.release(slot, self._clock(), reusable=reusable, reset=hooked, alive=answered)
         self.go_on()
 
     def orphan(self, slot: Slot[AsyncDriver], uses: int) -> None:
@@ -235,13 +242,13 @@ class AsyncEngine:
     def report_leaks(self) -> None:
         """Tell of leases that have been held for too long, once each."""
         now, limit = self._clock(), self.options.leak_after
-        for slot, lease in self.leases.leaks(inf if limit is None else limit, now):
+        for slot, place in self.leases.leaks(inf if limit is None else limit, now):
             logger.warning(
                 "%s: a lease has been held for %.3g s by task %r, taken at %s",
                 self.options.name,
                 now - slot.leased_at,
-                lease.holder_name,
-                lease.place,
+                name_of(slot.owner),
+                place,
             )
             self.listeners.emit("leak", AsyncConnection(slot.connection))
 
@@ -381,7 +388,7 @@ class AsyncEngine:
 
     async def _abort(self, timeout: float | None) -> PoolTimeout:
         """Time is up: cancel, cut and close. The error says what was still under way."""
-        leases = tuple(self.leases.values())
+        leases = self.leases.holders()
         stats = self.core.stats()
         self.aborting = True
         for task in tuple(self._openings.values()):

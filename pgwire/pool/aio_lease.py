@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +10,7 @@ from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.loops import check_loop
 from pgwire.errors import InterfaceError
 from pgwire.pool import telling
-from pgwire.pool.ledger import LeaseRecord, caller
+from pgwire.pool.ledger import caller, frame_above, told
 from pgwire.pool.released import RELEASED
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pgwire.aio.driver import AsyncDriver
     from pgwire.handle import EventName
     from pgwire.pool.aio_engine import AsyncEngine
+    from pgwire.pool.ledger import Place
     from pgwire.pool.slots import Slot
 
 
@@ -33,14 +33,14 @@ class AsyncLease(AsyncConnection):
 
     _driver: AsyncDriver = RELEASED  # as long as there is no other
 
-    def __init__(self, engine: AsyncEngine, slot: Slot[AsyncDriver], record: LeaseRecord) -> None:
+    def __init__(self, engine: AsyncEngine, slot: Slot[AsyncDriver], place: Place) -> None:
         super().__init__(slot.connection)
         self._engine = engine
         self._default_timeout = engine.options.query_timeout
         self._slot = slot
         self._uses = slot.uses
-        self._record = record
-        engine.lent(slot, record)
+        self._place = place
+        engine.lent(slot, place)
 
     def __repr__(self) -> str:
         if self._driver is RELEASED:
@@ -86,7 +86,7 @@ class AsyncLease(AsyncConnection):
         self._driver = RELEASED
         self._engine.orphan(self._slot, self._uses)
         warnings.warn(
-            telling.never_released(self._record.place), ResourceWarning, stacklevel=2, source=self
+            telling.never_released(told(self._place)), ResourceWarning, stacklevel=2, source=self
         )
 
     async def __aenter__(self) -> Self:
@@ -113,13 +113,13 @@ class Checkout:
     def __init__(self, engine: AsyncEngine, timeout: float | None) -> None:
         self._engine = engine
         self._timeout = timeout
-        self._record = LeaseRecord(None, caller(2))
+        self._place = caller(frame_above(2))
         self._is_entered = False
         self._lease: AsyncLease | None = None
 
     async def _take(self) -> AsyncLease:
         slot = await self._engine.acquire(self._timeout)
-        return AsyncLease(self._engine, slot, self._record.of(asyncio.current_task()))
+        return AsyncLease(self._engine, slot, self._place)
 
     def __await__(self) -> Generator[Any, None, AsyncLease]:
         return self._take().__await__()

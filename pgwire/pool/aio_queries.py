@@ -111,7 +111,8 @@ class Queries:
             self._note_pace(self.pace, driver, future.operation)
         if self._engine.listeners:
             self._tell("release", future, driver)
-        self._engine.take_back(slot)
+        operation = future.operation
+        self._engine.take_back(slot, answered=not (operation.error or operation.abandoned))
 
     def _tell(self, event: str, future: QueryFuture, driver: AsyncDriver) -> None:
         """Tell who listens, as if the one who asked did: it may be a callback itself."""

@@ -171,13 +171,16 @@ class Pool(PoolTypes):
         deadline = None if timeout is None else self._clock() + timeout
         slot = self._engine.acquire(self._options.checkout_timeout, deadline)
         uses = slot.uses
+        answered = False
         try:
             if deadline is not None:
                 timeout = max(0.0, deadline - self._clock())
-            return slot.connection.run(operation, timeout)
+            result = slot.connection.run(operation, timeout)
+            answered = True
+            return result
         finally:
             try:
-                self._engine.release(slot)
+                self._engine.release(slot, answered=answered)
             except BaseException:  # Ctrl-C, or what a callback raised
                 self._engine.orphan(slot, uses)
                 raise

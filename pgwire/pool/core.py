@@ -73,6 +73,7 @@ class PoolCore(Supply[C]):
         super().__init__(config, jitter=jitter, is_alive=is_alive)
         self.aborted = False  # closing need not be polite any more
         self._next_look = -inf
+        self._used = self._count.use_time.add
 
     # Requests
 
@@ -127,15 +128,24 @@ class PoolCore(Supply[C]):
                 self._serve(now)
 
     def release(
-        self, slot: Slot[C], now: float, *, reusable: bool = True, reset: bool = False
+        self,
+        slot: Slot[C],
+        now: float,
+        *,
+        reusable: bool = True,
+        reset: bool = False,
+        alive: bool = False,
     ) -> None:
         """The lease has ended; `reusable=False` closes, `reset=True` has it reset first.
 
+        `alive=True`: the other end has just answered, which is as good as a look at it.
         On a shared connection one of its users has ended, and this happens after the last; until
         then nobody joins them.
         """
+        if alive:
+            slot.looked_at = now
         if slot.state is LEASED:
-            self._count.use_time.add(now - slot.leased_at)
+            self._used(now - slot.leased_at)
             slot.owner = None  # what is idle keeps nobody alive
         elif slot.state is SHARED:
             self._leave(slot, now, reusable=reusable, reset=reset)
@@ -154,10 +164,9 @@ class PoolCore(Supply[C]):
         elif reset and not self._has_surplus():
             effect = effects.ResetConnection(slot)
             self._move(slot, RESETTING)
-            self._effects.append(effect)
+            self.pending.append(effect)
         else:
-            slot.idle_since = now
-            self._move(slot, IDLE)
+            self._rest(slot, now)
         if self._waiting or self._restless:
             self._serve(now)
 
@@ -274,7 +283,7 @@ class PoolCore(Supply[C]):
 
     def take_effects(self) -> list[effects.Effect[C]]:
         """What is to be carried out, in this order; each is given out once."""
-        taken, self._effects = self._effects, []
+        taken, self.pending = self.pending, []
         return taken
 
     def next_deadline(self) -> float | None:
@@ -371,7 +380,7 @@ class PoolCore(Supply[C]):
 
     def _settle(self, waiter: Waiter[C], state: WaiterState, error: Exception | None) -> None:
         waiter.state, waiter.error = state, error
-        self._effects.append(effects.WakeWaiter(waiter))
+        self.pending.append(effects.WakeWaiter(waiter))
 
     def _serve(self, now: float, passing: Waiter[C] | None = None) -> None:
         """Leave nothing undone. `passing` wants a connection, but does not wait for it."""
@@ -400,7 +409,7 @@ class PoolCore(Supply[C]):
             elif len(self._slots.checking) < self._demand(passing):
                 effect = effects.CheckConnection(slot)
                 self._move(slot, CHECKING)
-                self._effects.append(effect)
+                self.pending.append(effect)
             else:
                 break
 
@@ -427,8 +436,7 @@ class PoolCore(Supply[C]):
         if now >= slot.expires_at:
             self._retire(slot)
         else:
-            slot.idle_since = now
-            self._move(slot, IDLE)
+            self._rest(slot, now)
         self._serve(now)
 
     def _is_late(self, slot: Slot[C], state: SlotState) -> bool:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.connection import Connection
 from pgwire.blocking.driver import Driver
+from pgwire.driving import DriverBase
 from pgwire.errors import InterfaceError, PoolClosed
 from pgwire.pool import telling
 from pgwire.pool.chores import CHORES
@@ -32,7 +33,7 @@ from pgwire.pool.core import PoolCore
 from pgwire.pool.crew import Crew
 from pgwire.pool.effects import WakeWaiter
 from pgwire.pool.keeper import Keeper
-from pgwire.pool.ledger import Ledger
+from pgwire.pool.ledger import Ledger, name_of
 from pgwire.pool.listeners import Listeners
 from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.slots import LEASED, Slot
@@ -100,11 +101,13 @@ class Engine:
         if self._is_inside():
             raise InterfaceError(_REENTRY)
         answer = None
+        core = self.core
         effects: list[Effect[Driver]] = []
         try:
             with self.lock:
-                answer = self.core.acquire(since, deadline, _current_thread())
-                effects = self.core.take_effects()
+                answer = core.acquire(since, deadline, _current_thread())
+                if core.pending:
+                    effects = core.take_effects()
                 if isinstance(answer, Waiter):
                     sleeper = _new_sleeper()
                     sleeper.acquire()
@@ -226,10 +229,13 @@ class Engine:
 
     # ---------------------------------------------------------------- leases
 
-    def release(self, slot: Slot[Driver], *, discard: bool = False) -> None:
-        """The lease, or the single query, is over. Never waits and never raises."""
+    def release(self, slot: Slot[Driver], *, discard: bool = False, answered: bool = False) -> None:
+        """The lease, or the single query, is over. Never waits and never raises.
+
+        `answered`: the server has just said so.
+        """
         driver = slot.connection
-        if driver.is_inherited:
+        if driver.generation != DriverBase.forks:
             return  # of the parent's pool; ours has begun anew
         uses = slot.uses
         if self._is_inside():
@@ -250,11 +256,15 @@ class Engine:
             self.leases.pop(slot, None)
             if not reusable:
                 driver.given_up = True
+            core = self.core
             effects: list[Effect[Driver]] = []
             try:
                 with self.lock:
-                    self.core.release(slot, self._clock(), reusable=reusable, reset=hooked)
-                    effects = self.core.take_effects()
+                    core.release(
+                        slot, self._clock(), reusable=reusable, reset=hooked, alive=answered
+                    )
+                    if core.pending:
+                        effects = core.take_effects()
                 if effects:
                     self._carry_out(effects)
             except BaseException:  # Ctrl-C
@@ -286,13 +296,13 @@ class Engine:
 
     def _report_leaks(self, limit: float) -> None:
         now = self._clock()
-        for slot, lease in self.leases.leaks(limit, now):
+        for slot, place in self.leases.leaks(limit, now):
             logger.warning(
                 "%s: a lease has been held for %.3g s by thread %r, taken at %s",
                 self.options.name,
                 now - slot.leased_at,
-                lease.holder_name,
-                lease.place,
+                name_of(slot.owner),
+                place,
             )
             self.crew.do(self.listeners.emit, "leak", Connection(slot.connection))
 
@@ -379,7 +389,7 @@ class Engine:
 
     def _abort(self, timeout: float | None) -> PoolTimeout:
         """Time is up: cancel, cut and close. The error says what was still under way."""
-        leases = tuple(self.leases.values())
+        leases = self.leases.holders()
         with self.lock:
             stats = self.core.stats()
         self.opener.abort()

@@ -7,7 +7,7 @@ subtracted bucket by bucket. Nothing here knows what is measured.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left as _bucket
 from dataclasses import dataclass
 from itertools import accumulate
 from math import inf, nan
@@ -19,6 +19,7 @@ BOUNDS = (
     *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0),
 )
+_FIRST = BOUNDS[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Tally:
 
     def add(self, seconds: float) -> None:
         """Count one value."""
-        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self._counts[_bucket(BOUNDS, seconds) if seconds > _FIRST else 0] += 1
         self._sum += seconds
 
     @property

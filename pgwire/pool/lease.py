@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pgwire.blocking.connection import Connection
 from pgwire.errors import InterfaceError
 from pgwire.pool import telling
-from pgwire.pool.ledger import LeaseRecord, caller
+from pgwire.pool.ledger import caller, frame_above, told
 from pgwire.pool.released import RELEASED
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pgwire.blocking.connection import EventName
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
+    from pgwire.pool.ledger import Place
 
 
 class Lease(Connection):
@@ -28,21 +29,20 @@ class Lease(Connection):
     """
 
     _driver: Driver = RELEASED  # as long as there is no other
-    _record: LeaseRecord | None = None
+    _place: Place = None
 
     def __init__(
         self, engine: Engine, checkout_timeout: float | None, query_timeout: float | None
     ) -> None:
         # The lease exists before its slot: whatever strikes once it has that, a destructor
         # is there to give it back.
-        super().__init__(RELEASED)
         self._engine = engine
         self._default_timeout = query_timeout
         slot = engine.acquire(checkout_timeout, None)
         self._slot = slot
         self._uses = slot.uses
         self._driver = slot.connection
-        self._record = engine.leases[slot] = LeaseRecord(slot.owner, caller(2))
+        self._place = engine.leases[slot] = caller(frame_above(2))
 
     def __repr__(self) -> str:
         if self._driver is RELEASED:
@@ -88,8 +88,9 @@ class Lease(Connection):
             return
         self._driver = RELEASED
         self._engine.orphan(self._slot, self._uses)
-        place = "an unknown place" if self._record is None else self._record.place
-        warnings.warn(telling.never_released(place), ResourceWarning, stacklevel=2, source=self)
+        warnings.warn(
+            telling.never_released(told(self._place)), ResourceWarning, stacklevel=2, source=self
+        )
 
     def __enter__(self) -> Self:
         if self._driver is RELEASED:

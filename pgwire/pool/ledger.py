@@ -1,76 +1,89 @@
 """Ledger: who holds which lease, since when, and from where in the program.
 
 Written at every checkout, read only when something went wrong: so it keeps what is at hand,
-and makes text of it when asked.
+and makes text of it when asked. Who holds a lease, and since when, its slot knows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from pgwire.pool.slots import Slot
 
+    # A function, and where in it: to find the line takes longer than to keep this.
+    Place = tuple[CodeType, int] | None
 
-class LeaseRecord:
-    """Who took a lease, and at which line; the slot knows when. A holder is a thread or a task."""
-
-    __slots__ = ("_code", "_line", "holder", "reported")
-
-    def __init__(self, holder: Any, frame: FrameType | None) -> None:
-        self.holder = holder
-        self._code = None if frame is None else frame.f_code
-        self._line = 0 if frame is None else frame.f_lineno
-        self.reported = False  # as a leak
-
-    def of(self, holder: Any) -> LeaseRecord:
-        """This one with its holder; another of the same place, where it has one already."""
-        if self.holder is None:
-            self.holder = holder
-            return self
-        other = LeaseRecord(holder, None)
-        other._code, other._line = self._code, self._line
-        return other
-
-    @property
-    def place(self) -> str:
-        """Where it was taken, as "file:line in function"."""
-        if self._code is None:
-            return "an unknown place"
-        return f"{self._code.co_filename}:{self._line} in {self._code.co_name}"
-
-    @property
-    def holder_name(self) -> str:
-        """What the program calls the thread or the task that took it."""
-        holder = self.holder
-        return str(holder.get_name() if hasattr(holder, "get_name") else holder.name)
+_PACKAGE = str(Path(__file__).parent.parent)
 
 
-class Ledger(dict["Slot[Any]", LeaseRecord]):
-    """The leases that are out; single queries are not in it."""
+class _OwnFiles(dict[str, bool]):
+    """Whether a file is of this package, or calls on behalf of others; looked at once each."""
+
+    def __missing__(self, filename: str) -> bool:
+        own = filename.startswith(_PACKAGE) or filename == contextlib.__file__
+        self[filename] = own
+        return own
+
+
+_own_files = _OwnFiles()
+frame_above = sys._getframe
+
+
+def caller(frame: FrameType | None) -> Place:
+    """Where the program, and not pgwire, is: this frame, or the next above it that is not ours."""
+    while frame is not None:
+        code = frame.f_code
+        if not _own_files[code.co_filename]:
+            return code, frame.f_lasti
+        frame = frame.f_back
+    return None
+
+
+def told(place: Place) -> str:
+    """A place as "file:line in function"."""
+    if place is None:
+        return "an unknown place"
+    code, instruction = place
+    # An instruction of no line belongs to the one before it.
+    lines = [line for start, _, line in code.co_lines() if start <= instruction and line]
+    return f"{code.co_filename}:{lines[-1] if lines else 0} in {code.co_name}"
+
+
+def name_of(holder: Any) -> str:
+    """What the program calls a thread or a task."""
+    return str(holder.get_name() if hasattr(holder, "get_name") else holder.name)
+
+
+class Ledger(dict["Slot[Any]", "Place"]):
+    """The leases that are out, and where they were taken; single queries are not in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reported: dict[Slot[Any], int] = {}  # as leaks; a slot's `uses` tell its leases apart
 
     def places_of(self, holder: object) -> list[str]:
         """Where it took the leases that it holds."""
-        return [record.place for record in tuple(self.values()) if record.holder is holder]
+        return [told(place) for slot, place in tuple(self.items()) if slot.owner is holder]
 
-    def leaks(self, limit: float, now: float) -> Iterator[tuple[Slot[Any], LeaseRecord]]:
-        """Leases that are older than the limit; each is named once."""
-        for slot, record in tuple(self.items()):
-            if now - slot.leased_at > limit and not record.reported:
-                record.reported = True
-                yield slot, record
+    def holders(self) -> list[str]:
+        """Where each lease was taken, and by whom."""
+        return [
+            f"taken at {told(place)} by {name_of(slot.owner)}"
+            for slot, place in tuple(self.items())
+        ]
 
-
-def caller(depth: int) -> FrameType | None:
-    """Where the program, and not pgwire, is at the moment; `depth` frames of ours are known."""
-    frame: FrameType | None = sys._getframe(depth + 1)
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not (module.startswith("pgwire.") or module == "contextlib"):
-            break
-        frame = frame.f_back
-    return frame
+    def leaks(self, limit: float, now: float) -> Iterator[tuple[Slot[Any], str]]:
+        """Leases that are older than the limit, and where they were taken; each is named once."""
+        for slot, place in tuple(self.items()):
+            if now - slot.leased_at > limit and self._reported.get(slot) != slot.uses:
+                self._reported[slot] = slot.uses
+                yield slot, told(place)
+        for slot in self._reported.keys() - self.keys():
+            del self._reported[slot]

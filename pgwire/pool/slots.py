@@ -38,7 +38,7 @@ class Slot(Generic[C]):
 
     __slots__ = (
         *("becomes", "busy_since", "connection", "expires_at", "idle_since", "leased_at"),
-        *("owner", "started_at", "state", "users", "uses"),
+        *("looked_at", "owner", "started_at", "state", "users", "uses"),
     )
 
     connection: C  # set when it has been opened
@@ -51,6 +51,7 @@ class Slot(Generic[C]):
         self.state = SlotState.CLOSED
         self.started_at = started_at  # when its opening began
         self.expires_at = inf
+        self.looked_at = -inf  # when it was seen to be alive
         self.owner: Hashable = None  # who has it, while LEASED; None if nobody knows
         self.users = 0  # queries in flight on it, while SHARED
         self.uses = 0  # leases so far; each user of a shared one counts
@@ -102,6 +103,12 @@ class SlotTable(Generic[C]):
         slot.leased_at = now
         slot.uses += 1
 
+    def rest(self, slot: Slot[C], now: float) -> None:
+        """What `move` would do to IDLE, where there is something to be idle; note since when."""
+        del self.by_state[slot.state][slot]
+        self.idle[slot] = None
+        slot.state, slot.idle_since = IDLE, now
+
     def join(self, slot: Slot[C], now: float) -> None:
         """Let one more share a connection, which is idle or SHARED already."""
         if slot.state is IDLE:
@@ -111,14 +118,6 @@ class SlotTable(Generic[C]):
             slot.busy_since = now
         slot.users += 1
         slot.uses += 1
-
-    def newest_idle(self) -> Slot[C]:
-        """The idle slot that was used last; there must be one."""
-        # reversed() would cross the holes behind the last entry every time, and a hundred leases
-        # in a row leave a hundred holes; popitem() crosses each of them once.
-        slot = self.idle.popitem()[0]
-        self.idle[slot] = None
-        return slot
 
     @property
     def open_count(self) -> int:
@@ -134,7 +133,8 @@ class SlotTable(Generic[C]):
     @property
     def size(self) -> int:
         """All that the server may know of, closing ones included."""
-        return self.live_count + len(self.closing)
+        used = len(self.leased) + len(self.shared) + len(self.resetting)
+        return len(self.idle) + used + len(self.opening) + len(self.closing) + len(self.checking)
 
 
 def require(slot: Slot[C], state: SlotState) -> None:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pgwire.pool.config import PoolStats
-    from pgwire.pool.ledger import LeaseRecord
 
 
 def no_connection(
@@ -37,10 +36,8 @@ def no_connection(
 CANNOT_CONNECT = "%s: a connection could not be opened, and is tried again while wanted: %s"
 
 
-def not_ended(
-    timeout: float | None, leases: Sequence[LeaseRecord], stats: PoolStats
-) -> PoolTimeout:
-    """`end(timeout)` had to use force."""
+def not_ended(timeout: float | None, leases: Sequence[str], stats: PoolStats) -> PoolTimeout:
+    """`end(timeout)` had to use force. `leases`: where each was taken, and by whom."""
     under_way = {
         "quer{} running": stats.leased - len(leases),
         "request{} waiting": stats.waiting,
@@ -51,7 +48,7 @@ def not_ended(
         f"end({timeout}): {len(leases)} lease{'s' * (len(leases) != 1)} still out, "
         + "".join(_counted(what, number) for what, number in under_way.items() if number > 0)
         + "closed now"
-        + "".join(f"; taken at {lease.place} by {lease.holder_name}" for lease in leases)
+        + "".join(f"; {lease}" for lease in leases)
     )
     error.stats = stats
     return error

@@ -50,6 +50,8 @@ _unpack_header = Struct("!Bi").unpack_from
 _HEADER = 5
 _DATA_ROW = int(BackendMessage.DATA_ROW)
 _SHORTEST_ROW = 6  # the length word and the number of columns
+# An attribute of an enumeration costs ten times as much to read as a name of the module.
+_IDLE = TransactionStatus.IDLE
 
 
 class Idle(Operation):
@@ -118,7 +120,12 @@ class Session:
         """Queue an operation; its first messages are written as soon as it has the floor."""
         self.pending.append(operation)
         if self.floor is not None:
-            self._unsent.append(operation)
+            if self.floor.holds:
+                self.pending.pop()
+                operation.error = InterfaceError(_HELD)
+                self._finish(operation)
+            else:
+                self._unsent.append(operation)
         elif self.failure is None:
             self._give_floor(operation)
         else:
@@ -272,10 +279,13 @@ class Session:
     @property
     def is_spotless(self) -> bool:
         """Whether it is good, and as it was when it began: nothing under way, nothing changed."""
-        return (
-            not (self.pending or self.changed or self.out or self._chunks)
-            and self.transaction_status is TransactionStatus.IDLE
-            and self.failure is None
+        return not (
+            self.pending
+            or self.changed
+            or self.transaction_status is not _IDLE
+            or self.out
+            or self._chunks
+            or self.failure
         )
 
     # ---------------------------------------------------------------- for operations
@@ -422,6 +432,11 @@ class Session:
         if self.registry.registrations is not self._shared_registry.registrations:
             self.registry = self._shared_registry
 
+
+_HELD = (
+    "this connection is held by an open iteration over what the server sends: take all of it, or "
+    "leave its block, before anything else is done here"
+)
 
 # The tags of commands after which the server knows no prepared statement any more.
 FORGETTING = frozenset({"DEALLOCATE ALL", "DISCARD ALL"})

@@ -50,9 +50,9 @@ class WatchedCore(PoolCore[Any]):
 
     @contextmanager
     def _watched(self, now: float, passing: bool = False) -> Iterator[None]:
-        known, size = len(self._effects), self.total_count
+        known, size = len(self.pending), self.total_count
         yield
-        begun = [e for e in self._effects[known:] if isinstance(e, OpenConnection)]
+        begun = [e for e in self.pending[known:] if isinstance(e, OpenConnection)]
         slots, queue = list(self._slots), list(self._waiting)
         seen = SimpleNamespace(
             core=self,
@@ -111,7 +111,7 @@ class FakeDriver(driver.Driver):
         self.user: str | None = None
         self.was_shared = False
         self._owner = None
-        self._forks = DriverBase.forks
+        self.generation = DriverBase.forks
 
     def run(self, operation: Operation, timeout: float | None = None) -> Any:
         if self.closed:

@@ -61,7 +61,7 @@ class FakeDriver(AsyncDriver):
         self.head_since = 0.0
         self.timed_read = -1
         self._when_idle: list[Callable[[], object]] = []
-        self._forks = DriverBase.forks
+        self.generation = DriverBase.forks
         self._hangup = lambda _timeout: []
         self._timer: asyncio.TimerHandle | None = None
 

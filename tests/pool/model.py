@@ -21,6 +21,7 @@ USED = ("leased", "shared")
 FREE_SOON = ("checking", "resetting")
 OPEN = ("idle", "checking", "leased", "shared", "resetting")
 HEAD_LIMIT = 0.050
+LOOK_AFTER = 0.0001
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Connection:
     state: str = "opening"
     expires: float = inf
     idle_since: float = 0.0
+    looked_at: float = -inf
     uses: int = 0
     holder: int | None = None
     owner: Hashable = None
@@ -114,11 +116,15 @@ class Model:
                 return self.end_use(connection, number, connection.busy_since)
         return None
 
-    def release(self, number: int, untaken: set[int], *, reusable: bool, reset: bool) -> None:
+    def release(
+        self, number: int, untaken: set[int], *, reusable: bool, reset: bool, alive: bool
+    ) -> None:
         """By one who has taken the connection over; `untaken` are the requests that have not."""
         if not any(c.number == number and c.state in USED for c in self.connections):
             return  # abort() was quicker
         connection = self.find(number)
+        if alive:
+            connection.looked_at = self.now
         if connection.state == "shared":
             connection.broken |= not reusable
             connection.soiled |= reset
@@ -328,9 +334,12 @@ class Model:
             connection = self.idle[-1]
             if self.is_over(connection):
                 self.close_connection(connection)
+            elif self.now - connection.looked_at < LOOK_AFTER:
+                return connection  # whatever it is
             elif connection.number in self.dead:
                 self.bury(connection)
             else:
+                connection.looked_at = self.now
                 return connection
         return None
 

@@ -23,7 +23,7 @@ from pgwire.pool.effects import (
 )
 from pgwire.pool.histogram import BOUNDS
 from pgwire.pool.slots import Slot, SlotState
-from pgwire.pool.supply import HEAD_LIMIT
+from pgwire.pool.supply import HEAD_LIMIT, LOOK_AFTER
 from pgwire.pool.waiters import Waiter, WaiterState
 from tests.pool import invariants
 from tests.pool.model import Model
@@ -183,8 +183,19 @@ class Simulation:
         if waited or held:
             self.gone.append(waiter)
 
-    def release(self, slot: Slot[int], *, reusable: bool = True, reset: bool = False) -> None:
-        """A lease ends; after abort() its holder may not know that it has ended already."""
+    def release(
+        self,
+        slot: Slot[int],
+        *,
+        reusable: bool = True,
+        reset: bool = False,
+        alive: bool = False,
+    ) -> None:
+        """A lease ends; after abort() its holder may not know that it has ended already.
+
+        `alive`: the server has answered, if it could.
+        """
+        alive = alive and self.numbers[slot] not in self.dead
         untaken = {self.requests[waiter] for waiter in self.granted}
         if slot in self.late:
             self.late.remove(slot)
@@ -197,8 +208,10 @@ class Simulation:
             self._lease_ends(slot)
         number = self.numbers[slot]
         self._input(
-            lambda: self.core.release(slot, self.now, reusable=reusable, reset=reset),
-            lambda: self.model.release(number, untaken, reusable=reusable, reset=reset),
+            lambda: self.core.release(slot, self.now, reusable=reusable, reset=reset, alive=alive),
+            lambda: self.model.release(
+                number, untaken, reusable=reusable, reset=reset, alive=alive
+            ),
             ended=slot,
         )
 
@@ -278,7 +291,11 @@ class Simulation:
         )
 
     def kill(self, slot: Slot[int]) -> None:
-        """The connection dies in silence: only a look will tell. This is no input."""
+        """The connection dies in silence: only a look will tell. This is no input.
+
+        The last look that saw it alive is too old by then to be relied on.
+        """
+        self.advance(2 * LOOK_AFTER)
         self.dead.add(self.numbers[slot])
         self.model.dead.add(self.numbers[slot])
 

@@ -6,7 +6,13 @@ oracle; the tests say what is special. Numbers like I-5 are those of the list of
 
 from __future__ import annotations
 
+import pytest
+
+from pgwire.pool.config import PoolConfig
+from pgwire.pool.core import PoolCore
+from pgwire.pool.effects import OpenConnection
 from pgwire.pool.slots import SlotState
+from pgwire.pool.supply import LOOK_AFTER
 from pgwire.pool.waiters import WaiterState
 from tests.pool.stories import idle, in_state, lease, leases, pool, wait
 
@@ -43,6 +49,28 @@ def test_what_dies_before_it_reaches_the_waiter_is_not_granted() -> None:
     sim.release(slot)
     assert slot.state is CLOSING
     assert waiter.state is WAITING
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_look_or_an_answer_is_good_for_less_than_a_round_trip(answered: bool) -> None:
+    looks: list[int] = []
+
+    def look(connection: int) -> bool:
+        looks.append(connection)
+        return True
+
+    core: PoolCore[int] = PoolCore(PoolConfig(max_size=1), jitter=lambda: 0.0, is_alive=look)
+    core.acquire(0.0, None)
+    [effect] = core.take_effects()
+    assert isinstance(effect, OpenConnection)
+    core.opened(effect.slot, 1, 0.0)
+    assert len(looks) == 1
+    core.release(effect.slot, 1.0, alive=answered)
+    assert core.acquire(1.0 + LOOK_AFTER / 2, None) is effect.slot
+    assert len(looks) == 1 + (not answered)
+    core.release(effect.slot, 1.0 + LOOK_AFTER / 2)
+    assert core.acquire(1.0 + 2 * LOOK_AFTER, None) is effect.slot
+    assert len(looks) == 2 + (not answered)
 
 
 def test_an_idle_connection_that_is_lost_is_closed() -> None:

@@ -47,7 +47,7 @@ class GrantNotDelivered(Core):
     def _settle(self, waiter: Waiter[int], state: WaiterState, error: Exception | None) -> None:
         super()._settle(waiter, state, error)
         if state is GRANTED:
-            self._effects.pop()
+            self.pending.pop()
 
 
 class AbandonedGrantDropped(Core):
@@ -91,7 +91,13 @@ class ReleaseServesNobody(Core):
     """The connection is idle again, while others wait."""
 
     def release(
-        self, slot: Slot[int], now: float, *, reusable: bool = True, reset: bool = False
+        self,
+        slot: Slot[int],
+        now: float,
+        *,
+        reusable: bool = True,
+        reset: bool = False,
+        alive: bool = False,
     ) -> None:
         if reusable and not reset and slot.state is LEASED:
             self._count.use_time.add(now - slot.leased_at)
@@ -99,7 +105,7 @@ class ReleaseServesNobody(Core):
             slot.idle_since = now
             self._move(slot, IDLE)
         else:
-            super().release(slot, now, reusable=reusable, reset=reset)
+            super().release(slot, now, reusable=reusable, reset=reset, alive=alive)
 
 
 class LifoQueue(WaitQueue[int]):
@@ -292,7 +298,7 @@ class ClosesTwice(Core):
 
     def _close(self, slot: Slot[int]) -> None:
         super()._close(slot)
-        self._effects.append(effects.CloseConnection(slot))
+        self.pending.append(effects.CloseConnection(slot))
 
 
 class DeadlockUnseen(Core):
@@ -370,10 +376,16 @@ class OwnerKept(Core):
     """What has been returned is still somebody's."""
 
     def release(
-        self, slot: Slot[int], now: float, *, reusable: bool = True, reset: bool = False
+        self,
+        slot: Slot[int],
+        now: float,
+        *,
+        reusable: bool = True,
+        reset: bool = False,
+        alive: bool = False,
     ) -> None:
         owner = slot.owner
-        super().release(slot, now, reusable=reusable, reset=reset)
+        super().release(slot, now, reusable=reusable, reset=reset, alive=alive)
         if slot.state is not LEASED:
             slot.owner = owner
 
@@ -394,6 +406,15 @@ class UseMeasuredFromTheOpening(Core):
         super()._settle(waiter, state, error)
         if waiter.slot is not None:
             waiter.slot.leased_at = waiter.slot.busy_since = waiter.slot.started_at
+
+
+class OneLookIsEnough(Core):
+    """What was seen to be alive once is not looked at again."""
+
+    def _newest_fit(self, now: float) -> Slot[int] | None:
+        for slot in self._idle:
+            slot.looked_at = max(slot.looked_at, now if slot.uses else slot.looked_at)
+        return super()._newest_fit(now)
 
 
 class AbortForgetsLeases(Core):

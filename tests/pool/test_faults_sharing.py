@@ -66,12 +66,18 @@ class NobodyJoinsFromTheQueue(Core):
     """A user leaves, and its place stays empty though someone waits for one."""
 
     def release(
-        self, slot: Slot[int], now: float, *, reusable: bool = True, reset: bool = False
+        self,
+        slot: Slot[int],
+        now: float,
+        *,
+        reusable: bool = True,
+        reset: bool = False,
+        alive: bool = False,
     ) -> None:
         if slot.users > 1:
             self._leave(slot, now, reusable=reusable, reset=reset)
         else:
-            super().release(slot, now, reusable=reusable, reset=reset)
+            super().release(slot, now, reusable=reusable, reset=reset, alive=alive)
 
 
 class BrokenBecomesIdle(Core):
@@ -136,12 +142,18 @@ class OneClosesForAll(Core):
     """The first who finds the connection broken has it closed under the others."""
 
     def release(
-        self, slot: Slot[int], now: float, *, reusable: bool = True, reset: bool = False
+        self,
+        slot: Slot[int],
+        now: float,
+        *,
+        reusable: bool = True,
+        reset: bool = False,
+        alive: bool = False,
     ) -> None:
         if slot.state is SHARED and not reusable:
             while slot.users > 1:
                 self._leave(slot, now, reusable=True, reset=False)
-        super().release(slot, now, reusable=reusable, reset=reset)
+        super().release(slot, now, reusable=reusable, reset=reset, alive=alive)
 
 
 class HeadNeverChanges(Core):

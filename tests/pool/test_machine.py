@@ -81,10 +81,10 @@ class PoolMachine(RuleBasedStateMachine):
         self.sim.abandon(pick(self.sim.queue + self.sim.granted + self.sim.gone, number))
 
     @precondition(lambda self: self.sim.leases or self.sim.late)
-    @rule(number=which, reusable=st.booleans(), reset=st.booleans())
-    def release(self, number: int, reusable: bool, reset: bool) -> None:
+    @rule(number=which, reusable=st.booleans(), reset=st.booleans(), alive=st.booleans())
+    def release(self, number: int, reusable: bool, reset: bool, alive: bool) -> None:
         slot = pick(self.sim.leases + self.sim.late, number)
-        self.sim.release(slot, reusable=reusable, reset=reset)
+        self.sim.release(slot, reusable=reusable, reset=reset, alive=alive)
 
     @precondition(lambda self: self.slots(OPENING))
     @rule(number=which)

@@ -122,6 +122,7 @@ class Walk:
                 self.random.choice(held),
                 reusable=self.random.random() >= self.failing / 2,
                 reset=self.random.random() < 0.3,
+                alive=self.random.random() < 0.5,
             )
 
     def leave(self) -> None:
