@@ -22,6 +22,7 @@ _KEEPS_SESSION = re.compile(
 _SESSION_WORDS = re.compile(
     r"set_config|advisory|setseed|dblink|\btemp\b|\btemporary\b|pg_temp", re.IGNORECASE
 )
+_WORD = re.compile(r"\w+")
 _IS_CALL = re.compile(r"call\b", re.IGNORECASE)
 
 
@@ -40,6 +41,12 @@ def changes_session(sql: str) -> bool:
 def is_call(sql: str) -> bool:
     """Whether a statement calls a procedure, which may end transactions."""
     return _IS_CALL.match(sql, _first_word(sql)) is not None
+
+
+def first_word(sql: str) -> str:
+    """The first word of a statement as it is written; empty where it begins with none."""
+    word = _WORD.match(sql, _first_word(sql))
+    return "" if word is None else word[0]
 
 
 def _first_word(sql: str) -> int:

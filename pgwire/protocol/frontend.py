@@ -116,3 +116,8 @@ def bind(body: bytes) -> bytes:
 
 def copy_fail(reason: str) -> bytes:
     return _message(b"f", cstring(reason, "the reason"), MAX_SMALL_MESSAGE)
+
+
+# A Bind of a statement that cannot exist (numbers of statements begin at 1): the server fails, and
+# with it all that it has done since the last Sync.
+POISON = bind(b"\0_pgwire_0\0" + b"\0\0" * 3)

@@ -6,7 +6,7 @@
 There is one Sync, at the end, so that outside a transaction the records are one of their
 own: whichever fails, the server undoes them all and skips the rest. If it is not the server
 that fails, but the source of the records or a value in one of them, the server must be made
-to fail: a Bind of a statement that cannot exist (`_POISON`) stands before the Sync then.
+to fail: a Bind of a statement that cannot exist (`POISON`) stands before the Sync then.
 
 Records are taken and encoded a chunk at a time, when the shell has room to write
 (`write_more`), so that an endless source needs no endless memory.
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 CHUNK = 65_536
 
 _check_bind_complete = expect_empty("BIND_COMPLETE")
-
-# Numbers of statements begin at 1.
-_POISON = frontend.bind(b"\0_pgwire_0\0" + b"\0\0" * 3)
 
 
 class QueryMany(Preparing):
@@ -134,11 +131,11 @@ class QueryMany(Preparing):
                 size += len(message)
                 self._taken += 1
             else:
-                end = _POISON if self.abandoned else b""
+                end = frontend.POISON if self.abandoned else b""
         except BaseException as error:
             # The source's own exception, or a value that does not fit: the caller's, both.
             self._blame(error, self._taken)
-            end = _POISON
+            end = frontend.POISON
             if isinstance(error, DataError):  # it may fit what the types are now: the next time
                 catalog = self.session.registry.catalog
                 catalog.forget(catalog.made_of(self.statement.parameter_oids))

@@ -84,6 +84,9 @@ class Operation:
     # Nobody writes behind it until it is answered.
     is_fence = False
     spares = False  # see `simple.Fence`
+    # As long as it has the floor nobody else may ask for anything: it waits for its caller, who
+    # would wait for ever (see `Session.submit`).
+    holds = False
     # Lengths up to this one are taken as they come, others are looked at (`check_length`).
     usual_length = SHORT
 

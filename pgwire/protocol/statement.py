@@ -154,7 +154,7 @@ class Statement:
         codecs = [self.registry.codec(column.type_oid) for column in self.columns]
         decode = generate(list(map(shape_of, self._decoders, codecs)))
         self.decode_rows = whole_runs(decode) if self.is_open else decode
-        parameters = [_parameter_kind(codec) for codec in self._codecs]
+        parameters = [parameter_kind(codec) for codec in self._codecs]
         if not parameters:
             self.bind_query = _constant(self.bind_query)
             self.bind_record = _constant(self.bind_record)
@@ -209,7 +209,7 @@ def _constant(plain: Bind) -> Bind:
     return bind
 
 
-def _parameter_kind(codec: Codec) -> tuple[str, Callable[[Any], Any] | None]:
+def parameter_kind(codec: Codec) -> tuple[str, Callable[[Any], Any] | None]:
     """What a parameter of this type is to the generator of Bind messages, and its function."""
     if codec.takes_str and codec.decode is decode_utf8:
         return PARAMETER_TEXT, None

@@ -1,0 +1,184 @@
+"""CopyOut: COPY from the server to a program (manual: "COPY Operations").
+
+    Parse Bind Execute Sync   →  ParseComplete BindComplete CopyOutResponse CopyData… CopyDone
+                                 CommandComplete ReadyForQuery
+
+It has the floor to its end, as nobody should wait for an answer behind it. What has come waits in
+`received` until somebody takes it: who reads no more before that is done needs little memory.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from pgwire.protocol import backend, frontend
+from pgwire.protocol.copying import FAIL, Copying, check_copy, count_of
+from pgwire.protocol.messages import BackendMessage
+from pgwire.protocol.operation import Phase
+from pgwire.protocol.reading import check_copy_done
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgwire.protocol.session import Session
+
+# So much waits to be taken before it is better not to read more.
+ENOUGH = 262_144
+
+_COPY_DATA = int(BackendMessage.COPY_DATA)
+_unpack_length = Struct("!i").unpack_from
+
+
+def take_copy_data(copy: CopyOut, buffer: bytes, position: int, size: int) -> int:
+    """A run of CopyData messages, as `CopyOut.on_copy_data` would take them one by one."""
+    pieces: list[bytes] = []
+    append = pieces.append
+    while size - position >= 5 and buffer[position] == _COPY_DATA:
+        (length,) = _unpack_length(buffer, position + 1)
+        end = position + 1 + length
+        if end > size or length < 4:
+            break
+        append(buffer[position + 5 : end])
+        position = end
+    if pieces:
+        copy.keep(b"".join(pieces))
+    return position
+
+
+class CopyOut(Copying):
+    """COPY … TO STDOUT. What has come waits in `received`; `result` is the number of rows.
+
+    `listener` is called whenever something has come, and when nothing is wanted any more.
+    With `holds` nobody else may ask for anything before its end (`Session.submit`).
+    """
+
+    def __init__(self, sql: str, *, holds: bool = False) -> None:
+        check_copy(sql, "copy_out()", "TO STDOUT")
+        self.sql = sql
+        self.holds = holds
+        self.received: list[bytes] = []
+        self._received_size = 0
+        self._row_count = 0
+        self.listener: Callable[[], object] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it would be better not to read more before what has come is taken."""
+        return self._received_size >= ENOUGH
+
+    def take_received(self) -> bytes:
+        """All that has come since the last call."""
+        received, self.received = self.received, []
+        self._received_size = 0
+        return received[0] if len(received) == 1 else b"".join(received)
+
+    def keep(self, data: bytes) -> None:
+        if data and self.error is None and not self.abandoned:
+            self.received.append(data)
+            self._received_size += len(data)
+            if self.listener is not None:
+                self.listener()
+
+    def abandon(self) -> None:
+        super().abandon()
+        self.holds = False
+        self.take_received()
+        if self.listener is not None:
+            self.listener()
+
+    def begin(self, session: Session) -> bool:
+        self.write_copy(session, self.sql, frontend.SYNC)
+        self.phase = self.COPY_PARSING
+        return True
+
+    def on_copy_error(self, buffer: bytes, start: int, end: int) -> None:
+        self.on_error(buffer, start, end)
+        self.phase = self.ENDING
+
+    def on_copy_out(self, buffer: bytes, start: int, end: int) -> None:
+        backend.check_copy_response(buffer, start, end, "COPY_OUT_RESPONSE")
+        self.phase = self.COPYING
+
+    def on_copy_in(self, buffer: bytes, start: int, end: int) -> None:
+        backend.check_copy_response(buffer, start, end, "COPY_IN_RESPONSE")
+        self.refuse("this COPY is one from the client: use copy_in()")
+        # The server skips the Sync that is on its way already, and answers this one.
+        self.session.write(FAIL + frontend.SYNC)
+        self.phase = self.ENDING
+
+    def on_copy_data(self, buffer: bytes, start: int, end: int) -> None:
+        self.keep(buffer[start:end])
+
+    def on_copy_done(self, buffer: bytes, start: int, end: int) -> None:
+        check_copy_done(buffer, start, end)
+        self.phase = self.FINISHING
+
+    def on_complete(self, buffer: bytes, start: int, end: int) -> None:
+        self._row_count = count_of(backend.parse_command_tag(buffer, start, end))
+        self.phase = self.COMPLETE
+
+    def on_copied_elsewhere(self, buffer: bytes, start: int, end: int) -> None:
+        self.on_complete(buffer, start, end)
+        self.refuse("this COPY was not one TO STDOUT, and has been carried out: use query()")
+
+    def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
+        if self.error is None and not self.abandoned:
+            self.result = self._row_count
+        self.on_ready(buffer, start, end)
+
+    COPY_PARSING = Phase(
+        "COPY_PARSING",
+        {
+            BackendMessage.PARSE_COMPLETE: Copying.on_copy_parsed,
+            BackendMessage.ERROR_RESPONSE: on_copy_error,
+        },
+    )
+    COPY_BINDING = Phase(
+        "COPY_BINDING",
+        {
+            BackendMessage.BIND_COMPLETE: Copying.on_copy_bound,
+            BackendMessage.ERROR_RESPONSE: on_copy_error,
+        },
+    )
+    COPY_STARTING = Phase(
+        "COPY_STARTING",
+        {
+            BackendMessage.COPY_OUT_RESPONSE: on_copy_out,
+            BackendMessage.COPY_IN_RESPONSE: on_copy_in,
+            BackendMessage.COMMAND_COMPLETE: on_copied_elsewhere,
+            BackendMessage.ERROR_RESPONSE: on_copy_error,
+        },
+    )
+    COPYING = Phase(
+        "COPYING",
+        {
+            BackendMessage.COPY_DATA: on_copy_data,
+            BackendMessage.COPY_DONE: on_copy_done,
+            BackendMessage.ERROR_RESPONSE: on_copy_error,
+        },
+        take_usual=take_copy_data,
+    )
+    FINISHING = Phase(
+        "FINISHING",
+        {
+            BackendMessage.COMMAND_COMPLETE: on_complete,
+            BackendMessage.ERROR_RESPONSE: on_copy_error,
+        },
+    )
+    COMPLETE = Phase(
+        "COMPLETE",
+        {
+            BackendMessage.ERROR_RESPONSE: on_copy_error,
+            BackendMessage.READY_FOR_QUERY: on_all_ready,
+        },
+    )
+    PHASES = (
+        COPY_PARSING,
+        COPY_BINDING,
+        COPY_STARTING,
+        COPYING,
+        FINISHING,
+        COMPLETE,
+        Copying.ENDING,
+    )

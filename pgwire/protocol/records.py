@@ -1,0 +1,281 @@
+"""Records: from tuples of Python values to what COPY takes (manual: "COPY", "File Formats").
+
+`BinaryRecords` is for the binary format, `TextRecords` for text. Whatever can be is sent in binary;
+a value that only PostgreSQL itself can read, because it is a `str` in a column of numbers, say,
+raises `NeedsText` there, and is a record for the other one.
+
+`encode(records, pieces)` appends for each record as many pieces as `pieces_each` says, so that
+their number tells how many records there were, when an error ends it too. What is usual is done
+by generated code, a loop over the records without a call for each; `plain` is the specification.
+For int4, text and timestamptz its source reads (in longer lines):
+
+    def encode(records, pieces):
+        for record in records:
+            if record.__class__ is tuple or record.__class__ is list:
+                try:
+                    value_0, value_1, value_2, = record
+                    if (value_0.__class__ is int and value_1.__class__ is str
+                        and value_2 is not None):
+                        text_1 = value_1.encode()
+                        length_1 = len(text_1)
+                        value_2, = number_2(value_2)
+                        if length_1 < 4000 and 0 not in text_1:
+                            pieces += (pack_0(3, 4, value_0, length_1), text_1, pack_1(8, value_2))
+                            continue
+                except (StructError, OverflowError, ValueError, TypeError, DataError):
+                    pass
+            pieces += slow(record)
+            if is_full():
+                return
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache, partial
+from itertools import islice
+from struct import Struct, error as StructError
+from typing import TYPE_CHECKING, Any
+
+from pgwire.errors import DataError, ProgrammingError
+from pgwire.pgtypes.codec import Literal, NeedsText, encoded, part_literal
+from pgwire.protocol.binding import OTHER, PACKED_FROM, TEXT, can_generate
+from pgwire.protocol.frontend import pack_int32, pack_uint16
+from pgwire.protocol.sources import CHUNK
+from pgwire.protocol.statement import parameter_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import CodeType
+
+    from pgwire.pgtypes import Codec
+
+_HEADER = b"PGCOPY\n\xff\r\n\0" + pack_int32(0) + pack_int32(0)
+_TRAILER = b"\xff\xff"
+_NULL = pack_int32(-1)
+# Longer values are encoded one by one, so that many of them are noticed in time (`is_full`).
+_LONGEST = 4000
+_TESTS = {code: f"value_{{n}}.__class__ is {kind.__name__}" for code, kind in PACKED_FROM.items()}
+_TESTS |= {
+    TEXT: "value_{n}.__class__ is str",
+    OTHER: "value_{n} is not None and value_{n}.__class__ is not str",
+    "i<": "value_{n} is not None",
+    "q<": "value_{n} is not None",
+}
+_STEPS = {
+    TEXT: ("text_{n} = value_{n}.encode()", "length_{n} = len(text_{n})"),
+    OTHER: ("text_{n} = encode_{n}(value_{n})", "length_{n} = len(text_{n})"),
+    "i<": ("value_{n}, = encode_{n}(value_{n})",),
+    "q<": ("value_{n}, = encode_{n}(value_{n})",),
+}
+_CHECKS = {
+    TEXT: f"length_{{n}} < {_LONGEST} and 0 not in text_{{n}}",
+    OTHER: f"length_{{n}} < {_LONGEST} and text_{{n}}.__class__ is bytes",
+}
+
+
+class _Records:
+    """What both formats have in common. `columns` are their names and codecs."""
+
+    header = trailer = b""
+    pieces_each = 1
+
+    def __init__(self, columns: Sequence[tuple[str, Codec]]) -> None:
+        self.columns = columns
+        self.unfit: list[Any] = []  # the record that could not be encoded, but as text
+        self._slow_size = 0
+        self._was_full = False
+
+    def encode_some(self, records: Iterator[Any], count: int, pieces: list[bytes]) -> bool:
+        """Append what at most so many records are; whether there were no more of them."""
+        before = len(pieces)
+        self._was_full = False
+        self.encode(islice(records, count), pieces)
+        return len(pieces) - before < count * self.pieces_each and not self._was_full
+
+    def encode(self, records: Iterable[Any], pieces: list[bytes]) -> None:
+        """Append what these records are; it ends early where they are long (`is_full`)."""
+        for record in records:
+            pieces += self.slow(record)
+            if self.is_full():
+                return
+
+    def slow(self, record: Any) -> tuple[bytes, ...]:
+        """The pieces of a record that is not as usual."""
+        try:
+            data = self.plain(record)
+        except NeedsText:
+            self.unfit = [record]
+            raise
+        self._slow_size += len(data)
+        return (data, *(b"",) * (self.pieces_each - 1))
+
+    def is_full(self) -> bool:
+        """Whether there is so much that it should be sent before there is more."""
+        if self._slow_size < CHUNK:
+            return False
+        self._slow_size = 0
+        self._was_full = True
+        return True
+
+    def plain(self, record: Any) -> bytes:
+        """One record; the specification. Raises `DataError` where a value does not fit."""
+        raise NotImplementedError
+
+    def checked(self, record: Any) -> Sequence[Any]:
+        """The record as values that can be counted, as many as there are columns."""
+        if not isinstance(record, list | tuple):
+            unordered = hasattr(record, "keys") or isinstance(record, set | frozenset)
+            if unordered or isinstance(record, str | bytes | bytearray | memoryview):
+                raise _no_record(record)
+            try:
+                record = tuple(record)
+            except TypeError:
+                raise _no_record(record) from None
+        if len(record) != len(self.columns):
+            count = len(self.columns)
+            raise ProgrammingError(
+                f"{len(record)} value{'s' * (len(record) != 1)} for {count} "
+                f"column{'s' * (count != 1)}: {', '.join(name for name, _ in self.columns)}"
+            )
+        return record  # type: ignore[no-any-return]
+
+
+class BinaryRecords(_Records):
+    """COPY's binary format: a count, then length and value of each column."""
+
+    header, trailer = _HEADER, _TRAILER
+
+    def __init__(self, columns: Sequence[tuple[str, Codec]]) -> None:
+        super().__init__(columns)
+        self._count = pack_uint16(len(columns))
+        self._fields = [(name, codec, *_shortcut(codec)) for name, codec in columns]
+        kinds = [parameter_kind(codec) for _, codec in columns]
+        if can_generate([kind for kind, _ in kinds]):
+            names: dict[str, Any] = {"StructError": StructError, "DataError": DataError}
+            names |= {"slow": self.slow, "is_full": self.is_full}
+            names |= {f"encode_{n}": function for n, (_, function) in enumerate(kinds)}
+            code, packs = _compiled(tuple(kind for kind, _ in kinds))
+            names |= {f"pack_{n}": Struct(f"!{pack}").pack for n, pack in enumerate(packs)}
+            exec(code, names)
+            self.encode = names["encode"]  # type: ignore[method-assign]
+            self.pieces_each = len(packs) + sum(kind in _CHECKS for kind, _ in kinds)
+
+    def plain(self, record: Any) -> bytes:
+        parts = [self._count]
+        for value, (name, codec, kind, pack) in zip(
+            self.checked(record), self._fields, strict=True
+        ):
+            if value is None:
+                parts.append(_NULL)
+                continue
+            if value.__class__ is kind:
+                try:
+                    parts.append(pack(value))
+                    continue
+                except (StructError, OverflowError):
+                    pass  # out of range: the codec has the words for it
+            try:
+                data = encoded(codec, value)
+            except DataError as error:
+                raise _misfit(name, codec, error) from error.__cause__
+            if isinstance(data, Literal):
+                raise NeedsText
+            parts += pack_int32(len(data)), data
+        return b"".join(parts)
+
+
+class TextRecords(_Records):
+    """COPY's text format: a line for each record, with tabs between its values."""
+
+    def plain(self, record: Any) -> bytes:
+        texts = []
+        for value, (name, codec) in zip(self.checked(record), self.columns, strict=True):
+            if value is None:
+                texts.append("\\N")
+                continue
+            try:
+                text = part_literal(codec, value)
+                if "\0" in text:
+                    raise DataError(f"str with a NUL character at index {text.index(chr(0))}")
+                text.encode()
+            except UnicodeEncodeError as error:
+                reason = f"str with a lone surrogate at index {error.start}"
+                raise _misfit(name, codec, reason) from None
+            except DataError as error:
+                raise _misfit(name, codec, error) from error.__cause__
+            texts.append(_SPECIAL.sub(_escaped, text))
+        return ("\t".join(texts) + "\n").encode()
+
+
+_SPECIAL = re.compile(r"[\\\t\n\r]")
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return _ESCAPES[found[0]]
+
+
+def _shortcut(codec: Codec) -> tuple[type | None, Any]:
+    """The class of values that are packed as they are, and what packs one behind its length."""
+    kind = PACKED_FROM.get(codec.struct_code or "")
+    if kind is None:
+        return None, None
+    packer = Struct(f"!i{codec.struct_code}")
+    return kind, partial(packer.pack, packer.size - 4)
+
+
+def _misfit(name: str, codec: Codec, reason: object) -> DataError:
+    return DataError(f"column {name!r} ({codec.name}): {reason}")
+
+
+def _no_record(record: Any) -> ProgrammingError:
+    return ProgrammingError(
+        "a record must be a sequence of values in the order of the columns, "
+        f"not {type(record).__name__}"
+    )
+
+
+def encode_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
+    """The source for columns of these kinds (see `binding`), and the struct codes of its packs."""
+    terms, codes = _terms(kinds)
+    steps = [step.format(n=n) for n, kind in enumerate(kinds) for step in _STEPS.get(kind, ())]
+    tests = " and ".join(_TESTS[kind].format(n=n) for n, kind in enumerate(kinds))
+    checks = [_CHECKS[kind].format(n=n) for n, kind in enumerate(kinds) if kind in _CHECKS]
+    values = "".join(f"value_{n}, " for n in range(len(kinds)))
+    lines = ["def encode(records, pieces):", "    for record in records:"]
+    lines += ["        if record.__class__ is tuple or record.__class__ is list:"]
+    lines += ["            try:", f"                {values}= record"]
+    lines += [f"                if {tests}:", *(f"                    {step}" for step in steps)]
+    lines += [f"                    if {' and '.join(checks) or 'True'}:"]
+    lines += [f"                        pieces += ({', '.join(terms)},)"]
+    lines += ["                        continue"]
+    lines += ["            except (StructError, OverflowError, ValueError, TypeError, DataError):"]
+    lines += ["                pass", "        pieces += slow(record)"]
+    lines += ["        if is_full():", "            return", ""]
+    return "\n".join(lines), codes
+
+
+def _terms(kinds: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The pieces of a record: calls of packs, whose struct codes are the second, and texts."""
+    terms: list[str] = []
+    codes: list[str] = []
+    code, arguments = "H", [str(len(kinds))]
+    for n, kind in enumerate(kinds):
+        if kind in _CHECKS:
+            terms += [f"pack_{len(codes)}({', '.join([*arguments, f'length_{n}'])})", f"text_{n}"]
+            codes.append(code + "i")
+            code, arguments = "", []
+        else:
+            code += "i" + kind[0]
+            arguments += [str(Struct("!" + kind[0]).size), f"value_{n}"]
+    if code:
+        terms.append(f"pack_{len(codes)}({', '.join(arguments)})")
+        codes.append(code)
+    return terms, codes
+
+
+@lru_cache(maxsize=512)
+def _compiled(kinds: tuple[str, ...]) -> tuple[CodeType, list[str]]:
+    source, codes = encode_source(kinds)
+    return compile(source, f"<records of {', '.join(kinds)}>", "exec"), codes
