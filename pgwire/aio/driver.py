@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.giving_up import GivingUp, within
-from pgwire.aio.loops import check_loop
+from pgwire.aio.loops import check_loop, read_buffer
 from pgwire.driving import CLOSE_PATIENCE, DriverBase, lost
 from pgwire.errors import Error, InterfaceError, QueryTimeout
 from pgwire.protocol import frontend
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 # How long a session may take to be cleaned, if nobody waits for it sooner.
 CLEANING_PATIENCE = 5.0
-_BUFFER = 65_536
 
 
 class AsyncDriver(GivingUp, BufferedProtocol):
@@ -55,7 +54,7 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         self.head_since = 0.0
         self.timed_read = -1
         self._transport: asyncio.Transport = cast("Any", None)
-        self._view = memoryview(bytearray(_BUFFER))
+        self._view = read_buffer(loop)
         self._settling = self._paused = self._flush_planned = False
         self._when_idle: list[Callable[[], object]] = []
         self._closing: Task[None] | None = None
