@@ -36,7 +36,7 @@ def _ask(question: queries.Question, context: Context) -> Mapping[str, Run]:
     """The peers that have a method of the question's kind, each with its run."""
     runs: dict[str, Run] = {}
     more: list[Any] = []
-    if question.kind == "insert":
+    if question.kind in _OF_RECORDS:
         more = [queries.records(question.size // (20 if context.quick else 1))]
     for name in [*peers.PEERS, *remote.NAMES]:
         peer = context.peer(name)
@@ -46,9 +46,12 @@ def _ask(question: queries.Question, context: Context) -> Mapping[str, Run]:
     return runs
 
 
+_OF_RECORDS = ("insert", "copy_in")
+
+
 def _can(name: str, kind: str) -> bool:
     """Node's drivers have nothing for many records."""
-    return kind != "insert" or name not in remote.NODE
+    return kind not in _OF_RECORDS or name not in remote.NODE
 
 
 def _inserting(context: Context, run: Run, count: int, watch: Watch) -> Any:

@@ -13,6 +13,7 @@ as its `executemany` is one round trip for each record. pg8000 has nothing for m
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from turns import Run, Watch
 
 KEYS = workloads.KEYS
+_TYPES = ["int4", "text", "float8", "timestamptz"]
 
 
 def load(name: str) -> Any:
@@ -80,6 +82,23 @@ class Pgwire:
 
         return run
 
+    def copy_in(self, table: str, records: Any) -> Run:
+        def run(count: int, watch: Watch) -> None:
+            with watch:
+                for _ in range(count):
+                    self.conn.copy_records(table, records)
+
+        return run
+
+    def copy_out(self, sql: str) -> Run:
+        def run(count: int, watch: Watch) -> Any:
+            with watch:
+                for _ in range(count):
+                    self.conn.copy_out(f"copy ({sql}) to stdout", file := io.BytesIO())
+            return file.getvalue()
+
+        return run
+
     def close(self) -> None:
         self.conn.close()
 
@@ -124,6 +143,24 @@ class PgwireAsync:
             with watch:
                 for _ in range(count):
                     await self.conn.query_many(sql, records)
+
+        return lambda count, watch: self._run(run(count, watch))
+
+    def copy_in(self, table: str, records: Any) -> Run:
+        async def run(count: int, watch: Watch) -> None:
+            with watch:
+                for _ in range(count):
+                    await self.conn.copy_records(table, records)
+
+        return lambda count, watch: self._run(run(count, watch))
+
+    def copy_out(self, sql: str) -> Run:
+        async def run(count: int, watch: Watch) -> Any:
+            with watch:
+                for _ in range(count):
+                    file = io.BytesIO()
+                    await self.conn.copy_out(f"copy ({sql}) to stdout", file)
+            return file.getvalue()
 
         return lambda count, watch: self._run(run(count, watch))
 
@@ -182,6 +219,24 @@ class Asyncpg:
             with watch:
                 for _ in range(count):
                     await self.conn.executemany(sql, records)
+
+        return lambda count, watch: self._run(run(count, watch))
+
+    def copy_in(self, table: str, records: Any) -> Run:
+        async def run(count: int, watch: Watch) -> None:
+            with watch:
+                for _ in range(count):
+                    await self.conn.copy_records_to_table(table, records=records)
+
+        return lambda count, watch: self._run(run(count, watch))
+
+    def copy_out(self, sql: str) -> Run:
+        async def run(count: int, watch: Watch) -> Any:
+            with watch:
+                for _ in range(count):
+                    file = io.BytesIO()
+                    await self.conn.copy_from_query(sql, output=file)
+            return file.getvalue()
 
         return lambda count, watch: self._run(run(count, watch))
 
@@ -245,6 +300,29 @@ class Psycopg(Cursor):
                 for _ in range(count):
                     with self.conn.transaction():
                         self.cursor.executemany(text, records)
+
+        return run
+
+    def copy_in(self, table: str, records: Any) -> Run:
+        def run(count: int, watch: Watch) -> None:
+            with watch:
+                for _ in range(count):
+                    with self.cursor.copy(f"copy {table} from stdin (format binary)") as copy:
+                        copy.set_types(_TYPES)
+                        for record in records:
+                            copy.write_row(record)
+
+        return run
+
+    def copy_out(self, sql: str) -> Run:
+        def run(count: int, watch: Watch) -> Any:
+            with watch:
+                for _ in range(count):
+                    file = io.BytesIO()
+                    with self.cursor.copy(f"copy ({sql}) to stdout") as copy:
+                        for data in copy:
+                            file.write(data)
+            return file.getvalue()
 
         return run
 

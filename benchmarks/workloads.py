@@ -25,7 +25,8 @@ INSERT = "insert into target values ($1, $2, $3, $4)"
 class Question:
     """A statement, and what is fetched: "value", "row" (by key), "rows", or "insert" of records.
 
-    The kind is the name of a peer's method. Peers without it are left out of the workload.
+    For "copy_in" it is the name of a table, whose records are typed values; for "copy_out" a query,
+    whose rows are written to a file in text format. The kind is the name of a peer's method. Peers without it are left out of the workload.
     """
 
     name: str
@@ -111,7 +112,6 @@ def questions() -> list[Question]:
         Question("1 MB of text", "rows", "select body from big"),
         Question("1 MB of bytea", "rows", "select image from big"),
         Question(f"{RECORDS:,} inserts", "insert", INSERT, RECORDS),
-        # The place of COPY: no peer has these methods as long as pgwire has no COPY.
         Question("COPY in, 100,000 records", "copy_in", "target", 10 * RECORDS),
         Question("COPY out, 50,000 rows", "copy_out", "select * from mixed", MOST_ROWS),
     ]

@@ -18,10 +18,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pgwire.aio.connect import connect_async as connect_async
     from pgwire.aio.connection import AsyncConnection as AsyncConnection
+    from pgwire.aio.copying import AsyncCopyOutput as AsyncCopyOutput
     from pgwire.aio.statement import AsyncStatement as AsyncStatement
     from pgwire.aio.transaction import AsyncTransaction as AsyncTransaction
     from pgwire.blocking.connect import connect as connect
     from pgwire.blocking.connection import Connection as Connection
+    from pgwire.blocking.copying import CopyOutput as CopyOutput
     from pgwire.blocking.statement import Statement as Statement
     from pgwire.blocking.transaction import Transaction as Transaction
     from pgwire.conninfo import (
@@ -93,10 +95,12 @@ if TYPE_CHECKING:
 _MODULES = {
     "pgwire.aio.connect": ("connect_async",),
     "pgwire.aio.connection": ("AsyncConnection",),
+    "pgwire.aio.copying": ("AsyncCopyOutput",),
     "pgwire.aio.statement": ("AsyncStatement",),
     "pgwire.aio.transaction": ("AsyncTransaction",),
     "pgwire.blocking.connect": ("connect",),
     "pgwire.blocking.connection": ("Connection",),
+    "pgwire.blocking.copying": ("CopyOutput",),
     "pgwire.blocking.statement": ("Statement",),
     "pgwire.blocking.transaction": ("Transaction",),
     "pgwire.conninfo": ("conninfo_to_dict", "make_conninfo"),

@@ -23,6 +23,7 @@ PAIRS: list[tuple[type, type]] = [
     (pgwire.Connection, pgwire.AsyncConnection),
     (Statement, AsyncStatement),
     (Transaction, AsyncTransaction),
+    (pgwire.CopyOutput, pgwire.AsyncCopyOutput),
     (pgwire.Pool, pgwire.AsyncPool),
     (Lease, AsyncLease),
 ]

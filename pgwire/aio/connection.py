@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from pgwire.aio.copying import AsyncCopyOutput, copy_to
+from pgwire.aio.feeding import sent
 from pgwire.aio.statement import AsyncStatement
 from pgwire.aio.transaction import AsyncTransaction
 from pgwire.handle import Handle
+from pgwire.protocol.copying import CopyIn
+from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.simple import Ping, SimpleQuery
+from pgwire.protocol.sources import weight_of, weight_of_record
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
     from types import TracebackType
 
     from pgwire.aio.driver import AsyncDriver
+    from pgwire.aio.future import QueryFuture
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.sources import AsyncCopySource, CopySink
     from pgwire.protocol.transaction import IsolationLevel
 
 T = TypeVar("T")
@@ -126,6 +134,66 @@ class AsyncConnection(Handle):
         """Prepare a statement to be run many times; it keeps its place outside the cache."""
         return AsyncStatement(self, await self._run(Prepare(sql), timeout))
 
+    async def copy_in(
+        self, sql: str, source: AsyncCopySource, *, timeout: float | None = None
+    ) -> int:
+        """Send data to a `COPY … FROM STDIN`; how many rows the server has taken.
+
+        `source` is bytes, a str, an open file, or an iterable of bytes and str, async or not,
+        which may be endless: a bit is taken at a time. If it raises, the COPY fails and its
+        exception comes through. All or nothing outside of a transaction; inside, that has
+        failed then. A file, or an iterable that is not async, keeps the loop waiting.
+
+        Raises `ProgrammingError` for any other statement. Manual: "COPY", "COPY Operations".
+        """
+        make = partial(CopyIn, sql)
+        count: int = await sent(self._run, make, source, weight_of, timeout)
+        return count
+
+    @overload
+    def copy_out(
+        self, sql: str, sink: None = None, *, timeout: float | None = None
+    ) -> AsyncCopyOutput: ...
+    @overload
+    def copy_out(
+        self, sql: str, sink: CopySink, *, timeout: float | None = None
+    ) -> Coroutine[Any, Any, int]: ...
+    def copy_out(
+        self, sql: str, sink: CopySink | None = None, *, timeout: float | None = None
+    ) -> AsyncCopyOutput | Coroutine[Any, Any, int]:
+        """Write what a `COPY … TO STDOUT` gives to a file; how many rows there were.
+
+        A file of text gets it as `str`; its `write` may be a coroutine function. Without a
+        `sink`: an async iterator of `bytes` and context manager (`AsyncCopyOutput`), which holds
+        the connection until its end. `timeout` is for all of it, what is done between two pieces
+        included. If the sink raises, the COPY is canceled.
+
+        Raises `ProgrammingError` for any other statement. Manual: "COPY", "COPY Operations".
+        """
+        if sink is None:
+            return AsyncCopyOutput(self, sql, self._run, timeout)
+        return copy_to(self._run, sql, sink, timeout)
+
+    async def copy_records(
+        self,
+        table: str,
+        records: Iterable[Sequence[Any]] | AsyncIterable[Sequence[Any]],
+        *,
+        columns: Sequence[str] | None = None,
+        schema: str | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Copy tuples of Python values into a table; how many rows it has taken.
+
+        Values are those of `query`, by the types of the columns; without `columns`, of all that
+        are not generated, in their order. `table` is one name; without `schema` it is looked for
+        on the search path. Errors carry the number of their record, from 0, as `record_index`.
+        All or nothing, and taken a bit at a time, as in `copy_in`. Manual: "COPY".
+        """
+        make = partial(CopyRecords, table, columns=columns, schema=schema)
+        count: int = await sent(self._run, make, records, weight_of_record, timeout)
+        return count
+
     def transaction(
         self,
         *,
@@ -152,7 +220,7 @@ class AsyncConnection(Handle):
         """
         await self._driver.cancel()
 
-    def _run(self, operation: Operation, timeout: float | None) -> Future[Any]:
+    def _run(self, operation: Operation, timeout: float | None) -> QueryFuture:
         if timeout is None:
             timeout = self._default_timeout
         return self._driver.submit(operation, timeout)

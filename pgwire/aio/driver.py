@@ -256,6 +256,18 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         if session.completed:  # a source raised before anything was written
             self._go_on()
 
+    def write_soon(self) -> None:
+        """Somebody has more to write: it is asked for that in the loop's next turn."""
+        self._flush_soon()
+
+    def pause_reading(self, pause: bool) -> None:
+        """Read no more for now, or go on reading."""
+        if not self._transport.is_closing():
+            if pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
     def _encrypt_and_send(self, data: bytes) -> None:
         assert self.tls is not None
         try:
@@ -285,6 +297,8 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         """Call it once nothing is under way any more; at once if nothing is."""
         if self.session.pending:
             self._when_idle.append(callback)
+            if (held := self.session.floor) is not None and held.holds:
+                held.waiter.cancel()  # it would wait for its caller
         else:
             callback()
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from pgwire.blocking.copying import CopyOutput, copy_to
 from pgwire.blocking.statement import Statement
 from pgwire.blocking.transaction import Transaction
 from pgwire.handle import Handle
+from pgwire.protocol.copying import CopyIn
+from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from pgwire.protocol.events import EventName as EventName
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.sources import CopySink, CopySource
     from pgwire.protocol.statement import Statement as ServerStatement
     from pgwire.protocol.transaction import IsolationLevel
 
@@ -122,6 +126,59 @@ class Connection(Handle):
     def prepare(self, sql: str, *, timeout: float | None = None) -> Statement:
         """Prepare a statement to be run many times; it keeps its place outside the cache."""
         return Statement(self, self._run(Prepare(sql), timeout))
+
+    def copy_in(self, sql: str, source: CopySource, *, timeout: float | None = None) -> int:
+        """Send data to a `COPY … FROM STDIN`; how many rows the server has taken.
+
+        `source` is bytes, a str, an open file, or an iterable of bytes and str, which may be
+        endless: a bit is taken at a time. If it raises, the COPY fails and its exception comes
+        through. All or nothing outside of a transaction; inside, that has failed then.
+
+        Raises `ProgrammingError` for any other statement. Manual: "COPY", "COPY Operations".
+        """
+        count: int = self._run(CopyIn(sql, source), timeout)
+        return count
+
+    @overload
+    def copy_out(
+        self, sql: str, sink: None = None, *, timeout: float | None = None
+    ) -> CopyOutput: ...
+    @overload
+    def copy_out(self, sql: str, sink: CopySink, *, timeout: float | None = None) -> int: ...
+    def copy_out(
+        self, sql: str, sink: CopySink | None = None, *, timeout: float | None = None
+    ) -> CopyOutput | int:
+        """Write what a `COPY … TO STDOUT` gives to a file; how many rows there were.
+
+        A file of text gets it as `str`. Without a `sink`: an iterator of `bytes` and context
+        manager (`CopyOutput`), which holds the connection until its end. `timeout` is for all of
+        it, what is done between two pieces included. If the sink raises, the COPY is canceled.
+
+        Raises `ProgrammingError` for any other statement. Manual: "COPY", "COPY Operations".
+        """
+        timeout = self._default_timeout if timeout is None else timeout
+        if sink is None:
+            return CopyOutput(self, sql, timeout)
+        return copy_to(self._driver, sql, sink, timeout)
+
+    def copy_records(
+        self,
+        table: str,
+        records: Iterable[Sequence[Any]],
+        *,
+        columns: Sequence[str] | None = None,
+        schema: str | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Copy tuples of Python values into a table; how many rows it has taken.
+
+        Values are those of `query`, by the types of the columns; without `columns`, of all that
+        are not generated, in their order. `table` is one name; without `schema` it is looked for
+        on the search path. Errors carry the number of their record, from 0, as `record_index`.
+        All or nothing, and taken a bit at a time, as in `copy_in`. Manual: "COPY".
+        """
+        count: int = self._run(CopyRecords(table, records, columns, schema), timeout)
+        return count
 
     def transaction(
         self,

@@ -77,7 +77,8 @@ class Driver(DriverBase):
         self._unsafe = False
         self._caught: list[bytes] = []  # what has been read, and not been fed yet
         self._cancelling = threading.Lock()
-        self._cancelled = False
+        self._cancelled = False  # or something was left behind
+        self._left: Operation | None = None
 
     @property
     def tls(self) -> TLSLayer | None:
@@ -259,7 +260,17 @@ class Driver(DriverBase):
                 self.abort()
 
     def _outlive_cancel(self, deadline: float | None) -> None:
-        """`cancel()` was called: it must not hit what begins only now."""
+        """`cancel()` was called: it must not hit what begins only now.
+
+        Or an operation was left before its end: that is brought about first.
+        """
+        floor = self.session.floor
+        if floor is not None and floor.holds:
+            return  # nothing will begin now
+        left, self._left = self._left, None
+        if left is not None and not left.done:
+            self._recover(left)
+            self.check_usable()
         seconds = -1 if deadline is None else max(deadline - monotonic(), 0)
         if not self._cancelling.acquire(timeout=seconds):
             raise QueryTimeout("a cancel request was still on its way when time was up")
@@ -285,6 +296,11 @@ class Driver(DriverBase):
             ) from None
         except OSError as error:
             raise OperationalError(f"the cancel request could not be delivered: {error}") from error
+
+    def leave_behind(self, operation: Operation) -> None:
+        """An operation nobody goes on with is to be ended before the next. Any thread may call."""
+        self._left = operation
+        self._cancelled = True
 
     # ---------------------------------------------------------------- between operations
 
@@ -353,6 +369,8 @@ class Driver(DriverBase):
                 self.abort()
 
     def _say_goodbye(self) -> None:
+        if (held := self.session.floor) is not None:
+            self._recover(held)
         with suppress(OSError, Error):  # gone already: the socket is closed all the same
             self.channel.send(frontend.TERMINATE)
             self._read_to_end()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import asynccontextmanager
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from pgwire.aio.copying import AsyncCopyOutput, copy_to
+from pgwire.aio.feeding import sent
 from pgwire.aio.opening import AsyncOpener
 from pgwire.errors import Error, PostgresError
 from pgwire.opening import settings
@@ -23,13 +26,24 @@ from pgwire.pool.options import (
     sorted_options,
 )
 from pgwire.pool.registering import PoolTypes
+from pgwire.protocol.copying import CopyIn
+from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
+from pgwire.protocol.sources import weight_of, weight_of_record
 from pgwire.protocol.transaction import can_be_repeated, repeat_delay
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import (
+        AsyncIterable,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterable,
+        Sequence,
+    )
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -38,7 +52,9 @@ if TYPE_CHECKING:
     from pgwire.pool.aio_lease import AsyncLease
     from pgwire.pool.config import PoolStats
     from pgwire.pool.options import PoolEvent
+    from pgwire.protocol.operation import Operation
     from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.sources import AsyncCopySource, CopySink
     from pgwire.protocol.transaction import IsolationLevel
 
 T = TypeVar("T")
@@ -165,6 +181,65 @@ class AsyncPool(PoolTypes):
         timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
         result: Result[Row] = await self._engine.queries.query(QueryMany(sql, rows), timeout)
         return result
+
+    async def copy_in(
+        self, sql: str, source: AsyncCopySource, *, timeout: float | None = None
+    ) -> int:
+        """Send data to a `COPY … FROM STDIN`; as `AsyncConnection.copy_in`.
+
+        `timeout` is one budget for waiting and running, as in `query`.
+        """
+        count: int = await self._sent(partial(CopyIn, sql), source, weight_of, timeout)
+        return count
+
+    @overload
+    def copy_out(
+        self, sql: str, sink: None = None, *, timeout: float | None = None
+    ) -> AsyncCopyOutput: ...
+    @overload
+    def copy_out(
+        self, sql: str, sink: CopySink, *, timeout: float | None = None
+    ) -> Coroutine[Any, Any, int]: ...
+    def copy_out(
+        self, sql: str, sink: CopySink | None = None, *, timeout: float | None = None
+    ) -> AsyncCopyOutput | Coroutine[Any, Any, int]:
+        """Write what a `COPY … TO STDOUT` gives to a file; as `AsyncConnection.copy_out`.
+
+        Without a `sink` what is returned takes its connection when it begins. `timeout` is one
+        budget for waiting and running, as in `query`.
+        """
+        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        start = self._engine.queries.query
+        if sink is None:
+            return AsyncCopyOutput(None, sql, start, timeout)
+        return copy_to(start, sql, sink, timeout)
+
+    async def copy_records(
+        self,
+        table: str,
+        records: Iterable[Sequence[Any]] | AsyncIterable[Sequence[Any]],
+        *,
+        columns: Sequence[str] | None = None,
+        schema: str | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Copy tuples of Python values into a table; as `AsyncConnection.copy_records`.
+
+        `timeout` is one budget for waiting and running, as in `query`.
+        """
+        make = partial(CopyRecords, table, columns=columns, schema=schema)
+        count: int = await self._sent(make, records, weight_of_record, timeout)
+        return count
+
+    def _sent(
+        self,
+        make: Callable[[Any], Operation],
+        source: Any,
+        weigh: Callable[[Any], int],
+        timeout: float | None,
+    ) -> Coroutine[Any, Any, Any]:
+        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        return sent(self._engine.queries.query, make, source, weigh, timeout)
 
     # ---------------------------------------------------------------- leases
 

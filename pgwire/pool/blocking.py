@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from pgwire.blocking.opening import Opener
 from pgwire.errors import Error, PostgresError
 from pgwire.opening import settings
+from pgwire.pool.copying import PoolCopyOutput
 from pgwire.pool.engine import Engine
 from pgwire.pool.lease import Lease
 from pgwire.pool.options import (
@@ -28,6 +29,8 @@ from pgwire.pool.options import (
 )
 from pgwire.pool.registering import PoolTypes
 from pgwire.pool.submitting import Submitter
+from pgwire.protocol.copying import CopyIn
+from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
 from pgwire.protocol.transaction import can_be_repeated, repeat_delay
@@ -39,11 +42,13 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from pgwire.blocking.connection import Connection
+    from pgwire.blocking.copying import CopyOutput
     from pgwire.parameters import ConnectionParameters
     from pgwire.pool.config import PoolStats
     from pgwire.pool.options import PoolEvent
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.sources import CopySink, CopySource
     from pgwire.protocol.transaction import IsolationLevel
 
 
@@ -164,6 +169,48 @@ class Pool(PoolTypes):
         """
         result: Result[Row] = self._run(QueryMany(sql, rows), timeout)
         return result
+
+    def copy_in(self, sql: str, source: CopySource, *, timeout: float | None = None) -> int:
+        """Send data to a `COPY … FROM STDIN`; as `Connection.copy_in`.
+
+        `timeout` is one budget for waiting and running, as in `query`.
+        """
+        count: int = self._run(CopyIn(sql, source), timeout)
+        return count
+
+    @overload
+    def copy_out(
+        self, sql: str, sink: None = None, *, timeout: float | None = None
+    ) -> CopyOutput: ...
+    @overload
+    def copy_out(self, sql: str, sink: CopySink, *, timeout: float | None = None) -> int: ...
+    def copy_out(
+        self, sql: str, sink: CopySink | None = None, *, timeout: float | None = None
+    ) -> CopyOutput | int:
+        """Write what a `COPY … TO STDOUT` gives to a file; as `Connection.copy_out`.
+
+        Without a `sink` what is returned takes its connection when it begins. `timeout` is one
+        budget for waiting and running, as in `query`.
+        """
+        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        output = PoolCopyOutput(self._engine, sql, timeout)
+        return output if sink is None else output.write_to(sink)
+
+    def copy_records(
+        self,
+        table: str,
+        records: Iterable[Sequence[Any]],
+        *,
+        columns: Sequence[str] | None = None,
+        schema: str | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Copy tuples of Python values into a table; as `Connection.copy_records`.
+
+        `timeout` is one budget for waiting and running, as in `query`.
+        """
+        count: int = self._run(CopyRecords(table, records, columns, schema), timeout)
+        return count
 
     def _run(self, operation: Operation, timeout: float | None) -> Any:
         """Run an operation on a connection of the pool."""

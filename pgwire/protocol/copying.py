@@ -275,7 +275,7 @@ class CopyIn(Sending):
             self.write_data(data)
         if len(data) >= CHUNK:
             return
-        if self._inlet is not None and not self._inlet.has_ended:
+        if self._inlet is not None and not self._inlet.is_spent:
             self._inlet.ask()
             return
         self.session.write(DONE + frontend.SYNC)

@@ -9,9 +9,12 @@ It has the floor to its end, as nobody should wait for an answer behind it. What
 
 from __future__ import annotations
 
+import io
+from codecs import getincrementaldecoder
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pgwire.errors import ProgrammingError
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.copying import FAIL, Copying, check_copy, count_of
 from pgwire.protocol.messages import BackendMessage
@@ -61,6 +64,11 @@ class CopyOut(Copying):
         self._received_size = 0
         self._row_count = 0
         self.listener: Callable[[], object] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether something waits to be taken."""
+        return bool(self.received)
 
     @property
     def is_full(self) -> bool:
@@ -182,3 +190,26 @@ class CopyOut(Copying):
         COMPLETE,
         Copying.ENDING,
     )
+
+
+def writer_of(sink: Any) -> Callable[[bytes], Any]:
+    """What writes the data to a file, all of them: as text where it is a file of text."""
+    write: Any = getattr(sink, "write", None)
+    if write is None:
+        raise ProgrammingError(f"the sink must be an open file, not {type(sink).__name__}")
+    if isinstance(sink, io.TextIOBase):
+        decode = getincrementaldecoder("utf-8")().decode
+        return lambda data: write(decode(data))
+    if isinstance(sink, io.RawIOBase):
+        return lambda data: _write_all(write, data)
+    return write  # type: ignore[no-any-return]
+
+
+def _write_all(write: Callable[[Any], int | None], data: bytes) -> None:
+    """To a file without a buffer, which may take a part only."""
+    rest = memoryview(data)
+    while rest:
+        taken = write(rest)
+        if taken is None:
+            raise BlockingIOError("the file that COPY writes to is not blocking, and takes nothing")
+        rest = rest[taken:]

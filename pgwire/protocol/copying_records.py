@@ -189,7 +189,7 @@ class CopyRecords(Sending, Preparing):
         data, self._block = self._block, b""
         if self._for_text:
             self.write_data(data + self._format.trailer)
-            self.session.write(DONE)
+            self.session.write(DONE + frontend.FLUSH)
             self._go_on_as_text()
             self.phase = self.PARTING
         elif self._has_ended:
@@ -226,7 +226,7 @@ class CopyRecords(Sending, Preparing):
     @property
     def _has_ended(self) -> bool:
         """Whether there is nothing more to be taken, now and later."""
-        return self._is_dry and (self._inlet is None or self._inlet.has_ended)
+        return self._is_dry if self._inlet is None else self._inlet.is_spent
 
     def _ask_inlet(self) -> None:
         assert self._inlet is not None

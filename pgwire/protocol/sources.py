@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any
 from pgwire.errors import DataError, ProgrammingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+    from typing import Protocol
+
+    class _Readable(Protocol):
+        def read(self, size: int, /) -> bytes | str | None: ...
+
+    class _Writable(Protocol):
+        def write(self, data: Any, /) -> object: ...
+
+    Piece = bytes | bytearray | memoryview | str
+    CopySource = Piece | _Readable | Iterable[Piece]
+    AsyncCopySource = CopySource | AsyncIterable[Piece]
+    CopySink = _Writable
 
 # The server takes messages of 64 KiB with the least work on both sides; it is also above what the
 # blocking shell sends without reading, so that it pumps.
@@ -40,6 +52,11 @@ class Inlet:
     @property
     def is_full(self) -> bool:
         return self._weight >= CHUNK
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether all has been taken, and no more will come."""
+        return self.has_ended and not self._items and self._error is None
 
     def put(self, item: Any) -> None:
         """Have this sent behind what is there; what cannot be weighed ends it with an error."""
@@ -103,6 +120,16 @@ def as_bytes(piece: Any) -> bytes:
         f"the source must give bytes or str, not {type(piece).__name__}; "
         "for records of values there is copy_records()"
     )
+
+
+def weight_of(piece: Any) -> int:
+    """What a piece counts in an `Inlet`."""
+    return 1 + len(piece if isinstance(piece, bytes | str) else as_bytes(piece))
+
+
+def weight_of_record(_record: Any) -> int:
+    """What a record counts there: how long it is nobody knows, but there are never too many."""
+    return 256
 
 
 def pieces_of(source: Any) -> Iterator[Any]:
