@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pgwire.config import DEFAULT_SOCKET_DIRECTORIES
 from pgwire.errors import ConnectionFailed
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from pgwire.config import Config, HostSpec
 
-# Where servers put their sockets: Debian's place, then upstream's.
-_SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
+_SOCKET_DIRECTORIES: tuple[str, ...] = DEFAULT_SOCKET_DIRECTORIES
 _LOOPBACK = re.compile(r"(::ffff:)?127\..*|::1")
 
 
@@ -52,6 +51,26 @@ def is_unix(spec: HostSpec) -> bool:
     return spec.hostaddr is None and (spec.host is None or spec.host.startswith(("/", "@")))
 
 
+def without_lookup(spec: HostSpec) -> list[Address] | None:
+    """The addresses of a host that need not be looked up; None of one that has a name."""
+    if is_unix(spec):
+        return unix_addresses(spec)
+    ip = spec.hostaddr or spec.host or ""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, ip)
+        except (OSError, ValueError):
+            continue
+        four = family == socket.AF_INET
+        return [Address(family, (ip, spec.port) if four else (ip, spec.port, 0, 0), spec.host)]
+    return None
+
+
+def is_quick(spec: HostSpec) -> bool:
+    """Whether looking the name up cannot take long: this machine knows its own."""
+    return spec.host == "localhost" or spec.hostaddr is not None
+
+
 def lookup_arguments(spec: HostSpec) -> Mapping[str, Any]:
     """What `getaddrinfo` is to be asked for one host of the settings."""
     return {
@@ -65,6 +84,11 @@ def lookup_arguments(spec: HostSpec) -> Mapping[str, Any]:
 def addresses(spec: HostSpec, found: Iterable[tuple[Any, ...]]) -> list[Address]:
     """The addresses that `getaddrinfo` has found, in the order to try them."""
     return [Address(family, sockaddr, spec.host) for family, _, _, _, sockaddr in found]
+
+
+def too_late(place: object, limit: float) -> ConnectionFailed:
+    """What to raise where `connect_timeout` has run out."""
+    return ConnectionFailed(f"{place}: no connection within {limit:g} s (connect_timeout)")
 
 
 def not_resolved(spec: HostSpec, error: Exception) -> ConnectionFailed:
@@ -110,7 +134,3 @@ def tune(sock: socket.socket, config: Config) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     if config.tcp_user_timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, config.tcp_user_timeout)
-
-
-if sys.platform == "win32":  # pragma: no cover
-    _SOCKET_DIRECTORIES = ()

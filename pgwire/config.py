@@ -29,13 +29,16 @@ from pgwire.parameters import (
     check_text,
     parse_integer,
 )
+from pgwire.services import find_service
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-__all__ = ["Config", "ConnectionParameters", "HostSpec", "Secret", "resolve"]
+__all__ = ["Config", "ConnectionParameters", "HostSpec", "Secret", "UserFiles", "resolve"]
 
 DEFAULT_PORT = 5432
+# Where servers put their Unix sockets: Debian's place, then upstream's.
+DEFAULT_SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
 
 
 class Secret:
@@ -72,6 +75,24 @@ class Secret:
 Password: TypeAlias = "Secret | Callable[[], str] | Callable[[], Awaitable[str]]"
 
 
+def _no_file(path: str) -> str | None:
+    return None
+
+
+class UserFiles(NamedTuple):
+    """The files that are looked into when none is named, and how to read one.
+
+    `read` gives the text of a file, or None where it cannot be read.
+    """
+
+    passfile: str | None = None
+    services: str | None = None
+    read: Callable[[str], str | None] = _no_file
+
+
+_NO_FILES = UserFiles()
+
+
 class HostSpec(NamedTuple):
     """One host to try. `hostaddr` is connected to where given, `host` is what TLS verifies.
 
@@ -83,11 +104,18 @@ class HostSpec(NamedTuple):
     hostaddr: str | None
     port: int
 
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.host or self.hostaddr or "the default socket"
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """Everything that describes how to connect; durations are in seconds.
 
+    `passfile` is where passwords may be; None where `password` is known. `load_balance` takes
+    hosts, and the addresses of each, in random order.
     Of `keepalives_*` and `tcp_user_timeout` (milliseconds) None is the system's own value. With
     `sslmode` verify-ca or verify-full and without `sslrootcert` the user's default file holds the
     trusted certificates; "system" stands for the system's. `secure` forbids every authentication
@@ -98,7 +126,10 @@ class Config:
     dbname: str
     user: str
     password: Password | None = field(default=None, repr=False)
+    passfile: str | None = None
     connect_timeout: float | None = None
+    target_session_attrs: str = "any"
+    load_balance: bool = False
     application_name: str = ""
     options: str = ""
     settings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -139,6 +170,7 @@ def resolve(
     *,
     environ: Mapping[str, str],
     default_user: str | None,
+    files: UserFiles = _NO_FILES,
 ) -> Config:
     """The configuration that all sources add up to.
 
@@ -147,32 +179,40 @@ def resolve(
         params: keyword arguments (`ConnectionParameters`), which win over `conninfo`.
         environ: the process's environment, for the PG* variables.
         default_user: who to connect as when nothing says so; the operating system's user.
+        files: where passwords and services are looked for. Only a service's file is read here.
 
     Raises:
-        ProgrammingError: a string that cannot be read, an unknown parameter, a value that is not
-            allowed, or parameters that contradict each other.
+        ProgrammingError: a string or service file that cannot be read, an unknown parameter or
+            service, a value that is not allowed, or parameters that contradict each other.
         NotSupportedError: a parameter asks for something that this version does not do.
     """
     try:
-        return _resolve(conninfo, params or {}, environ, default_user)
+        return _resolve(conninfo, params or {}, environ, default_user, files)
     except (ProgrammingError, NotSupportedError) as error:
         del conninfo, params, environ
         raise error.with_traceback(None) from None
 
 
 def _resolve(
-    conninfo: str, params: Mapping[str, Any], environ: Mapping[str, str], default_user: str | None
+    conninfo: str,
+    params: Mapping[str, Any],
+    environ: Mapping[str, str],
+    default_user: str | None,
+    files: UserFiles,
 ) -> Config:
     own, texts = read_keywords(params)
     explicit = conninfo_to_dict(conninfo) | texts
-    values = _collect(explicit, environ, own)
+    service = _read_service(explicit, environ, files)
+    values = _collect((explicit, service, environ), own)
     _check_encoding(values.get("client_encoding", ""))
     user = values.get("user") or default_user
     if not user:
         raise ProgrammingError("user is not given, and the operating system's user has no name")
     application_name = values.get("application_name") or values.get("fallback_application_name")
+    password = own.get("password") or values.get("password")
     read = {
         "password": Secret(values["password"]) if values.get("password") else None,
+        "passfile": None if password else values.get("passfile") or files.passfile,
         "connect_timeout": _positive(values, "connect_timeout"),
         **_read_tcp(values),
         **_read_tls(values, explicit, environ, own),
@@ -185,6 +225,8 @@ def _resolve(
         user=user,
         application_name=application_name or "",
         options=values["options"],
+        target_session_attrs=values["target_session_attrs"],
+        load_balance=values["load_balance_hosts"] == "random",
         channel_binding=values["channel_binding"],
         **read,
     )
@@ -192,25 +234,52 @@ def _resolve(
     return config
 
 
-def _collect(
-    explicit: Mapping[str, str], environ: Mapping[str, str], taken: Mapping[str, Any]
+def _read_service(
+    explicit: Mapping[str, str], environ: Mapping[str, str], files: UserFiles
 ) -> dict[str, str]:
+    """What the service that is asked for sets; nothing where none is."""
+    name, _ = _given("service", (explicit, {}, environ))
+    file, _ = _given("servicefile", (explicit, {}, environ))
+    if not name:
+        return {}
+    return find_service(
+        name, file or None, environ=environ, user_file=files.services, read=files.read
+    )
+
+
+_Sources: TypeAlias = "tuple[Mapping[str, str], Mapping[str, str], Mapping[str, str]]"
+
+
+def _given(name: str, sources: _Sources) -> tuple[str | None, str]:
+    """A parameter's text, if it has one, and what to call it.
+
+    `sources`: what is said explicitly, by the service, and by the environment.
+    """
+    explicit, service, environ = sources
+    row = PARAMETERS[name]
+    source = name
+    text = explicit.get(name)
+    if text is None and name in service:
+        text = service[name]
+        source = f"{name} (from the service file)"
+    if text is None and row.env is not None:
+        text = environ.get(row.env)
+        source = f"{name} (from the environment's {row.env})"
+    if text is None:
+        text = row.default
+    if text is not None:
+        check_text(text, source)
+    return text, source
+
+
+def _collect(sources: _Sources, taken: Mapping[str, Any]) -> dict[str, str]:
     """The checked text of every parameter that has one and is not `taken` already."""
     values: dict[str, str] = {}
     for name, row in PARAMETERS.items():
         if name in taken:
             continue
-        if name == "passfile" and ("password" in taken or values.get("password")):
-            continue  # nobody would look into it
-        source = name
-        text = explicit.get(name)
-        if text is None and row.env is not None:
-            text = environ.get(row.env)
-            source = f"{name} (from the environment's {row.env})"
-        if text is None:
-            text = row.default
+        text, source = _given(name, sources)
         if text is not None:
-            check_text(text, source)
             row.check(text, source)
             values[name] = text
     return values

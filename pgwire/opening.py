@@ -11,14 +11,19 @@ import getpass
 import os
 import secrets
 from datetime import UTC
+from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
 from pgwire.config import Secret, resolve
 from pgwire.errors import InterfaceError
+from pgwire.files import PassFile, user_files
+from pgwire.passfile import find_password
 from pgwire.pgtypes import TypeRegistry
 from pgwire.pgtypes.registration import GLOBAL, Registrations
+from pgwire.protocol.connecting import failed_attempt
+from pgwire.protocol.hosts import HostList, Search
 from pgwire.protocol.scram import KeyCache
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Credentials, Startup
@@ -31,13 +36,23 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pgwire.addresses import Address
-    from pgwire.config import Config, Password
+    from pgwire.config import Config, HostSpec, Password
+    from pgwire.errors import ConnectionFailed
+
+
+_QUICKLY_HASHED = 100_000  # iterations, in less than a tenth of a second
 
 
 def settings(conninfo: str, parameters: Mapping[str, Any]) -> Config:
     """The Config for a connection string and keyword arguments, in this environment."""
     try:
-        return resolve(conninfo, parameters, environ=os.environ, default_user=_os_user())
+        return resolve(
+            conninfo,
+            parameters,
+            environ=os.environ,
+            default_user=_os_user(),
+            files=user_files(os.environ),
+        )
     finally:
         del conninfo, parameters  # a traceback may show what this frame holds
 
@@ -76,6 +91,10 @@ class OpenerBase:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        # What is remembered of the hosts, so that those that have failed are tried last.
+        shuffle = secrets.SystemRandom().shuffle if config.load_balance else None
+        self.hosts = HostList(config.hosts, shuffle)
+        self._passfile = PassFile(config.passfile) if config.passfile else None
         self.registrations = Registrations(GLOBAL)
         # What is known of the types of each server, as long as there are sessions with it.
         self._registries: WeakValueDictionary[str, TypeRegistry] = WeakValueDictionary()
@@ -103,6 +122,29 @@ class OpenerBase:
         """Seconds for each address: the settings' `connect_timeout`, or less."""
         limits = [t for t in (self.config.connect_timeout, timeout) if t is not None]
         return min(limits) if limits else None
+
+    def search(self) -> Search:
+        """A way through the hosts, in the order that is best now."""
+        return Search(self.hosts.order(monotonic()), self.config.target_session_attrs)
+
+    def known_password(self, host: HostSpec) -> Password | None:
+        """The password for this host, or the function that knows it; None if there is none.
+
+        The password file is read for each connection: it may have been written anew.
+        """
+        if self.config.password is not None or self._passfile is None:
+            return self.config.password
+        content = self._passfile.read()
+        return None if content is None else find_password(content, host, self.config)
+
+    @property
+    def hashes_without_bound(self) -> bool:
+        """Whether the server may make us hash a password for longer than a moment."""
+        return not 0 < self.config.scram_max_iterations <= _QUICKLY_HASHED
+
+    def failure(self, address: Address, error: Exception) -> ConnectionFailed:
+        """What to say of an attempt at this address."""
+        return failed_attempt(str(address), error, self.config.passfile)
 
     def new_session(self, address: Address) -> Session:
         """A session that has not begun."""

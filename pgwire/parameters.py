@@ -48,6 +48,7 @@ class Parameter:
     words: tuple[str, ...] = ()
     served: frozenset[str] | None = ANYTHING
     secret: bool = False
+    reason: str = ""  # why not all of it is served
 
     def check(self, text: str, source: str) -> None:
         """Refuses what libpq would refuse (ProgrammingError) and what is not served yet.
@@ -69,7 +70,9 @@ class Parameter:
         if self.served is not ANYTHING and text and text not in self.served:
             choices = ", ".join(sorted(self.served))
             rest = f" with another value than: {choices}" if choices else ""
-            raise NotSupportedError(f"{source} is not supported by this version of pgwire{rest}")
+            raise NotSupportedError(
+                f"{source} is not supported by this version of pgwire{rest}: {self.reason}"
+            )
 
 
 _BLANKS = " \t\n\v\f\r"
@@ -91,21 +94,31 @@ def _is_port(text: str) -> bool:
 
 
 def _word(
-    name: str, env: str | None, default: str | None, words: str, served: str = ""
+    name: str,
+    env: str | None,
+    default: str | None,
+    words: str,
+    served: str = "",
+    reason: str = "",
 ) -> Parameter:
     """A row that allows certain words only; without `served` all of them are carried out."""
     done = frozenset(served.split()) if served else ANYTHING
-    return Parameter(name, env, default, Form.WORD, tuple(words.split()), done)
+    return Parameter(name, env, default, Form.WORD, tuple(words.split()), done, reason=reason)
 
 
-def _not_yet(name: str, env: str | None = None, form: Form = Form.TEXT) -> Parameter:
-    return Parameter(name, env, form=form, served=NOTHING)
+def _not_yet(
+    name: str, reason: str, env: str | None = None, form: Form = Form.TEXT, *, secret: bool = False
+) -> Parameter:
+    return Parameter(name, env, form=form, served=NOTHING, reason=reason, secret=secret)
 
 
-def _secret(name: str) -> Parameter:
-    return Parameter(name, served=NOTHING, secret=True)
+_OWN_CONTEXT = "load it into an ssl.SSLContext, and give that as ssl_context"
+_PROTOCOL = "protocol 3.0 is spoken, which every server understands"
+_OAUTH = "there is no login by OAuth yet"
+_KEYS = "give the password, or a function that fetches it"
+_GSSAPI = "GSSAPI needs a library in C"
 
-
+_VERSIONS = "3.0 3.2 latest"
 _TLS_VERSIONS = ("", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 _ROWS = (
@@ -116,8 +129,8 @@ _ROWS = (
     Parameter("dbname", "PGDATABASE"),
     Parameter("user", "PGUSER"),
     Parameter("password", "PGPASSWORD", secret=True),
-    _not_yet("passfile", "PGPASSFILE", Form.FILE),
-    _not_yet("service", "PGSERVICE"),
+    Parameter("passfile", "PGPASSFILE", form=Form.FILE),
+    Parameter("service", "PGSERVICE"),
     Parameter("servicefile", "PGSERVICEFILE", form=Form.FILE),  # says nothing without `service`
     Parameter("connect_timeout", "PGCONNECT_TIMEOUT", form=Form.INTEGER),
     _word(
@@ -125,17 +138,20 @@ _ROWS = (
         "PGTARGETSESSIONATTRS",
         "any",
         "any read-write read-only primary standby prefer-standby",
-        served="any",
     ),
-    _word("load_balance_hosts", "PGLOADBALANCEHOSTS", "disable", "disable random", "disable"),
+    _word("load_balance_hosts", "PGLOADBALANCEHOSTS", "disable", "disable random"),
     # What the server is told.
     Parameter("client_encoding", "PGCLIENTENCODING"),
     Parameter("options", "PGOPTIONS", ""),
     Parameter("application_name", "PGAPPNAME"),
     Parameter("fallback_application_name"),
-    Parameter("replication", served=frozenset({"false", "off", "no", "0"})),
-    _word("min_protocol_version", "PGMINPROTOCOLVERSION", None, "3.0 3.2 latest", "3.0"),
-    _word("max_protocol_version", "PGMAXPROTOCOLVERSION", None, "3.0 3.2 latest", "3.0"),
+    Parameter(
+        "replication",
+        served=frozenset({"false", "off", "no", "0"}),
+        reason="the streaming replication protocol is not spoken",
+    ),
+    _word("min_protocol_version", "PGMINPROTOCOLVERSION", None, _VERSIONS, "3.0", _PROTOCOL),
+    _word("max_protocol_version", "PGMAXPROTOCOLVERSION", None, _VERSIONS, "3.0", _PROTOCOL),
     # TCP.
     Parameter("keepalives", default="1", form=Form.INTEGER),
     Parameter("keepalives_idle", form=Form.INTEGER),
@@ -145,16 +161,42 @@ _ROWS = (
     # TLS. The default of sslmode is "prefer", and more where config.py finds more asked for.
     _word("sslmode", "PGSSLMODE", None, "disable allow prefer require verify-ca verify-full"),
     Parameter("sslrootcert", "PGSSLROOTCERT", form=Form.FILE),
-    _word("sslnegotiation", "PGSSLNEGOTIATION", "postgres", "postgres direct", "postgres"),
+    _word(
+        "sslnegotiation",
+        "PGSSLNEGOTIATION",
+        "postgres",
+        "postgres direct",
+        "postgres",
+        "TLS begins when the server has agreed to it",
+    ),
     Parameter("sslcompression", "PGSSLCOMPRESSION", "0"),  # ignored by libpq as well
-    _not_yet("sslcert", "PGSSLCERT", Form.FILE),
-    _not_yet("sslkey", "PGSSLKEY", Form.FILE),
-    _secret("sslpassword"),
-    _word("sslcertmode", "PGSSLCERTMODE", None, "disable allow require", "disable allow"),
-    _not_yet("sslcrl", "PGSSLCRL", Form.FILE),
-    _not_yet("sslcrldir", "PGSSLCRLDIR", Form.FILE),
-    _word("sslsni", "PGSSLSNI", "1", "0 1", "1"),
-    _not_yet("sslkeylogfile", form=Form.FILE),
+    _not_yet("sslcert", _OWN_CONTEXT, "PGSSLCERT", Form.FILE),
+    _not_yet("sslkey", _OWN_CONTEXT, "PGSSLKEY", Form.FILE),
+    _not_yet("sslpassword", _OWN_CONTEXT, secret=True),
+    _word(
+        "sslcertmode",
+        "PGSSLCERTMODE",
+        None,
+        "disable allow require",
+        "disable allow",
+        "Python's ssl does not tell whether the server has asked for a certificate",
+    ),
+    _not_yet("sslcrl", _OWN_CONTEXT, "PGSSLCRL", Form.FILE),
+    _not_yet("sslcrldir", _OWN_CONTEXT, "PGSSLCRLDIR", Form.FILE),
+    _word(
+        "sslsni",
+        "PGSSLSNI",
+        "1",
+        "0 1",
+        "1",
+        "Python's ssl cannot verify the name of a host without telling it to the server",
+    ),
+    _not_yet(
+        "sslkeylogfile",
+        "it would write down the secrets of the session; an ssl_context can, "
+        "with its keylog_filename",
+        form=Form.FILE,
+    ),
     Parameter(
         "ssl_min_protocol_version",
         "PGSSLMINPROTOCOLVERSION",
@@ -162,6 +204,7 @@ _ROWS = (
         Form.WORD_ANY_CASE,
         _TLS_VERSIONS,
         frozenset({"TLSv1.2"}),
+        reason="give an ssl_context with its minimum_version",
     ),
     Parameter(
         "ssl_max_protocol_version",
@@ -170,25 +213,38 @@ _ROWS = (
         Form.WORD_ANY_CASE,
         _TLS_VERSIONS,
         NOTHING,
+        reason="give an ssl_context with its maximum_version",
     ),
     # Authentication.
     _word(
-        "channel_binding", "PGCHANNELBINDING", "prefer", "disable prefer require", "disable prefer"
+        "channel_binding",
+        "PGCHANNELBINDING",
+        "prefer",
+        "disable prefer require",
+        "disable prefer",
+        "SCRAM-SHA-256-PLUS is not spoken yet",
     ),
-    _not_yet("require_auth", "PGREQUIREAUTH"),
-    _not_yet("requirepeer", "PGREQUIREPEER"),
-    _secret("scram_client_key"),
-    _secret("scram_server_key"),
-    _not_yet("oauth_issuer"),
-    _not_yet("oauth_client_id"),
-    _secret("oauth_client_secret"),
-    _not_yet("oauth_scope"),
-    _not_yet("oauth_ca_file", "PGOAUTHCAFILE", Form.FILE),
+    _not_yet("require_auth", "secure=True allows SCRAM and nothing else", "PGREQUIREAUTH"),
+    _not_yet("requirepeer", "who serves a Unix socket is not asked", "PGREQUIREPEER"),
+    _not_yet("scram_client_key", _KEYS, secret=True),
+    _not_yet("scram_server_key", _KEYS, secret=True),
+    _not_yet("oauth_issuer", _OAUTH),
+    _not_yet("oauth_client_id", _OAUTH),
+    _not_yet("oauth_client_secret", _OAUTH, secret=True),
+    _not_yet("oauth_scope", _OAUTH),
+    _not_yet("oauth_ca_file", _OAUTH, "PGOAUTHCAFILE", Form.FILE),
     # GSSAPI is never used: what only shapes it is accepted, what insists on it is not.
-    _word("gssencmode", "PGGSSENCMODE", "disable", "disable prefer require", "disable prefer"),
+    _word(
+        "gssencmode",
+        "PGGSSENCMODE",
+        "disable",
+        "disable prefer require",
+        "disable prefer",
+        _GSSAPI,
+    ),
     Parameter("krbsrvname", "PGKRBSRVNAME"),
     Parameter("gsslib", "PGGSSLIB"),
-    _word("gssdelegation", "PGGSSDELEGATION", "0", "0 1", "0"),
+    _word("gssdelegation", "PGGSSDELEGATION", "0", "0 1", "0", _GSSAPI),
 )
 
 PARAMETERS = {row.name: row for row in _ROWS}

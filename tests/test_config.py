@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, strategies as st
 from psycopg import pq
 
-from pgwire.config import Config, ConnectionParameters, HostSpec, Secret, resolve
+from pgwire.config import Config, ConnectionParameters, HostSpec, Secret, UserFiles, resolve
 from pgwire.errors import NotSupportedError, ProgrammingError
 from pgwire.parameters import OWN_KEYWORDS, PARAMETERS, Form
 from tests.support.leaks import all_that_shows
@@ -360,7 +360,6 @@ def test_what_changes_nothing_is_accepted(params: dict[str, Any]) -> None:
         ("channel_binding", "require"),
         ("gssdelegation", True),
         ("gssencmode", "require"),
-        ("load_balance_hosts", "random"),
         ("max_protocol_version", "latest"),
         ("min_protocol_version", "3.2"),
         ("oauth_ca_file", "x"),
@@ -368,14 +367,12 @@ def test_what_changes_nothing_is_accepted(params: dict[str, Any]) -> None:
         ("oauth_client_secret", "x"),
         ("oauth_issuer", "x"),
         ("oauth_scope", "x"),
-        ("passfile", "x"),
         ("replication", "database"),
         ("replication", True),
         ("require_auth", "scram-sha-256"),
         ("requirepeer", "postgres"),
         ("scram_client_key", "x"),
         ("scram_server_key", "x"),
-        ("service", "x"),
         ("ssl_max_protocol_version", "TLSv1.2"),
         ("ssl_min_protocol_version", "TLSv1.3"),
         ("ssl_min_protocol_version", "TLSv1"),
@@ -388,22 +385,115 @@ def test_what_changes_nothing_is_accepted(params: dict[str, Any]) -> None:
         ("sslnegotiation", "direct"),
         ("sslpassword", "x"),
         ("sslsni", 0),
-        ("target_session_attrs", "read-write"),
     ],
 )
 def test_what_would_be_left_out_in_silence_is_refused(name: str, value: object) -> None:
-    assert not_supported(**{name: value}).startswith(f"{name} is not supported by this version")
+    text = not_supported(**{name: value})
+    assert text.startswith(f"{name} is not supported by this version")
+    assert text.endswith(f": {PARAMETERS[name].reason}")
+
+
+def test_whatever_is_refused_has_a_reason() -> None:
+    for row in PARAMETERS.values():
+        assert bool(row.reason) is (row.served is not None), row.name
 
 
 def test_a_refused_variable_of_the_environment_is_named() -> None:
-    assert "PGSERVICE" in not_supported("", {"PGSERVICE": "x"})
+    assert "PGSSLCERT" in not_supported("", {"PGSSLCERT": "x"})
 
 
-def test_a_passfile_is_no_matter_where_the_password_is_known() -> None:
+# --- hosts, passwords and services ---
+
+
+@pytest.mark.parametrize(
+    "role", ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
+)
+def test_all_six_roles_can_be_asked_for(role: str) -> None:
+    assert config(target_session_attrs=role).target_session_attrs == role
+    assert config("", {"PGTARGETSESSIONATTRS": role}).target_session_attrs == role
+
+
+def test_hosts_in_random_order() -> None:
+    assert config(load_balance_hosts="random").load_balance is True
+    assert config("load_balance_hosts=disable").load_balance is False
+
+
+MY_FILES = UserFiles("/home/me/.pgpass", "/home/me/.pg_service.conf")
+
+
+def test_the_password_file_is_the_one_that_is_named_or_the_users() -> None:
+    def passfile(conninfo: str = "", **environ: str) -> str | None:
+        return resolve(conninfo, environ=environ, default_user="me", files=MY_FILES).passfile
+
+    assert passfile() == "/home/me/.pgpass"
+    assert passfile(PGPASSFILE="/env") == "/env"
+    assert passfile("passfile=/string", PGPASSFILE="/env") == "/string"
+    assert passfile("passfile=''", PGPASSFILE="/env") == "/home/me/.pgpass"
+    assert passfile(PGPASSWORD="") == "/home/me/.pgpass"
+
+
+def test_a_password_file_is_no_matter_where_the_password_is_known() -> None:
     environ = {"PGPASSFILE": "/home/me/.pgpass"}
-    assert "PGPASSFILE" in not_supported("", environ)
-    assert config("password=pw", environ).password == Secret("pw")
-    assert config("", environ, password=lambda: "pw").password is not None
+    assert config("", environ).passfile == "/home/me/.pgpass"
+    assert config("password=pw", environ).passfile is None
+    assert config("", environ, password=lambda: "pw").passfile is None
+    assert config("", {"PGPASSWORD": "pw", **environ}).passfile is None
+
+
+def with_services(
+    text: str, conninfo: str = "", environ: Mapping[str, str] | None = None, /, **params: Any
+) -> Config:
+    """What these sources add up to where the user's service file says `text`."""
+    files = MY_FILES._replace(read={MY_FILES.services: text, "/named": text}.get)
+    return resolve(conninfo, params, environ=environ or {}, default_user="me", files=files)
+
+
+def test_a_service_comes_behind_the_string_and_before_the_environment() -> None:
+    text = "[s]\nhost=service\nport=1\nuser=service\ndbname=service\n"
+    environ = {"PGSERVICE": "s", "PGPORT": "2", "PGAPPNAME": "env"}
+    found = with_services(text, "host=string", environ, user="keyword")
+    assert found.hosts == (HostSpec("string", None, 1),)
+    assert (found.user, found.dbname, found.application_name) == ("keyword", "service", "env")
+
+
+def test_the_service_asked_for_is_the_nearest() -> None:
+    text = "[a]\nport=1\n[b]\nport=2\n[c]\nport=3\n"
+    environ = {"PGSERVICE": "c"}
+    assert with_services(text, "", environ).hosts[0].port == 3
+    assert with_services(text, "service=b", environ).hosts[0].port == 2
+    assert with_services(text, "service=b", environ, service="a").hosts[0].port == 1
+    assert with_services(text, "", {"PGSERVICE": ""}).hosts[0].port == 5432
+
+
+def test_the_service_file_that_is_named_is_the_one_that_is_read() -> None:
+    def port_with(conninfo: str, **environ: str) -> int:
+        read = {"/env": "[s]\nport=1", "/string": "[s]\nport=2"}.get
+        files = UserFiles(read=read)
+        found = resolve(conninfo, environ=environ, default_user="me", files=files)
+        return found.hosts[0].port
+
+    assert port_with("service=s", PGSERVICEFILE="/env") == 1
+    assert port_with("service=s servicefile=/string", PGSERVICEFILE="/env") == 2
+    assert port_with("servicefile=/string", PGSERVICEFILE="/env") == 5432
+    with pytest.raises(ProgrammingError, match="service file '/nowhere' cannot be read"):
+        port_with("service=s", PGSERVICEFILE="/nowhere")
+
+
+def test_values_of_a_service_are_checked_as_all_others() -> None:
+    with pytest.raises(ProgrammingError) as caught:
+        with_services("[s]\nport=x", "service=s")
+    assert str(caught.value).startswith("port (from the service file) must be a port number")
+    with pytest.raises(NotSupportedError, match=r"sslcert \(from the service file\) is not supp"):
+        with_services("[s]\nsslcert=x", "service=s")
+    with pytest.raises(ProgrammingError, match=r"user \(from the service file\) is not valid"):
+        with_services("[s]\nuser=\udcff", "service=s")
+
+
+def test_what_is_asked_for_explicitly_is_not_weakened_by_a_service() -> None:
+    text = "[s]\nsslmode=disable\npassword=pw\nsslrootcert=system\n"
+    assert with_services(text, "service=s", secure=True).sslmode == "verify-full"
+    assert with_services(text, "service=s sslmode=verify-full").password == Secret("pw")
+    assert with_services("[s]\nsslrootcert=system", "service=s").sslmode == "verify-full"
 
 
 # --- our own keyword arguments ---
@@ -669,6 +759,7 @@ def test_passwords() -> None:
         (f"password={MARKER}", {"port": 0}),
         (f"password={MARKER}", {"host": "a,b", "port": "1,2,3"}),
         (f"password={MARKER}", {"service": "x"}),
+        (f"password={MARKER}", {"service": "x", "servicefile": "/nowhere"}),
         (f"password={MARKER}", {"uzer": 1}),
         ("", {"password": MARKER, "sslmode": "disable", "secure": True}),
         ("", {"password": f"{MARKER}\0"}),
@@ -685,6 +776,13 @@ def test_no_error_shows_a_secret(conninfo: str, params: dict[str, Any]) -> None:
     environ = {"PGPASSWORD": MARKER, "SOME_TOKEN": MARKER}
     with pytest.raises((ProgrammingError, NotSupportedError)) as caught:
         resolve(conninfo, params, environ=environ, default_user="me")
+    assert MARKER not in all_that_shows(caught.value)
+
+
+@pytest.mark.parametrize("line", [MARKER, f"{MARKER}=x", "port=x", "service=t", "ldap://x"])
+def test_no_error_shows_what_a_service_file_says(line: str) -> None:
+    with pytest.raises((ProgrammingError, NotSupportedError)) as caught:
+        with_services(f"[s]\npassword={MARKER}\n{line}\n", "service=s")
     assert MARKER not in all_that_shows(caught.value)
 
 

@@ -1,39 +1,28 @@
 """Opening a connection in an event loop: from a Config to an AsyncDriver, ready for use.
 
-Until the session is ready one side speaks after the other, so this much is done on the bare
-socket; only then does it get a transport. What is tried, and when to stop, is decided in
-`protocol.connecting`.
+What is tried, and when to stop, is decided in `protocol.hosts` and `protocol.connecting`; here it
+is done, on a `Line` that gets a transport when the session is ready.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import suppress
 from inspect import isawaitable
+from operator import attrgetter
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from pgwire.addresses import (
-    addresses,
-    is_unix,
-    lookup_arguments,
-    not_connected,
-    not_resolved,
-    tune,
-    unix_addresses,
-)
+from pgwire.addresses import addresses, lookup_arguments, not_resolved, too_late, without_lookup
 from pgwire.aio.driver import AsyncDriver
+from pgwire.aio.line import Line, first_to_connect
 from pgwire.config import Secret
-from pgwire.errors import ConnectionFailed, ConnectionLost, ProtocolError, TLSError
+from pgwire.errors import ConnectionFailed
 from pgwire.opening import OpenerBase, check_password
 from pgwire.protocol import frontend
-from pgwire.protocol.connecting import (
-    Attempts,
-    Encryption,
-    EncryptionPlan,
-    failed_attempt,
-    read_ssl_answer,
-)
+from pgwire.protocol.connecting import FAILURES, Encryption, EncryptionPlan
+from pgwire.protocol.hosts import interleaved
+from pgwire.protocol.roles import misfit, question
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -41,89 +30,46 @@ if TYPE_CHECKING:
 
     from pgwire.addresses import Address
     from pgwire.config import HostSpec
+    from pgwire.protocol.hosts import Search
     from pgwire.protocol.session import Session
-    from pgwire.protocol.startup import Startup
-    from pgwire.tls import TLSLayer
-
-_RECEIVE = 65_536
 
 
-class Line:
-    """A connected socket that has no transport yet. `close` it, unless it gets one."""
+async def look_up(loop: AbstractEventLoop, host: HostSpec) -> list[Address]:
+    """The addresses behind one host of the settings, in the order to try them."""
+    known = without_lookup(host)
+    if known is not None:
+        return known
+    try:
+        return addresses(host, await loop.getaddrinfo(**lookup_arguments(host)))
+    except (OSError, UnicodeError) as error:
+        raise not_resolved(host, error) from error
 
-    def __init__(self, loop: AbstractEventLoop, address: Address) -> None:
-        self.loop = loop
-        self.address = address
-        self.tls: TLSLayer | None = None
-        self.sock = socket.socket(address.family, socket.SOCK_STREAM)
-        self.sock.setblocking(False)
 
-    async def send(self, data: bytes) -> None:
-        if self.tls is not None:
-            self.tls.encrypt(data)
-            data = self.tls.take_wire()
-        await self.loop.sock_sendall(self.sock, data)
+class _Visit:
+    """One host on the way. `deadline` is the end of the first attempt, lookup included."""
 
-    async def receive(self) -> bytes:
-        """Bytes that have come; empty at the end of the stream."""
-        tls = self.tls
-        if tls is None:
-            return await self.loop.sock_recv(self.sock, _RECEIVE)
-        while not (plain := tls.decrypt()) and not tls.closed:
-            wire = await self.loop.sock_recv(self.sock, _RECEIVE)
-            if not wire:
-                return b""
-            tls.feed(wire)
-        if answer := tls.take_wire():
-            await self.loop.sock_sendall(self.sock, answer)
-        return plain
+    def __init__(self, host: HostSpec, search: Search, limit: float | None) -> None:
+        self.host = host
+        self.search = search
+        self.limit = limit
+        self.loop = asyncio.get_running_loop()
+        self.deadline = self._in_full()
+        self._is_first = True
 
-    async def ask_for_tls(self, encryption: Encryption) -> bool:
-        """SSLRequest: whether TLS begins now."""
-        await self.send(frontend.SSL_REQUEST)
-        # One byte and not one more: what follows it belongs to TLS.
-        if not read_ssl_answer(await self.loop.sock_recv(self.sock, 1), encryption):
-            return False
-        with suppress(BlockingIOError):
-            self.sock.recv(1, socket.MSG_PEEK)
-            # Nobody knows who sent it, and nobody may take it for the server's (CVE-2021-23222).
-            raise TLSError("the server, or somebody in between, spoke before TLS had begun")
-        return True
+    def _in_full(self) -> float | None:
+        return None if self.limit is None else self.loop.time() + self.limit
 
-    async def begin_tls(self, layer: TLSLayer) -> None:
-        loop, sock = self.loop, self.sock
-        while not layer.handshake():
-            await loop.sock_sendall(sock, layer.take_wire())
-            layer.feed(await loop.sock_recv(sock, _RECEIVE))
-        await loop.sock_sendall(sock, layer.take_wire())
-        self.tls = layer
+    def new_line(self, address: Address) -> Line:
+        """An attempt begins. All have the same time; looking up was the first one's."""
+        deadline = self.deadline if self._is_first else self._in_full()
+        self._is_first = False
+        return Line(self.loop, address, deadline)
 
-    async def start(self, session: Session, startup: Startup) -> None:
-        """Open the session; raises the start-up's error."""
-        session.submit(startup)
-        while not startup.done:
-            if out := session.data_to_send():
-                await self.send(out)
-            data = await self.receive()
-            if not data:
-                session.receive_eof()
-            elif startup.hashes_next:  # thousands of times, which would hold up the loop
-                await self.loop.run_in_executor(None, session.receive_data, data)
-            else:
-                session.receive_data(data)
-        if startup.error is not None:
-            raise startup.error
-        session.events.clear()  # from before anybody could listen
-
-    async def finish(self, driver: AsyncDriver) -> None:
-        """Hand the socket over to a transport for the driver."""
-        create = self.loop.create_connection
-        if self.address.is_unix:
-            create = self.loop.create_unix_connection  # type: ignore[assignment]
-        await create(lambda: driver, sock=self.sock)
-
-    def close(self) -> None:
-        self.sock.close()
+    def failed_to_connect(self, line: Line, error: Exception) -> None:
+        if isinstance(error, TimeoutError):
+            assert self.limit is not None
+            error = too_late(line.address, self.limit)
+        self.search.failed(str(line.address), error)
 
 
 class AsyncOpener(OpenerBase):
@@ -134,85 +80,109 @@ class AsyncOpener(OpenerBase):
 
         `timeout` (seconds) bounds every attempt beside the settings' `connect_timeout`.
         """
-        attempts = Attempts()
+        search = self.search()
         limit = self.limit(timeout)
-        for spec in self.config.hosts:
-            try:
-                found = await self._look_up(spec)
-            except ConnectionFailed as error:
-                attempts.failed(str(spec.host), error)
-                continue
-            for address in found:
-                driver = await self._try(address, attempts, limit)
-                if driver is not None:
-                    return driver
-                if attempts.hopeless:
-                    raise attempts.error()
-        raise attempts.error()
+        for host in search:
+            began = monotonic()
+            driver = await self._open_at(_Visit(host, search, limit))
+            if driver is not None:
+                self.hosts.succeeded(host)
+                return driver
+            self.hosts.failed(host, began, monotonic())
+        raise search.error()
 
-    async def _look_up(self, spec: HostSpec) -> list[Address]:
-        if is_unix(spec):
-            return unix_addresses(spec)
+    async def _open_at(self, visit: _Visit) -> AsyncDriver | None:
+        """One host: looked up, and its addresses, of which the first to be reached is taken."""
+        search, name = visit.search, visit.host.name
+        clock = asyncio.timeout_at(visit.deadline)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(**lookup_arguments(spec))
-        except (OSError, UnicodeError) as error:
-            raise not_resolved(spec, error) from error
-        return addresses(spec, found)
+            async with clock:
+                found = await look_up(visit.loop, visit.host)
+        except TimeoutError:
+            assert visit.limit is not None
+            search.failed(name, too_late(name, visit.limit))
+            return None
+        except ConnectionFailed as error:
+            search.failed(name, error)
+            return None
+        left = self._in_order(found)
+        while left and search.stays:
+            line = await self._reach(left, visit)
+            driver = None if line is None else await self._try(line, visit)
+            if driver is not None:
+                return driver
+        return None
 
-    async def _try(
-        self, address: Address, attempts: Attempts, limit: float | None
-    ) -> AsyncDriver | None:
-        loop = asyncio.get_running_loop()
-        deadline = None if limit is None else loop.time() + limit
+    def _in_order(self, found: list[Address]) -> list[Address]:
+        if self.config.load_balance:
+            return self.hosts.shuffled(found)
+        return interleaved(found, attrgetter("family"))
+
+    async def _reach(self, left: list[Address], visit: _Visit) -> Line | None:
+        """The line to try next; the addresses that have been tried by then leave the list."""
+        if len(left) == 1 or left[0].is_unix:
+            return visit.new_line(left.pop(0))  # not connected yet
+
+        def new_line(address: Address) -> Line:
+            left.remove(address)
+            return visit.new_line(address)
+
+        return await first_to_connect(tuple(left), new_line, self.config, visit.failed_to_connect)
+
+    async def _try(self, line: Line, visit: _Visit) -> AsyncDriver | None:
+        """One address, in all the ways that the plan has, each on a line of its own."""
+        address, search, deadline = line.address, visit.search, line.deadline
         plan = EncryptionPlan(self.config.sslmode, unix_socket=address.is_unix)
         for encryption in plan:
+            if line.is_closed:
+                line = Line(visit.loop, address, deadline)
             clock = asyncio.timeout_at(deadline)
             try:
                 async with clock:
-                    return await self._attempt(loop, address, encryption)
-            except (ConnectionFailed, ConnectionLost, ProtocolError, OSError) as failure:
+                    session = await self._begin(line, encryption, visit.host)
+                    reason = await _misfit(line, session, search.demand)
+                if reason is None:
+                    return await self._drive(line, session)
+            except FAILURES as failure:
+                line.close()
+                error = self.failure(address, failure)
                 if clock.expired():
-                    error = ConnectionFailed(
-                        f"{address}: no connection within {limit:g} s (connect_timeout)"
-                    )
-                else:
-                    error = failed_attempt(str(address), failure)
-            attempts.failed(str(address), error)
+                    assert visit.limit is not None
+                    error = too_late(address, visit.limit)
+            except BaseException:
+                line.close()
+                raise
+            else:
+                await line.leave()
+                search.misfit(str(address), reason)
+                return None
+            search.failed(str(address), error)
             plan.failed(error)
         return None
 
-    async def _attempt(
-        self, loop: AbstractEventLoop, address: Address, encryption: Encryption
-    ) -> AsyncDriver:
-        line = Line(loop, address)
-        try:
-            await self._connect(line, encryption)
-            session = self.new_session(address)
-            tls = line.tls is not None
-            await line.start(session, self.startup(address, await self._password(), tls=tls))
-            driver = AsyncDriver(loop, session, line.tls, self._cancel(address))
-            await line.finish(driver)
-        except BaseException:
-            line.close()
-            raise
+    async def _begin(self, line: Line, encryption: Encryption, host: HostSpec) -> Session:
+        """A session that has begun."""
+        await self._connect(line, encryption)
+        session = self.new_session(line.address)
+        password = await self._password(host)
+        startup = self.startup(line.address, password, tls=line.tls is not None)
+        await line.run(session, startup)
+        return session
+
+    async def _drive(self, line: Line, session: Session) -> AsyncDriver:
+        driver = AsyncDriver(line.loop, session, line.tls, self._cancel(line.address))
+        await line.finish(driver)
         return driver
 
     async def _connect(self, line: Line, encryption: Encryption) -> None:
-        """Connect, and encrypt as the plan has it."""
-        address = line.address
-        try:
-            await line.loop.sock_connect(line.sock, address.sockaddr)
-            if not address.is_unix:
-                tune(line.sock, self.config)
-        except TimeoutError:
-            raise ConnectionFailed(f"{address}: the network timed out") from None
-        except OSError as error:
-            raise not_connected(address, error) from error
+        """Connect, unless it is, and encrypt as the plan has it."""
+        if not line.is_connected:
+            await line.connect(self.config)
         if encryption is not Encryption.PLAIN and await line.ask_for_tls(encryption):
-            await line.begin_tls(self.tls_layer(address))
+            await line.begin_tls(self.tls_layer(line.address))
 
-    async def _password(self) -> Secret | None:
-        password = self.config.password
+    async def _password(self, host: HostSpec) -> Secret | None:
+        password = self.known_password(host)
         if password is None or isinstance(password, Secret):
             return password
         secret: Secret = Secret(password())  # type: ignore[arg-type]
@@ -242,3 +212,11 @@ class AsyncOpener(OpenerBase):
                 line.close()
 
         return cancel
+
+
+async def _misfit(line: Line, session: Session, demand: str) -> str | None:
+    """In words, what keeps the server from being what is asked for."""
+    asked = question(demand, session)
+    if asked is not None:
+        await line.run(session, asked)
+    return misfit(demand, session, asked)

@@ -1,4 +1,4 @@
-"""Bytes over sockets: looking up, connecting, and the two kinds of channel.
+"""Bytes over sockets: connecting, and the two kinds of channel.
 
 A channel sends and receives plain bytes; whether TLS is between is its own affair. Sockets
 block and never have a Python timeout (that would poll before every call): who has a deadline
@@ -15,22 +15,14 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from pgwire.addresses import (
-    Address,
-    addresses,
-    is_unix,
-    lookup_arguments,
-    not_connected,
-    not_resolved,
-    tune,
-    unix_addresses,
-)
+from pgwire.addresses import not_connected, tune
 from pgwire.errors import ConnectionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pgwire.config import Config, HostSpec
+    from pgwire.addresses import Address
+    from pgwire.config import Config
     from pgwire.tls import TLSLayer
 
 RECEIVE = 65_536  # more than 128 KiB costs a fresh mapping per call
@@ -56,17 +48,6 @@ def left(deadline: float | None) -> float | None:
     if seconds <= 0:
         raise Deadline
     return seconds
-
-
-def look_up(spec: HostSpec) -> list[Address]:
-    """The addresses behind one host of the settings, in the order to try them."""
-    if is_unix(spec):
-        return unix_addresses(spec)
-    try:
-        found = socket.getaddrinfo(**lookup_arguments(spec))
-    except (OSError, UnicodeError) as error:
-        raise not_resolved(spec, error) from error
-    return addresses(spec, found)
 
 
 def connect_socket(

@@ -7,36 +7,37 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
 
+from pgwire.addresses import too_late
+from pgwire.blocking.aside import call_within, look_up
 from pgwire.blocking.driver import Driver
-from pgwire.blocking.net import (
-    Channel,
-    Deadline,
-    TLSChannel,
-    connect_socket,
-    deadline_in,
-    look_up,
-)
+from pgwire.blocking.net import Channel, Deadline, TLSChannel, connect_socket, deadline_in
 from pgwire.config import Secret
-from pgwire.errors import ConnectionFailed, ConnectionLost, ProtocolError, TLSError
+from pgwire.errors import ConnectionFailed, TLSError
 from pgwire.opening import OpenerBase, check_password
 from pgwire.protocol import frontend
-from pgwire.protocol.connecting import (
-    Attempts,
-    Encryption,
-    EncryptionPlan,
-    failed_attempt,
-    read_ssl_answer,
-)
+from pgwire.protocol.connecting import FAILURES, Encryption, EncryptionPlan, read_ssl_answer
+from pgwire.protocol.roles import misfit, question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgwire.addresses import Address
-    from pgwire.config import Config
+    from pgwire.config import Config, HostSpec
+    from pgwire.protocol.hosts import Search
 
 _COROUTINES = "; coroutine functions are for connect_async() and AsyncPool"
+
+
+class _Target(NamedTuple):
+    """One address of a host of the settings, and until when an attempt there may take."""
+
+    host: HostSpec
+    address: Address
+    deadline: float | None
 
 
 class Opener(OpenerBase):
@@ -52,21 +53,16 @@ class Opener(OpenerBase):
 
         `timeout` (seconds) bounds every attempt beside the settings' `connect_timeout`.
         """
-        attempts = Attempts()
+        search = self.search()
         limit = self.limit(timeout)
-        for spec in self.config.hosts:
-            try:
-                addresses = look_up(spec)
-            except ConnectionFailed as error:
-                attempts.failed(str(spec.host), error)
-                continue
-            for address in addresses:
-                driver = self._try(address, attempts, limit)
-                if driver is not None:
-                    return driver
-                if attempts.hopeless:
-                    raise attempts.error()
-        raise attempts.error()
+        for host in search:
+            began = monotonic()
+            driver = self._open_at(host, search, limit)
+            if driver is not None:
+                self.hosts.succeeded(host)
+                return driver
+            self.hosts.failed(host, began, monotonic())
+        raise search.error()
 
     def abort(self) -> None:
         """Every `open` that is under way in another thread fails soon, every later one at once."""
@@ -81,23 +77,49 @@ class Opener(OpenerBase):
             sock.close()
         self._under_way = set()
 
-    def _try(self, address: Address, attempts: Attempts, limit: float | None) -> Driver | None:
+    def _open_at(self, host: HostSpec, search: Search, limit: float | None) -> Driver | None:
+        """One host: looked up, and its addresses in turn. Looking up is the first one's time."""
         deadline = None if limit is None else deadline_in(limit)
+        try:
+            found = look_up(host, deadline)
+        except ConnectionFailed as error:
+            search.failed(host.name, error)
+            return None
+        except Deadline:
+            assert limit is not None
+            search.failed(host.name, too_late(host.name, limit))
+            return None
+        for address in self.hosts.shuffled(found):
+            driver = self._try(_Target(host, address, deadline), search, limit)
+            if driver is not None or not search.stays:
+                return driver
+            deadline = None if limit is None else deadline_in(limit)
+        return None
+
+    def _try(self, target: _Target, search: Search, limit: float | None) -> Driver | None:
+        address = target.address
         plan = EncryptionPlan(self.config.sslmode, unix_socket=address.is_unix)
         for encryption in plan:
             try:
-                return self._attempt(address, encryption, deadline)
+                driver = self._attempt(target, encryption)
+                reason = self._misfit(driver, search.demand, target)
             except Deadline:
-                error = ConnectionFailed(
-                    f"{address}: no connection within {limit:g} s (connect_timeout)"
-                )
-            except (ConnectionFailed, ConnectionLost, ProtocolError, OSError) as failure:
-                error = failed_attempt(str(address), failure)
-            attempts.failed(str(address), error)
+                assert limit is not None
+                error = too_late(address, limit)
+            except FAILURES as failure:
+                error = self.failure(address, failure)
+            else:
+                if reason is None:
+                    return driver
+                driver.close()
+                search.misfit(str(address), reason)
+                return None
+            search.failed(str(address), error)
             plan.failed(error)
         return None
 
-    def _attempt(self, address: Address, encryption: Encryption, deadline: float | None) -> Driver:
+    def _attempt(self, target: _Target, encryption: Encryption) -> Driver:
+        address, deadline = target.address, target.deadline
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         self._under_way.add(sock)
         try:
@@ -107,7 +129,11 @@ class Opener(OpenerBase):
             channel = self._channel(sock, address, encryption, deadline)
             driver = Driver(self.new_session(address), channel, self._cancel(address))
             tls = channel.tls is not None
-            driver.start(self.startup(address, self._password(), tls=tls), deadline)
+            startup = self.startup(address, self._password(target), tls=tls)
+            if deadline is not None and self.hashes_without_bound:
+                call_within(deadline, partial(driver.start, startup, deadline))
+            else:
+                driver.start(startup, deadline)
         except BaseException:
             sock.close()
             raise
@@ -115,11 +141,27 @@ class Opener(OpenerBase):
             self._under_way.discard(sock)
         return driver
 
-    def _password(self) -> Secret | None:
-        password = self.config.password
+    def _misfit(self, driver: Driver, demand: str, target: _Target) -> str | None:
+        """In words, what keeps the server from being what is asked for."""
+        try:
+            asked = question(demand, driver.session)
+            if asked is not None:
+                driver.start(asked, target.deadline)
+            return misfit(demand, driver.session, asked)
+        except BaseException:
+            driver.abort()
+            raise
+
+    def _password(self, target: _Target) -> Secret | None:
+        password = self.known_password(target.host)
         if password is None or isinstance(password, Secret):
             return password
-        return check_password(Secret(password()), _COROUTINES)  # type: ignore[arg-type]
+        fetch = password
+
+        def ask() -> Secret:
+            return check_password(Secret(fetch()), _COROUTINES)  # type: ignore[arg-type]
+
+        return call_within(target.deadline, ask)
 
     def _channel(
         self,

@@ -3,7 +3,8 @@
 `EncryptionPlan` turns an sslmode into the attempts to make at one address, in order; every
 attempt is a connection of its own. `read_ssl_answer` judges the single byte that answers an
 SSLRequest. The settings decide, never the other end: nothing here falls back to less than
-the sslmode allows. `Attempts` collects what went wrong and makes the one error of it.
+the sslmode allows. `Attempts` collects what went wrong and makes the one error of it. In which
+order hosts are tried is in `hosts`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from pgwire.errors import (
     Attempt,
     AuthenticationError,
     ConnectionFailed,
+    ConnectionLost,
     Error,
     InterfaceError,
     NotSupportedError,
+    PostgresError,
     ProgrammingError,
     ProtocolError,
     TLSError,
@@ -102,9 +105,25 @@ def waiting_may_help(error: BaseException) -> bool:
     return getattr(error, "sqlstate", "") not in _NOT_MENDED_BY_WAITING
 
 
-def failed_attempt(address: str, error: Exception) -> ConnectionFailed:
-    """What to say of an attempt that ended with this error."""
+# What ends an attempt, and nothing else; all other exceptions are not about the server.
+FAILURES = (ConnectionFailed, ConnectionLost, PostgresError, ProtocolError, OSError)
+
+_WRONG_PASSWORD = "28P01"
+
+
+def failed_attempt(address: str, error: Exception, passfile: str | None = None) -> ConnectionFailed:
+    """What to say of an attempt that ended with this error.
+
+    `passfile` is where a password came from, if one was sent.
+    """
     if isinstance(error, ConnectionFailed):
+        if (
+            passfile is not None
+            and isinstance(error, PostgresError)
+            and error.sqlstate == _WRONG_PASSWORD
+        ):
+            source = f"the password was read from the file {passfile!r}"
+            error.hint = source if error.hint is None else f"{error.hint}\n{source}"
         return error
     what = "is there a PostgreSQL server? " if isinstance(error, ProtocolError) else ""
     failure = ConnectionFailed(f"{address}: {what}{error}")
@@ -120,11 +139,6 @@ class Attempts:
 
     def failed(self, address: str, error: Exception) -> None:
         self._attempts.append(Attempt(address, error))
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether the last failure is one that other addresses would not mend either."""
-        return not waiting_may_help(self._attempts[-1].error)
 
     def error(self) -> ConnectionFailed:
         """What to raise: a single attempt its own class, several one that lists them."""

@@ -128,10 +128,6 @@ def test_any_other_answer_is_an_error_that_shows_nothing_of_it(
 )
 def test_what_waiting_can_mend(error: Exception, may_help: bool) -> None:
     assert waiting_may_help(error) is may_help
-    attempts = Attempts()
-    attempts.failed("elsewhere", OSError("refused"))
-    attempts.failed("here", error)
-    assert attempts.hopeless is not may_help
 
 
 def test_what_is_said_of_an_attempt() -> None:
@@ -191,3 +187,19 @@ def test_several_attempts_that_failed_alike_have_their_class(kind: type[Connecti
 
 def test_no_attempt_at_all() -> None:
     assert str(failure_of()) == "there is no address to connect to"
+
+
+def test_a_wrong_password_is_told_with_the_file_that_it_is_from() -> None:
+    def told(error: Error, passfile: str | None) -> str:
+        return str(failed_attempt("db", error, passfile))
+
+    def wrong() -> Error:
+        return refused("28P01", AuthenticationError)
+
+    assert told(wrong(), "/p") == "no\nHINT: the password was read from the file '/p'"
+    assert told(wrong(), None) == "no"
+    assert told(refused("28000", AuthenticationError), "/p") == "no"
+    assert told(AuthenticationError("none"), "/p") == "none"
+    fields = {"C": "28P01", "M": "no", "H": "think"}
+    error = mixed_in(AuthenticationError, postgres_error(fields))
+    assert told(error, "/p") == "no\nHINT: think\nthe password was read from the file '/p'"

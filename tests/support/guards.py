@@ -28,3 +28,4 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("PG") and not name.startswith("PGWIRE"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("PGPASSFILE", "/nonexistent")  # in place of the one in $HOME

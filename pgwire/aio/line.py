@@ -1,0 +1,207 @@
+"""Line: a socket that has no transport yet, and the race of several for the first connection.
+
+Until a session is ready one side speaks after the other, so this much is done on the bare socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pgwire.addresses import not_connected, tune
+from pgwire.driving import CLOSE_PATIENCE
+from pgwire.errors import ConnectionFailed, ConnectionLost, TLSError
+from pgwire.protocol import frontend
+from pgwire.protocol.connecting import read_ssl_answer
+from pgwire.protocol.hosts import Race
+from pgwire.protocol.startup import Startup
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Sequence
+
+    from pgwire.addresses import Address
+    from pgwire.aio.driver import AsyncDriver
+    from pgwire.config import Config
+    from pgwire.protocol.connecting import Encryption
+    from pgwire.protocol.operation import Operation
+    from pgwire.protocol.session import Session
+    from pgwire.tls import TLSLayer
+
+_RECEIVE = 65_536
+
+
+class Line:
+    """A socket for one address. `close` it, unless it gets a transport.
+
+    `deadline` is the loop's time at which whatever is done with it must be over.
+    """
+
+    def __init__(
+        self, loop: AbstractEventLoop, address: Address, deadline: float | None = None
+    ) -> None:
+        self.loop = loop
+        self.address = address
+        self.deadline = deadline
+        self.tls: TLSLayer | None = None
+        self.is_connected = False
+        self.sock = socket.socket(address.family, socket.SOCK_STREAM)
+        self.sock.setblocking(False)
+
+    async def connect(self, config: Config) -> None:
+        address = self.address
+        try:
+            await self.loop.sock_connect(self.sock, address.sockaddr)
+            if not address.is_unix:
+                tune(self.sock, config)
+        except TimeoutError:
+            raise ConnectionFailed(f"{address}: the network timed out") from None
+        except OSError as error:
+            raise not_connected(address, error) from error
+        self.is_connected = True
+
+    async def send(self, data: bytes) -> None:
+        if self.tls is not None:
+            self.tls.encrypt(data)
+            data = self.tls.take_wire()
+        await self.loop.sock_sendall(self.sock, data)
+
+    async def receive(self) -> bytes:
+        """Bytes that have come; empty at the end of the stream."""
+        tls = self.tls
+        if tls is None:
+            return await self.loop.sock_recv(self.sock, _RECEIVE)
+        while not (plain := tls.decrypt()) and not tls.closed:
+            wire = await self.loop.sock_recv(self.sock, _RECEIVE)
+            if not wire:
+                return b""
+            tls.feed(wire)
+        if answer := tls.take_wire():
+            await self.loop.sock_sendall(self.sock, answer)
+        return plain
+
+    async def ask_for_tls(self, encryption: Encryption) -> bool:
+        """SSLRequest: whether TLS begins now."""
+        await self.send(frontend.SSL_REQUEST)
+        # One byte and not one more: what follows it belongs to TLS.
+        if not read_ssl_answer(await self.loop.sock_recv(self.sock, 1), encryption):
+            return False
+        with suppress(BlockingIOError):
+            self.sock.recv(1, socket.MSG_PEEK)
+            # Nobody knows who sent it, and nobody may take it for the server's (CVE-2021-23222).
+            raise TLSError("the server, or somebody in between, spoke before TLS had begun")
+        return True
+
+    async def begin_tls(self, layer: TLSLayer) -> None:
+        loop, sock = self.loop, self.sock
+        while not layer.handshake():
+            await loop.sock_sendall(sock, layer.take_wire())
+            layer.feed(await loop.sock_recv(sock, _RECEIVE))
+        await loop.sock_sendall(sock, layer.take_wire())
+        self.tls = layer
+
+    async def run(self, session: Session, operation: Operation) -> None:
+        """Run an operation, such as the start of the session; raises its error."""
+        session.submit(operation)
+        while not operation.done:
+            if out := session.data_to_send():
+                await self.send(out)
+            data = await self.receive()
+            if not data:
+                session.receive_eof()
+            elif isinstance(operation, Startup) and operation.hashes_next:
+                # Thousands of times, which would hold up the loop.
+                await self.loop.run_in_executor(None, session.receive_data, data)
+            else:
+                session.receive_data(data)
+        if operation.error is not None:
+            raise operation.error
+        session.events.clear()  # from before anybody could listen
+
+    async def finish(self, driver: AsyncDriver) -> None:
+        """Hand the socket over to a transport for the driver."""
+        create = self.loop.create_connection
+        if self.address.is_unix:
+            create = self.loop.create_unix_connection  # type: ignore[assignment]
+        await create(lambda: driver, sock=self.sock)
+
+    async def leave(self) -> None:
+        """Terminate, read to the server's end (for at most 2 s), close."""
+        try:
+            with suppress(OSError, ConnectionLost):
+                async with asyncio.timeout(CLOSE_PATIENCE):
+                    await self.send(frontend.TERMINATE)
+                    while await self.receive():
+                        pass
+        finally:
+            self.close()
+
+    @property
+    def is_closed(self) -> bool:
+        return self.sock.fileno() < 0
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+async def first_to_connect(
+    addresses: Sequence[Address],
+    new_line: Callable[[Address], Line],
+    config: Config,
+    failed: Callable[[Line, Exception], object],
+) -> Line | None:
+    """The first connection that comes about, started one after the other; None if none does.
+
+    `failed` hears of those that have ended before; those that would have come later are closed.
+    """
+    race = Race(addresses)
+    running: dict[asyncio.Task[None], Line] = {}
+    winner: Line | None = None
+    loop = asyncio.get_running_loop()
+    try:
+        while winner is None:
+            while (address := race.start(loop.time())) is not None:
+                line = new_line(address)
+                running[loop.create_task(_connect_in_time(line, config))] = line
+            if not running:
+                break
+            pause = race.pause(loop.time())
+            await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in running if task.done()]:
+                error = task.exception()
+                if error is None:
+                    winner = running.pop(task)
+                    break
+                line = running.pop(task)
+                line.close()
+                assert isinstance(error, Exception)
+                failed(line, error)
+                race.failed()
+    finally:
+        await _dismiss(running, winner)
+    return winner
+
+
+async def _connect_in_time(line: Line, config: Config) -> None:
+    async with asyncio.timeout_at(line.deadline):
+        await line.connect(config)
+
+
+async def _dismiss(running: dict[asyncio.Task[None], Line], winner: Line | None) -> None:
+    """Close those that have not won."""
+    for task in running:
+        task.cancel()
+    try:
+        if running:
+            await asyncio.wait(running)
+    except BaseException:
+        if winner is not None:
+            winner.close()
+        raise
+    finally:
+        for task, line in running.items():
+            line.close()
+            if task.done() and not task.cancelled():
+                task.exception()  # looked at, so that nobody misses it

@@ -1,0 +1,79 @@
+"""What nothing can interrupt, bounded by a deadline: looking a name up, a function of the user's.
+
+Each has a thread of its own, which is left to itself when time is up: whatever it comes to then
+is dropped. It keeps no process alive.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import socket
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pgwire.addresses import (
+    addresses,
+    is_quick,
+    lookup_arguments,
+    not_resolved,
+    without_lookup,
+)
+from pgwire.blocking.net import Deadline, left
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgwire.addresses import Address
+    from pgwire.config import HostSpec
+
+T = TypeVar("T")
+
+
+class _Call(Generic[T]):
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self._context = contextvars.copy_context()
+        self.done = threading.Event()
+        self.results: list[T] = []
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.results.append(self._context.run(self._function))
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.done.set()
+
+
+def call_within(deadline: float | None, function: Callable[[], T]) -> T:
+    """What the function gives or raises; `Deadline` when time is up.
+
+    Without a deadline it is called here. A secret must come wrapped: frames of this module hold
+    what it gives.
+    """
+    if deadline is None:
+        return function()
+    call = _Call(function)
+    threading.Thread(target=call.run, name="pgwire-aside", daemon=True).start()
+    if not call.done.wait(left(deadline)):
+        raise Deadline
+    if call.error is not None:
+        raise call.error
+    return call.results[0]
+
+
+def look_up(spec: HostSpec, deadline: float | None) -> list[Address]:
+    """The addresses behind one host of the settings, in the order to try them.
+
+    ConnectionFailed where there are none, `Deadline` when time is up.
+    """
+    known = without_lookup(spec)
+    if known is not None:
+        return known
+    ask = partial(socket.getaddrinfo, **lookup_arguments(spec))
+    try:
+        return addresses(spec, ask() if is_quick(spec) else call_within(deadline, ask))
+    except (OSError, UnicodeError) as error:
+        raise not_resolved(spec, error) from error

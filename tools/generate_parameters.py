@@ -1,0 +1,119 @@
+"""Writes the table of all connection parameters in docs/connecting.md.
+
+    python tools/generate_parameters.py            rewrite what stands between the markers
+    python tools/generate_parameters.py --check    exit status 1 where that would change the file
+
+Names, variables, defaults, words and refusals come from `pgwire.parameters`; what each parameter
+is for stands here. A parameter without a description is an error, and so is one too many.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from pgwire.parameters import PARAMETERS, Form, Parameter
+
+TARGET = Path(__file__).parent.parent / "docs" / "connecting.md"
+BEGIN = f"<!-- parameters:begin, written by tools/{Path(__file__).name} -->\n"
+END = "<!-- parameters:end -->\n"
+
+_WHAT = {
+    "host": "name, address, directory of a Unix socket (begins with `/`) or abstract socket "
+    "(begins with `@`); a list, separated by commas",
+    "hostaddr": "address to connect to without looking `host` up, which TLS still verifies; a list",
+    "port": "port, or the socket's number; one for all hosts, or a list",
+    "dbname": "database; the user's name where it is not given",
+    "user": "role; the operating system's user where it is not given",
+    "password": "password; as a keyword argument also a function that fetches it",
+    "passfile": "[password file](#passwords-in-a-file)",
+    "service": "name of a [service](#services)",
+    "servicefile": "file with [services](#services)",
+    "connect_timeout": "seconds for each attempt, looking the host up, TLS, hashing and a "
+    "`password` function included; 0 and less: no limit. Fractions as a keyword argument",
+    "target_session_attrs": "[role](#roles) that the server must have",
+    "load_balance_hosts": "`random`: hosts, and the addresses of each, in random order",
+    "client_encoding": "UTF8, whatever it is called, or `auto`; nothing else is supported, as text "
+    "in Python has no other encoding to lose",
+    "options": "command-line options for the session, such as `-c geqo=off`",
+    "application_name": "name for logs and `pg_stat_activity`",
+    "fallback_application_name": "the same, where `application_name` is not given",
+    "replication": "streaming replication",
+    "min_protocol_version": "oldest protocol to accept",
+    "max_protocol_version": "protocol to ask for",
+    "keepalives": "0: no TCP keepalives",
+    "keepalives_idle": "seconds of silence before the first keepalive; 0: the system's",
+    "keepalives_interval": "seconds between keepalives; 0: the system's",
+    "keepalives_count": "lost keepalives that end the connection; 0: the system's",
+    "tcp_user_timeout": "milliseconds that data may stay unacknowledged; 0: the system's",
+    "sslmode": "whether there is TLS and what it must prove; `prefer` where nothing asks for more",
+    "sslrootcert": "file with trusted certificates, or `system`, which needs `verify-full`; "
+    "`~/.postgresql/root.crt` where that exists",
+    "sslnegotiation": "how TLS begins",
+    "sslcompression": "ignored, as by libpq: TLS has no compression any more",
+    "sslcert": "client certificate",
+    "sslkey": "its key",
+    "sslpassword": "the key's password",
+    "sslcertmode": "whether a client certificate is sent",
+    "sslcrl": "file of revoked certificates",
+    "sslcrldir": "directory of revoked certificates",
+    "sslsni": "whether the host's name is sent in clear when TLS begins",
+    "sslkeylogfile": "file for the secrets of TLS",
+    "ssl_min_protocol_version": "oldest TLS to accept",
+    "ssl_max_protocol_version": "newest TLS to speak",
+    "channel_binding": "whether SCRAM is bound to the TLS connection",
+    "require_auth": "methods of authentication to accept",
+    "requirepeer": "operating system's user who must be serving the Unix socket",
+    "scram_client_key": "key in the password's place",
+    "scram_server_key": "key in the password's place",
+    "oauth_issuer": "OAuth",
+    "oauth_client_id": "OAuth",
+    "oauth_client_secret": "OAuth",
+    "oauth_scope": "OAuth",
+    "oauth_ca_file": "OAuth",
+    "gssencmode": "encryption by GSSAPI, which is never used",
+    "krbsrvname": "ignored: shapes GSSAPI, which is never used",
+    "gsslib": "ignored: shapes GSSAPI, which is never used",
+    "gssdelegation": "delegation of GSSAPI's credentials",
+}
+
+
+def _support(row: Parameter) -> str:
+    """What is served of the words, and why not the rest."""
+    if row.served is None:
+        if row.form is Form.WORD:
+            return ", ".join(f"`{word}`" for word in row.words)
+        return "yes"
+    served = ", ".join(f"`{word}`" for word in sorted(row.served))
+    return f"only {served}: {row.reason}" if served else f"no: {row.reason}"
+
+
+def table() -> str:
+    """The whole of it, in Markdown."""
+    if difference := PARAMETERS.keys() ^ _WHAT.keys():
+        raise SystemExit(f"described, or known, but not both: {', '.join(sorted(difference))}")
+    lines = ["| parameter | variable | default | what it is | supported |", "|---|---|---|---|---|"]
+    for name, row in PARAMETERS.items():
+        env = f"`{row.env}`" if row.env else ""
+        default = f"`{row.default}`" if row.default else ""
+        lines.append(f"| `{name}` | {env} | {default} | {_WHAT[name]} | {_support(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    text = TARGET.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    new = f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    if "--check" in sys.argv[1:]:
+        if new != text:
+            print(f"{TARGET} is not up to date: run python tools/{Path(__file__).name}")
+        return int(new != text)
+    TARGET.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
