@@ -29,6 +29,7 @@ from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.driver import AsyncDriver
 from pgwire.aio.future import QueryFuture
 from pgwire.aio.loops import check_loop, running_loop
+from pgwire.driving import DriverBase
 from pgwire.errors import ConnectionFailed, PoolClosed
 from pgwire.pool import telling
 from pgwire.pool.aio_chores import CANCELLED, CHORES
@@ -140,25 +141,37 @@ class AsyncEngine:
 
     async def acquire(self, timeout: float | None) -> Slot[AsyncDriver]:
         """A leased slot, in turn. No step stands between its return and the caller's next."""
+        answer = self.ask(timeout)
+        return answer if isinstance(answer, Slot) else await self.wait_for(answer)
+
+    def ask(self, timeout: float | None) -> Slot[AsyncDriver] | Waiter[AsyncDriver]:
+        """Take a place in the queue now: a leased slot, or what to `wait` for."""
         loop = self.enter()
         since = self._clock()
         deadline = None if timeout is None else since + timeout
-        answer = self.core.acquire(since, deadline, asyncio.current_task())
-        if isinstance(answer, Waiter) and answer.state is _WAITING:
-            future = self.wakers[answer] = loop.create_future()
+        answer = self.core.acquire(since, deadline, asyncio.current_task(loop))
+        if isinstance(answer, Slot):
+            if self.core.pending:  # else nothing is due sooner than before
+                self.go_on()
+            if self.listeners:
+                self.listeners.emit("acquire", AsyncConnection(answer.connection))
+        else:
+            if answer.state is _WAITING:
+                self.wakers[answer] = loop.create_future()
             self.go_on()
+        return answer
+
+    async def wait_for(self, waiter: Waiter[AsyncDriver]) -> Slot[AsyncDriver]:
+        """The slot, in turn. No step stands between its return and the caller's next."""
+        future = self.wakers.get(waiter)
+        if future is not None:
             try:
                 await future
             except BaseException:
-                self.wakers.pop(answer, None)
-                self.report(self.core.abandon, answer)
+                self.wakers.pop(waiter, None)
+                self.report(self.core.abandon, waiter)
                 raise
-        else:
-            self.go_on()
-        if isinstance(answer, Slot):
-            slot = answer
-        else:
-            slot = self.outcome(answer, since, asyncio.current_task())
+        slot = self.outcome(waiter, waiter.since, asyncio.current_task())
         if self.listeners:
             self.listeners.emit("acquire", AsyncConnection(slot.connection))
         return slot
@@ -189,7 +202,7 @@ class AsyncEngine:
         """The lease is over. Never waits and never raises."""
         self.leases.pop(slot, None)
         driver = slot.connection
-        if driver.is_inherited:
+        if driver.generation != DriverBase.forks:
             return  # of the parent's pool; ours has begun anew
         if self.listeners:
             self.listeners.emit("release", AsyncConnection(driver))
@@ -261,8 +274,8 @@ class AsyncEngine:
 
     def go_on(self) -> None:
         """The core has had an input: do what it wants done."""
-        if effects := self.core.take_effects():
-            self._carry_out(effects)
+        if self.core.pending:
+            self._carry_out(self.core.take_effects())
         if self._changed:
             self._tell_of_change()
         self._keeper.plan()

@@ -1,7 +1,7 @@
 """AsyncKeeper: gives the pool's core the time, by one timer of the loop.
 
 The timer is set only where something will be due by itself. It is not set back when that has
-gone: it looks in vain once, and is set anew.
+gone, unless the pool is empty: it looks in vain once, and is set anew.
 """
 
 from __future__ import annotations
@@ -36,12 +36,11 @@ class AsyncKeeper:
         if self._watches and self._engine.leases:
             look = self._clock() + self._interval
             due = look if due is None else min(due, look)
-        if self._timer is not None:
-            if due is not None and self._due <= due:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if due is not None:
+        if due is None:
+            if not self._engine.core.total_count:
+                self.stop()
+        elif self._timer is None or due < self._due:
+            self.stop()
             assert self._engine.loop is not None
             self._due = due
             self._timer = self._engine.loop.call_later(max(0.0, due - self._clock()), self._tick)

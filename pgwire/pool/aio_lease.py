@@ -12,6 +12,7 @@ from pgwire.errors import InterfaceError
 from pgwire.pool import telling
 from pgwire.pool.ledger import caller, frame_above, told
 from pgwire.pool.released import RELEASED
+from pgwire.pool.slots import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pgwire.handle import EventName
     from pgwire.pool.aio_engine import AsyncEngine
     from pgwire.pool.ledger import Place
-    from pgwire.pool.slots import Slot
 
 
 class AsyncLease(AsyncConnection):
@@ -34,7 +34,7 @@ class AsyncLease(AsyncConnection):
     _driver: AsyncDriver = RELEASED  # as long as there is no other
 
     def __init__(self, engine: AsyncEngine, slot: Slot[AsyncDriver], place: Place) -> None:
-        super().__init__(slot.connection)
+        self._driver = slot.connection
         self._engine = engine
         self._default_timeout = engine.options.query_timeout
         self._slot = slot
@@ -117,19 +117,20 @@ class Checkout:
         self._is_entered = False
         self._lease: AsyncLease | None = None
 
-    async def _take(self) -> AsyncLease:
-        slot = await self._engine.acquire(self._timeout)
-        return AsyncLease(self._engine, slot, self._place)
-
     def __await__(self) -> Generator[Any, None, AsyncLease]:
-        return self._take().__await__()
+        engine = self._engine
+        answer = engine.ask(self._timeout)
+        slot = (
+            answer if isinstance(answer, Slot) else (yield from engine.wait_for(answer).__await__())
+        )
+        return AsyncLease(engine, slot, self._place)
 
     async def __aenter__(self) -> AsyncLease:
         if self._is_entered:
             raise InterfaceError("this checkout has been entered already: call connect() for each")
         self._is_entered = True
         try:
-            self._lease = await self._take()
+            self._lease = await self
         except BaseException:
             self._is_entered = False
             raise

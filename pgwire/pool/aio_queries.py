@@ -66,7 +66,8 @@ class Queries:
             return future
         future.place = answer
         if isinstance(answer, Slot):
-            engine.go_on()
+            if engine.core.pending:  # else nothing is due sooner than before
+                engine.go_on()
             self._run(future, answer)
         elif answer.state is _WAITING:
             engine.wakers[answer] = future

@@ -213,7 +213,12 @@ class FacadePool(Facade):
 
     def connect(self, *, timeout: float | None = None) -> Any:
         # Here and not in the loop: it notes from where it is called.
-        return self._loop.call(self._target.connect(timeout=timeout)._take)
+        checkout = self._target.connect(timeout=timeout)
+
+        async def take() -> Any:
+            return await checkout
+
+        return self._loop.call(take)
 
     def run_transaction(self, function: Callable[..., Any], **options: Any) -> Any:
         return self._loop.call(

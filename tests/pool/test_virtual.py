@@ -174,6 +174,21 @@ def test_a_pool_that_is_idle_has_nothing_to_do(
     run(main())
 
 
+def test_checkouts_leave_the_timer_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was set anew for each, which took longer than all the rest."""
+
+    async def main() -> None:
+        async with pool(world, monkeypatch, max_size=1) as p:
+            await p.query("0")
+            timer = p._engine._keeper._timer
+            assert timer is not None
+            for _ in range(3):
+                (await p.connect()).release()
+            assert p._engine._keeper._timer is timer
+
+    run(main())
+
+
 def test_leaks_are_reported_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """I-38: within a second of the limit."""
 
