@@ -7,6 +7,7 @@ and the line, and show nothing of what stands there.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pgwire.errors import NotSupportedError, ProgrammingError
@@ -71,9 +72,9 @@ def _paths(
 def parse_service(text: str, name: str, path: str) -> dict[str, str] | None:
     """What the section `[name]` sets, of a repeated name the first; None without that section."""
     settings: dict[str, str] | None = None
-    for number, raw in enumerate(text.split("\n"), 1):
+    for number, raw in enumerate(re.findall(r"[^\n]*\n|[^\n]+", text), 1):
         place = f"service file {path!r}, line {number}"
-        if len(raw.encode("utf-8", "surrogatepass")) > _LONGEST_LINE - 1:
+        if len(raw.encode("utf-8", "surrogateescape")) > _LONGEST_LINE:
             raise ProgrammingError(f"{place}: the line is too long")
         line = raw.strip(_BLANK)
         if line.startswith("["):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
+from psycopg import pq
 
 from pgwire.errors import NotSupportedError, ProgrammingError
 from pgwire.parameters import PARAMETERS
@@ -13,6 +14,7 @@ from pgwire.services import find_service, parse_service
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 MINE, SYSTEM = "/home/me/.pg_service.conf", "/sys/pg_service.conf"
 MARKER = "hunter2"
@@ -115,6 +117,13 @@ def test_lines(line: str, reason: str | None) -> None:
     assert reason in str(caught.value)
 
 
+def test_the_last_line_may_be_as_long_as_one_with_its_end() -> None:
+    longest = "user=" + "x" * 1017
+    assert parse_service(f"[s]\n{longest}", "s", "f") == {"user": "x" * 1017}
+    with pytest.raises(ProgrammingError, match="too long"):
+        parse_service(f"[s]\n{longest}x", "s", "f")
+
+
 def test_ldap_is_not_asked() -> None:
     with pytest.raises(NotSupportedError, match="line 2: looking settings up by LDAP"):
         parse_service("[s]\nldap://host/base?attribute?one?(filter)", "s", "f")
@@ -146,3 +155,42 @@ def test_whatever_a_file_says_there_is_an_answer_or_an_error_of_ours(pieces: lis
     except (ProgrammingError, NotSupportedError):
         return
     assert found is None or found.keys() <= PARAMETERS.keys()
+
+
+# --- libpq ---
+
+LINES = [
+    *("[s]", "[t]", "[s] x", " [s]", "[s", "", "\t", "#host=z", " # x"),
+    *("host=a", "host= a", "host =a", "port=1", "port=2 ", "options='a b'\r", "dbname=x\\"),
+    *("application_name==", "application_name=\v", "service=t", "nonsense", "uzer=x", "=x"),
+    *("options=\xa0x\xa0", "password=p # q", "user=" + "x" * 1017),
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one service file that libpq looks into."""
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    monkeypatch.setenv("PGSYSCONFDIR", str(tmp_path / "nowhere"))
+    return tmp_path / "services"
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(LINES), max_size=7).map("\n".join))
+def test_files_mean_what_libpq_makes_of_them(file: Path, text: str) -> None:
+    """libpq reads the file before it tries to connect, which here is in vain."""
+    file.write_bytes(text.encode())
+    libpq = pq.PGconn.connect_start(b"service=s hostaddr=127.0.0.1 port=1 sslmode=disable")
+    said = libpq.error_message
+    theirs = {o.keyword.decode(): (o.val or b"").decode() for o in libpq.info}
+    libpq.finish()
+    try:
+        ours = parse_service(text, "s", "f")
+    except ProgrammingError:
+        ours = None
+    if b"service" in said:
+        assert ours is None
+    else:
+        assert ours is not None
+        for name in ours.keys() - {"port"}:  # the string sets that one
+            assert ours[name] == theirs[name]
