@@ -123,7 +123,12 @@ class AuthenticationError(ConnectionFailed):
 
 
 class TLSError(ConnectionFailed):
-    """TLS was refused, could not be set up, or the certificate did not verify."""
+    """TLS was refused, could not be set up, or the certificate did not verify.
+
+    `is_final`: nothing is to be tried without TLS, even where sslmode would allow that.
+    """
+
+    is_final = False
 
 
 class ConnectionLost(OperationalError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgwire.errors import ConnectionLost, ProgrammingError, TLSError
+from pgwire.protocol.connecting import final
 
 if TYPE_CHECKING:
     from pgwire.config import Config
@@ -54,7 +55,7 @@ def ssl_context(config: Config) -> ssl.SSLContext:
         else:  # require, prefer, allow: encrypted, but to whom is not asked
             context.verify_mode = ssl.CERT_NONE
     except (OSError, ssl.SSLError) as error:
-        raise TLSError(f"sslrootcert: {root}: {error}") from error
+        raise final(TLSError(f"sslrootcert: {root}: {error}")) from error
     return context
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from pgwire.addresses import not_connected, tune
 from pgwire.driving import CLOSE_PATIENCE
-from pgwire.errors import ConnectionFailed, ConnectionLost, TLSError
+from pgwire.errors import ConnectionFailed, ConnectionLost
 from pgwire.protocol import frontend
-from pgwire.protocol.connecting import read_ssl_answer
+from pgwire.protocol.connecting import read_ssl_answer, spoken_too_soon
 from pgwire.protocol.hosts import Race
 from pgwire.protocol.startup import Startup
 
@@ -90,8 +90,7 @@ class Line:
             return False
         with suppress(BlockingIOError):
             self.sock.recv(1, socket.MSG_PEEK)
-            # Nobody knows who sent it, and nobody may take it for the server's (CVE-2021-23222).
-            raise TLSError("the server, or somebody in between, spoke before TLS had begun")
+            raise spoken_too_soon()
         return True
 
     async def begin_tls(self, layer: TLSLayer) -> None:

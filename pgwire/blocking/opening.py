@@ -16,10 +16,16 @@ from pgwire.blocking.aside import call_within, look_up
 from pgwire.blocking.driver import Driver
 from pgwire.blocking.net import Channel, Deadline, TLSChannel, connect_socket, deadline_in
 from pgwire.config import Secret
-from pgwire.errors import ConnectionFailed, TLSError
+from pgwire.errors import ConnectionFailed
 from pgwire.opening import OpenerBase, check_password
 from pgwire.protocol import frontend
-from pgwire.protocol.connecting import FAILURES, Encryption, EncryptionPlan, read_ssl_answer
+from pgwire.protocol.connecting import (
+    FAILURES,
+    Encryption,
+    EncryptionPlan,
+    read_ssl_answer,
+    spoken_too_soon,
+)
 from pgwire.protocol.roles import misfit, question
 
 if TYPE_CHECKING:
@@ -179,8 +185,7 @@ class Opener(OpenerBase):
         if not read_ssl_answer(sock.recv(1), encryption):
             return plain
         if plain.is_readable():
-            # Nobody knows who sent it, and nobody may take it for the server's (CVE-2021-23222).
-            raise TLSError("the server, or somebody in between, spoke before TLS had begun")
+            raise spoken_too_soon()
         layer = self.tls_layer(address)
         while not layer.handshake():
             sock.sendall(layer.take_wire())

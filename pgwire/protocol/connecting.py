@@ -66,8 +66,10 @@ class EncryptionPlan:
 
     def failed(self, error: Error) -> None:
         """The attempt failed: the next one is made only if encryption may be the reason."""
-        sqlstate = getattr(error, "sqlstate", None)
-        self._go_on = isinstance(error, TLSError) or sqlstate == _NO_SUCH_LINE
+        if isinstance(error, TLSError):
+            self._go_on = not error.is_final
+        else:
+            self._go_on = getattr(error, "sqlstate", None) == _NO_SUCH_LINE
 
 
 def read_ssl_answer(answer: bytes, encryption: Encryption) -> bool:
@@ -83,9 +85,23 @@ def read_ssl_answer(answer: bytes, encryption: Encryption) -> bool:
         return False
     if not answer:
         raise TLSError("the server closed the connection instead of answering about TLS")
-    if answer == b"E":
-        raise TLSError("the server answered the request for TLS with an error")
+    if answer == b"E":  # it cannot start a process for us, say
+        raise ConnectionFailed("the server answered the request for TLS with an error")
     raise ProtocolError("the answer to the request for TLS is not PostgreSQL's")
+
+
+def spoken_too_soon() -> TLSError:
+    """What to raise for bytes behind the answer: they came before TLS had begun.
+
+    Nobody knows who sent them, and nobody may take them for the server's (CVE-2021-23222).
+    """
+    return final(TLSError("the server, or somebody in between, spoke before TLS had begun"))
+
+
+def final(error: TLSError) -> TLSError:
+    """The same error, after which nothing is tried without TLS."""
+    error.is_final = True
+    return error
 
 
 # 42501: this role may not connect to this database. 3D000: there is no such database.

@@ -21,6 +21,7 @@ from pgwire.protocol.connecting import (
     EncryptionPlan,
     failed_attempt,
     read_ssl_answer,
+    spoken_too_soon,
     waiting_may_help,
 )
 from pgwire.sqlstate import mixed_in, postgres_error
@@ -70,6 +71,7 @@ def test_the_attempts_of_each_sslmode(
     assert tried(plan(), refused("57P03")) == [first]
     assert tried(plan(), ProtocolError("what?")) == [first]
     assert tried(plan(), TLSError("no"), TLSError("no")) == both
+    assert tried(plan(), spoken_too_soon()) == [first]
 
 
 @pytest.mark.parametrize("sslmode", ["disable", "prefer", "require", "verify-full"])
@@ -90,7 +92,7 @@ def test_the_answer_to_ssl_request() -> None:
     ("answer", "kind", "words"),
     [
         (b"", TLSError, "closed the connection instead of answering"),
-        (b"E", TLSError, "answered the request for TLS with an error"),
+        (b"E", ConnectionFailed, "answered the request for TLS with an error"),
         (b"H", ProtocolError, "not PostgreSQL's"),
         (b"\0", ProtocolError, "not PostgreSQL's"),
         (b"s", ProtocolError, "not PostgreSQL's"),

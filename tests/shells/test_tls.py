@@ -214,17 +214,20 @@ class TestCertificates:
         )
         assert uses_tls(conn)
 
+    @pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca"])
     def test_a_root_certificate_that_cannot_be_read(
         self,
         tls_server: embedded.Server,
         tmp_path: Path,
         connect: Connect,
+        mode: str,
     ) -> None:
+        """It is not as if none had been named: nothing is tried in clear."""
         with pytest.raises(pgwire.TLSError, match="missing"):
-            connect(tls_server.url, sslmode="verify-ca", sslrootcert=tmp_path / "missing")
+            connect(tls_server.url, sslmode=mode, sslrootcert=tmp_path / "missing")
         (tmp_path / "broken").write_text("no certificate")
         with pytest.raises(pgwire.TLSError, match="broken"):
-            connect(tls_server.url, sslmode="verify-ca", sslrootcert=tmp_path / "broken")
+            connect(tls_server.url, sslmode=mode, sslrootcert=tmp_path / "broken")
 
     def test_the_systems_authorities_have_not_signed_ours(
         self,
