@@ -26,7 +26,8 @@ class Question:
     """A statement, and what is fetched: "value", "row" (by key), "rows", or "insert" of records.
 
     For "copy_in" it is the name of a table, whose records are typed values; for "copy_out" a query,
-    whose rows are written to a file in text format. The kind is the name of a peer's method. Peers without it are left out of the workload.
+    whose rows are written to a file in text format. The kind is the name of a peer's method. Peers
+    without it are left out of the workload.
     """
 
     name: str

@@ -87,8 +87,7 @@ class Copying(Operation):
 
     def refuse(self, reason: str) -> None:
         """The statement is not what the call is for."""
-        if self.error is None:
-            self.error = ProgrammingError(reason)
+        self.error = ProgrammingError(reason)
 
     def note_error(self, error: PostgresError) -> None:
         error.query = self.sql
@@ -130,8 +129,8 @@ class Sending(Copying):
         raise NotImplementedError
 
     def blame(self, error: BaseException) -> None:
-        if self.error is None:
-            self.error = error
+        """The source is to blame, or what it gave. There was no error before."""
+        self.error = error
 
     def write_data(self, data: bytes) -> None:
         session = self.session

@@ -124,6 +124,7 @@ class CopyRecords(Sending, Preparing):
             super()._learn()
 
     def _learn_types(self, statement: Statement) -> None:
+        self._then, self._is_late = self._types_known, False
         if statement.missing and not self.abandoned:
             self.look_up(statement.missing, self._types_known, late=False)
         else:
@@ -234,7 +235,6 @@ class CopyRecords(Sending, Preparing):
 
     def _go_on_as_text(self) -> None:
         unfit, self._for_text = self._for_text, []
-        self._begun_at = self._taken
         self._format = TextRecords(self._typed)
         if self._inlet is None:
             self._records = chain(unfit, self._records)
@@ -283,6 +283,7 @@ class CopyRecords(Sending, Preparing):
     def on_part_complete(self, buffer: bytes, start: int, end: int) -> None:
         """All that could be in binary format is there; the rest goes as text."""
         self.on_complete(buffer, start, end)
+        self._begun_at = self._taken
         self.phase = self.GATHERING
 
     GATHERING = Phase("GATHERING", {BackendMessage.ERROR_RESPONSE: Sending.on_copy_error})
@@ -297,7 +298,7 @@ class CopyRecords(Sending, Preparing):
         Preparing.PARSING,
         Preparing.DESCRIBING_PARAMETERS,
         Preparing.DESCRIBING_COLUMNS,
-        *Preparing.LOOKUP_PHASES,
+        *Preparing.LOOKUP_PHASES[:-1],  # types are looked up before there are any values
         GATHERING,
         *Sending.SENDING_PHASES,
         PARTING,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgwire.errors import ConnectionLost, ProtocolError
+from pgwire.protocol.copying import Sending
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase, expect_empty
 from pgwire.protocol.preparing import Preparing
@@ -155,6 +156,10 @@ def test_what_an_operation_must_define_for_itself() -> None:
         Preparing("select 1").finish()
     with pytest.raises(NotImplementedError):
         Preparing("select 1").parse_failed(None)  # type: ignore[arg-type]
+    with pytest.raises(NotImplementedError):
+        Sending().copy_more()
+    with pytest.raises(NotImplementedError):
+        Sending().drop_source()
 
 
 def test_a_handlers_error_ends_the_session() -> None:

@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pgwire.config import Secret
+from pgwire.errors import OperationalError
 from pgwire.protocol.cleaning import cleaning
+from pgwire.protocol.copying import CopyIn
+from pgwire.protocol.copying_out import CopyOut
+from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.scram import KeyCache
@@ -20,7 +24,7 @@ from pgwire.protocol.simple import Ping, SimpleQuery
 from pgwire.protocol.startup import Credentials, Startup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pgwire.pgtypes import TypeRegistry
     from pgwire.protocol.operation import Operation
@@ -86,6 +90,26 @@ def again(number: int, sql: str, *params: Any) -> Callable[[Play], Operation]:
 
 def script(sql: str) -> Callable[[Play], Operation]:
     return lambda _: SimpleQuery(sql)
+
+
+def copy_in(sql: str, *source: Any) -> Callable[[Play], Operation]:
+    """What is given is the data, piece by piece; an exception is raised in its place."""
+
+    def pieces() -> Iterator[Any]:
+        for piece in source:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    return lambda _: CopyIn(sql, pieces())
+
+
+def copy_out(sql: str) -> Callable[[Play], Operation]:
+    return lambda _: CopyOut(sql)
+
+
+def copy_records(table: str, *records: Any, **more: Any) -> Callable[[Play], Operation]:
+    return lambda _: CopyRecords(table, records, **more)
 
 
 def ping(_: Play) -> Operation:
@@ -360,6 +384,86 @@ SCENARIOS: dict[str, Scenario] = {
                 query("select 1 as one"),
             ]
         ],
+    ),
+    "copy_in": Scenario(
+        "COPY FROM STDIN, with others behind it, and one that the server refuses in the middle.",
+        [
+            [copy_in("copy target from stdin", b"1\n2\n", "3\n"), query("select 1 as one")],
+            [copy_in("copy target from stdin", b"4\n", b"x\n5\n"), ping],
+            [copy_in("copy nowhere from stdin", b"4\n")],
+            [query("select array_agg(a) as a from target")],
+        ],
+        setup="create temp table target (a int)",
+    ),
+    "copy_in_given_up": Scenario(
+        "A source that raises, outside of a transaction and in one.",
+        [
+            [copy_in("copy target from stdin", b"1\n", OperationalError("its own"))],
+            [query("begin")],
+            [copy_in("copy target from stdin", OperationalError("its own"))],
+            [query("select 1"), query("rollback"), query("select count(*) as n from target")],
+        ],
+        setup="create temp table target (a int)",
+    ),
+    "copy_in_deferred": Scenario(
+        "A constraint that fails at the Sync.",
+        [[copy_in("copy child from stdin", b"1\n")], [query("select count(*) as n from child")]],
+        setup=_CHILD,
+    ),
+    "copy_other_ways": Scenario(
+        "Statements that are for the other call, or for none, and several in one.",
+        [
+            [copy_in("copy (select generate_series(1, 3)) to stdout"), ping],
+            [copy_in("copy target from program 'echo 1'"), query("select * from target")],
+            [copy_out("copy target from stdin"), query("select 1 as one")],
+            [copy_out("copy target from program 'echo 1'"), query("select * from target")],
+            [copy_in("copy target from stdin; copy target from stdin")],
+            [copy_out("copy target to stdout; select 1")],
+        ],
+        setup="create temp table target (a int)",
+    ),
+    "copy_out": Scenario(
+        "COPY TO STDOUT, one that fails before its first row, and one that fails in the middle.",
+        [
+            [copy_out("copy (select n, 'x' from generate_series(1, 100) n) to stdout"), ping],
+            [copy_out("copy nowhere to stdout"), query("select 1 as one")],
+            [copy_out("copy (select 1 / (3 - n) from generate_series(1, 9) n) to stdout"), ping],
+            [copy_out("copy (select 1 where false) to stdout")],
+        ],
+    ),
+    "copy_records": Scenario(
+        "Records: all columns but those that are generated, some of them, none, and no columns.",
+        [
+            [copy_records("target", (1, "a", None), (2, "b\tc", 0.5)), ping],
+            [copy_records("target", (1.5, 3), columns=['weird "name', "a"])],
+            [copy_records("target"), copy_records("bare", (), ())],
+            [query("select * from target"), query("select count(*) as n from bare")],
+            [copy_records("nowhere", (1,)), copy_records("target", (1,), schema="nowhere")],
+            [copy_records("target", (1,), columns=["nothing"])],
+        ],
+        setup="create temp table target (a int, twice int generated always as (a * 2) stored, "
+        'gone int, b text, "weird ""name" float8); alter table target drop column gone;'
+        "create temp table bare ()",
+    ),
+    "copy_records_as_text": Scenario(
+        "Records that can be sent in text format only, from the first one or from a later one.",
+        [
+            [copy_records("target", ("1", "a", "10.0.0.1"), (2, None, None))],
+            [copy_records("target", (3, "a"), ("4", "b\\c\td\ne\rf"), columns=["a", "b"]), ping],
+            [copy_records("target", (5, None), ("x", None), columns=["a", "b"])],
+            [query("select a, b, c::text from target order by a")],
+        ],
+        setup="create temp table target (a int, b text, c inet)",
+    ),
+    "copy_records_failing": Scenario(
+        "A record that does not fit, and one that the server refuses, in a transaction too.",
+        [
+            [copy_records("target", (1,), (2.5,)), ping],
+            [copy_records("target", (1,), (2,), (1,)), query("select 1 as one")],
+            [query("begin"), copy_records("target", (1, 2))],
+            [query("select 1"), query("rollback"), query("select count(*) as n from target")],
+        ],
+        setup="create temp table target (a int primary key)",
     ),
     "pipeline": Scenario(
         "All kinds together.",

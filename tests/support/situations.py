@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pgwire.config import Secret
 from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.protocol.cleaning import Clean
+from pgwire.protocol.copying import CopyIn
+from pgwire.protocol.copying_out import CopyOut
+from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Idle, Session
 from pgwire.protocol.simple import Fence, Ping, SimpleQuery
+from pgwire.protocol.sources import Inlet, weight_of, weight_of_record
 from pgwire.protocol.startup import Credentials, Startup
 from tests.support import backend
 from tests.support.catalogue import MOOD, found
@@ -149,9 +153,11 @@ def _lookup_ways() -> None:
     read = (backend.row(field), backend.complete(), backend.ready())
     moods = backend.row_description(backend.column("m", MOOD.oid)), backend.row(b"ok")
     many = partial(QueryMany, "select $1", [(1,)])
+    copied = backend.described([], [backend.column("m", MOOD.oid)])
     early: list[tuple[Callable[[], Operation], tuple[bytes, ...]]] = [
         (partial(Query, "select $1", [1]), (UNKNOWN,)),
         (many, (UNKNOWN,)),
+        (partial(CopyRecords, "t", [("ok",)], ["m"]), (copied,)),
     ]
     late: list[tuple[Callable[[], Operation], tuple[bytes, ...]]] = [
         (partial(Query, "select $1", [1]), (record, backend.BIND_COMPLETE, *read)),
@@ -235,6 +241,80 @@ def _extended_ways() -> None:
     WAYS.append((Query, Query.EXECUTING, lambda: cached(backend.BIND_COMPLETE)))
 
 
+def _copy_in(*, is_open: bool) -> CopyIn:
+    """Where it `is_open` its source is not at its end yet."""
+    return CopyIn("copy t from stdin", Inlet(weight_of) if is_open else b"")
+
+
+def _copy_records(*records: tuple[Any, ...], is_open: bool = False) -> CopyRecords:
+    if not is_open:
+        return CopyRecords("t", records, ["n"])
+    inlet = Inlet(weight_of_record)
+    for record in records:
+        inlet.put(record)
+    return CopyRecords("t", inlet, ["n"])
+
+
+def _copy_ways() -> None:
+    start: list[tuple[str, tuple[bytes, ...]]] = [
+        ("COPY_PARSING", ()),
+        ("COPY_BINDING", ASKED[:1]),
+        ("COPY_STARTING", ASKED),
+    ]
+    copying = *ASKED, backend.copy_in(0)
+    sending: list[tuple[str, tuple[bytes, ...]]] = [
+        *start,
+        ("FINISHING", copying),
+        ("DRAINING", (*ASKED, backend.copy_out(0))),
+        ("COMPLETE", (*copying, backend.complete("COPY 1"))),
+        ("ENDING", (*ASKED, backend.complete("COPY 1"))),
+        ("ENDING", (*copying, backend.error("22P02"))),
+    ]
+    described = backend.described([], [INT4])
+    for name, replies in sending:
+        way = partial(_made, partial(_copy_in, is_open=False), replies)
+        WAYS.append((CopyIn, getattr(CopyIn, name), way))
+        way = partial(_made, partial(_copy_records, (1,)), (described, *replies))
+        WAYS.append((CopyRecords, getattr(CopyRecords, name), way))
+    waiting = partial(_made, partial(_copy_in, is_open=True), copying)
+    WAYS.append((CopyIn, CopyIn.COPYING, waiting))
+    typing: list[tuple[str, tuple[bytes, ...]]] = [
+        ("PARSING", ()),
+        ("DESCRIBING_PARAMETERS", (backend.PARSE_COMPLETE,)),
+        ("DESCRIBING_COLUMNS", (backend.PARSE_COMPLETE, backend.parameter_description())),
+        ("ENDING", (backend.error("42P01"),)),
+        ("GATHERING", (described,)),
+    ]
+    for name, replies in typing:
+        way = partial(_made, partial(_copy_records, is_open=True), replies)
+        WAYS.append((CopyRecords, getattr(CopyRecords, name), way))
+    for phase, make in (
+        (CopyRecords.COPYING, partial(_copy_records, (1,), is_open=True)),
+        (CopyRecords.PARTING, partial(_copy_records, (1,), ("2",))),
+    ):
+        WAYS.append((CopyRecords, phase, partial(_made, make, (described, *copying))))
+    for name, replies in LOOKUPS[:2]:  # which columns are generated
+        way = partial(_made, partial(CopyRecords, "t", [(1,)]), (described, *replies))
+        WAYS.append((CopyRecords, getattr(CopyRecords, name), way))
+    out: list[tuple[str, tuple[bytes, ...]]] = [
+        *start,
+        ("COPYING", (*ASKED, backend.copy_out(0))),
+        ("COPYING", (*ASKED, backend.copy_out(0), backend.copy_data(b"1\n"))),
+        ("FINISHING", (*ASKED, backend.copy_out(0), backend.COPY_DONE)),
+        ("COMPLETE", (*ASKED, backend.complete("COPY 1"))),
+        ("ENDING", (*ASKED, backend.copy_in(0))),
+        ("ENDING", (backend.error("42601"),)),
+    ]
+    for name, replies in out:
+        way = partial(_way, CopyOut, ("copy t to stdout",), replies)
+        WAYS.append((CopyOut, getattr(CopyOut, name), way))
+
+
+def _made(make: Callable[[], Operation], replies: tuple[bytes, ...]) -> Situation:
+    return after(make(), *replies)
+
+
+_copy_ways()
 _simple_ways(SimpleQuery)
 _simple_ways(Clean)
 _extended_ways()
