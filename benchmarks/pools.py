@@ -35,8 +35,12 @@ _PSYCOPG = {"autocommit": True, "prepare_threshold": 0}
 def workloads() -> Iterator[Workload]:
     reference = "psycopg_pool"
     yield Workload("checkout and release", "wall", _checkout, reference=reference)
+    yield Workload("checkout by a block", "wall", _block, reference=reference)
     yield Workload(
         "checkout and release, asyncio", "wall", _async_checkout, reference=reference, own=_ASYNCIO
+    )
+    yield Workload(
+        "checkout by a block, asyncio", "wall", _async_block, reference=reference, own=_ASYNCIO
     )
     for tasks in TASKS:
         name = f"{tasks:,} task{'s' * (tasks > 1)} on a pool of {ASYNC_SIZE}"
@@ -69,9 +73,9 @@ def _async_pool(context: Context, size: int, **options: Any) -> Any:
     return pool
 
 
-def _psycopg_pool(context: Context, size: int) -> Any:
+def _psycopg_pool(context: Context, size: int, options: Mapping[str, Any] = _PSYCOPG) -> Any:
     pool = peers.load("psycopg_pool").ConnectionPool(
-        context.url, min_size=size, max_size=size, kwargs=_PSYCOPG, open=True
+        context.url, min_size=size, max_size=size, kwargs=dict(options), open=True
     )
     context.scope.callback(pool.close)
     pool.wait()
@@ -128,6 +132,38 @@ def _checkout(context: Context) -> Mapping[str, Run]:
 
         runs["psycopg_pool"] = psycopg
     return runs
+
+
+def _block(context: Context) -> Mapping[str, Run]:
+    ours = _pool(context, 1)
+    calls: dict[str, Callable[[], Any]] = {"pgwire": ours.connect}
+    if context.has("psycopg_pool", "psycopg_pool"):
+        calls["psycopg_pool"] = _psycopg_pool(context, 1).connection
+
+    def run(connect: Callable[[], Any], count: int, watch: Watch) -> None:
+        with watch:
+            for _ in range(count):
+                with connect():
+                    pass
+
+    return {name: partial(run, connect) for name, connect in calls.items()}
+
+
+def _async_block(context: Context) -> Mapping[str, Run]:
+    ours = _async_pool(context, 1)
+    calls: dict[str, Callable[[], Any]] = {_ASYNCIO: ours.connect}
+    if context.has("psycopg_pool", "psycopg_pool"):
+        calls["psycopg_pool"] = _psycopg_async_pool(context, 1).connection
+    if context.has("asyncpg", "asyncpg"):
+        calls["asyncpg, no reset"] = _asyncpg_pool(context, 1, reset=_keep).acquire
+
+    async def run(connect: Callable[[], Any], count: int, watch: Watch) -> None:
+        with watch:
+            for _ in range(count):
+                async with connect():
+                    pass
+
+    return {name: _run(context, partial(run, connect)) for name, connect in calls.items()}
 
 
 def _async_checkout(context: Context) -> Mapping[str, Run]:
@@ -215,14 +251,16 @@ def _in_threads(threads: int, context: Context) -> Mapping[str, Run]:
         "pgwire, max_pipeline=32": lambda key: shared.query(SQL, [key]),
     }
     if context.has("psycopg_pool", "psycopg_pool"):
-        psycopg = _psycopg_pool(context, SIZE)
         sql = peers.formatted(SQL)
+        # As it comes, each block is a transaction: BEGIN and COMMIT around the query.
+        for name, options in {"psycopg_pool": _PSYCOPG, "psycopg_pool, as it comes": {}}.items():
+            psycopg = _psycopg_pool(context, SIZE, options)
 
-        def query(key: int) -> Any:
-            with psycopg.connection() as conn:
-                return conn.execute(sql, (key,)).fetchall()
+            def query(key: int, psycopg: Any = psycopg) -> Any:
+                with psycopg.connection() as conn:
+                    return conn.execute(sql, (key,)).fetchall()
 
-        queries["psycopg_pool"] = query
+            queries[name] = query
     return {name: partial(_threads, query, threads) for name, query in queries.items()}
 
 

@@ -45,6 +45,10 @@ class AsyncKeeper:
             self._due = due
             self._timer = self._engine.loop.call_later(max(0.0, due - self._clock()), self._tick)
 
+    def comes_by(self, due: float) -> bool:
+        """Whether it will look at that time anyhow, or before."""
+        return self._timer is not None and self._due <= due
+
     def stop(self) -> None:
         """Forget the timer: its loop is not the pool's any more."""
         if self._timer is not None:

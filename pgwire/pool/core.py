@@ -72,14 +72,14 @@ class PoolCore(Supply[C]):
     ) -> None:
         super().__init__(config, jitter=jitter, is_alive=is_alive)
         self.aborted = False  # closing need not be polite any more
-        self._next_look = -inf
+        self.next_look = -inf  # at what is idle, if anything is
         self._used = self._count.use_time.add
 
     # Requests
 
     def start(self, now: float) -> None:
         """Open `min_size` connections in the background."""
-        self._next_look = now + LOOK_INTERVAL
+        self.next_look = now + LOOK_INTERVAL
         self._serve(now)
 
     def acquire(
@@ -239,8 +239,8 @@ class PoolCore(Supply[C]):
 
     def tick(self, now: float) -> None:
         """Do what is due; to be called when `next_deadline` has come, harmless otherwise."""
-        if self._idle and now >= self._next_look:
-            self._next_look = now + LOOK_INTERVAL
+        if self._idle and now >= self.next_look:
+            self.next_look = now + LOOK_INTERVAL
             self._look(now)
         self._serve(now)
 
@@ -290,7 +290,7 @@ class PoolCore(Supply[C]):
         """When `tick` is to be called; None if nothing will be due by itself."""
         due = self._waiting.next_deadline()
         if self._idle:
-            due = min(due, self._next_look)
+            due = min(due, self.next_look)
         if self._retry_wanted:
             due = min(due, self._backoff.retry_at)
         return None if due == inf else due
