@@ -24,9 +24,11 @@ from pgwire.pgtypes import TypeRegistry
 from pgwire.pgtypes.registration import GLOBAL, Registrations
 from pgwire.protocol.connecting import failed_attempt
 from pgwire.protocol.hosts import HostList, Search
+from pgwire.protocol.roles import misfit
 from pgwire.protocol.scram import KeyCache
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Credentials, Startup
+from pgwire.protocol.watching import RoleSession, RoleWatch
 from pgwire.tls import TLSLayer, ssl_context
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from pgwire.addresses import Address
     from pgwire.config import Config, HostSpec, Password
     from pgwire.errors import ConnectionFailed
+    from pgwire.protocol.simple import SimpleQuery
 
 
 _QUICKLY_HASHED = 100_000  # iterations, in less than a tenth of a second
@@ -94,6 +97,8 @@ class OpenerBase:
         # What is remembered of the hosts, so that those that have failed are tried last.
         shuffle = secrets.SystemRandom().shuffle if config.load_balance else None
         self.hosts = HostList(config.hosts, shuffle)
+        self.watches_role = config.target_session_attrs != "any"
+        self._role_watch = RoleWatch()
         self._passfile = PassFile(config.passfile) if config.passfile else None
         self.registrations = Registrations(GLOBAL)
         # What is known of the types of each server, as long as there are sessions with it.
@@ -148,12 +153,25 @@ class OpenerBase:
 
     def new_session(self, address: Address) -> Session:
         """A session that has not begun."""
-        return Session(
+        kind = RoleSession if self.watches_role else Session
+        return kind(
             self.registry(str(address)),
             statement_cache_size=self.config.statement_cache_size,
             prepare=self.config.prepare,
             zone_of=None if self.config.timezone == "UTC" else _zone,
         )
+
+    def misfit(self, session: Session, demand: str, asked: SimpleQuery | None) -> str | None:
+        """In words, what keeps a new session from being what is demanded; else it is watched.
+
+        `asked` is the `roles.question`, which has been answered.
+        """
+        reason = misfit(demand, session, asked)
+        if reason is None and isinstance(session, RoleSession):
+            if self._role_watch.is_lost:  # that was about those from before
+                self._role_watch = RoleWatch()
+            session.watch(demand, self._role_watch)
+        return reason
 
     def startup(self, address: Address, password: Password | None, *, tls: bool) -> Startup:
         """How the session begins; a `password` function has been called already."""

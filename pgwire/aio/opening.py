@@ -22,7 +22,7 @@ from pgwire.opening import OpenerBase, check_password
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import FAILURES, Encryption, EncryptionPlan
 from pgwire.protocol.hosts import interleaved
-from pgwire.protocol.roles import misfit, question
+from pgwire.protocol.roles import question
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -140,7 +140,7 @@ class AsyncOpener(OpenerBase):
             try:
                 async with clock:
                     session = await self._begin(line, encryption, visit.host)
-                    reason = await _misfit(line, session, search.demand)
+                    reason = await self._misfit(line, session, search.demand)
                 if reason is None:
                     return await self._drive(line, session)
             except FAILURES as failure:
@@ -168,6 +168,13 @@ class AsyncOpener(OpenerBase):
         startup = self.startup(line.address, password, tls=line.tls is not None)
         await line.run(session, startup)
         return session
+
+    async def _misfit(self, line: Line, session: Session, demand: str) -> str | None:
+        """In words, what keeps the server from being what is asked for."""
+        asked = question(demand, session)
+        if asked is not None:
+            await line.run(session, asked)
+        return self.misfit(session, demand, asked)
 
     async def _drive(self, line: Line, session: Session) -> AsyncDriver:
         driver = AsyncDriver(line.loop, session, line.tls, self._cancel(line.address))
@@ -212,11 +219,3 @@ class AsyncOpener(OpenerBase):
                 line.close()
 
         return cancel
-
-
-async def _misfit(line: Line, session: Session, demand: str) -> str | None:
-    """In words, what keeps the server from being what is asked for."""
-    asked = question(demand, session)
-    if asked is not None:
-        await line.run(session, asked)
-    return misfit(demand, session, asked)

@@ -26,7 +26,7 @@ from pgwire.protocol.connecting import (
     read_ssl_answer,
     spoken_too_soon,
 )
-from pgwire.protocol.roles import misfit, question
+from pgwire.protocol.roles import question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,7 +153,7 @@ class Opener(OpenerBase):
             asked = question(demand, driver.session)
             if asked is not None:
                 driver.start(asked, target.deadline)
-            return misfit(demand, driver.session, asked)
+            return self.misfit(driver.session, demand, asked)
         except BaseException:
             driver.abort()
             raise

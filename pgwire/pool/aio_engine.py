@@ -42,6 +42,7 @@ from pgwire.pool.ledger import Ledger, name_of
 from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.slots import CHECKING, CLOSING, LEASED, OPENING, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
+from pgwire.protocol.watching import take_role_loss
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task
@@ -72,6 +73,7 @@ class AsyncEngine:
         self.listeners = AsyncListeners(options.name, self.spawn)
         self._clock = options.clock
         self._leaves_be = options.leaves_be
+        self._watches_role = opener.watches_role
         self._begin(config)
         _engines.add(self)
 
@@ -234,7 +236,11 @@ class AsyncEngine:
         if not reusable:
             driver.given_up = True
         self.core.release(slot, self._clock(), reusable=reusable, reset=hooked, alive=answered)
-        self.go_on()
+        if self._watches_role and take_role_loss(driver.session):
+            self.core.expire(self._clock())
+        # What has become idle is to be looked at, and else nothing is due sooner than before.
+        if self.core.pending or self._changed or not self._keeper.comes_by(self.core.next_look):
+            self.go_on()
 
     def orphan(self, slot: Slot[AsyncDriver], uses: int) -> None:
         """A lease was collected, in whichever thread: it is closed by the loop.

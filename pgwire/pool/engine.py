@@ -38,6 +38,7 @@ from pgwire.pool.listeners import Listeners
 from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.slots import LEASED, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
+from pgwire.protocol.watching import take_role_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,7 @@ class Engine:
         self.after_fork: list[Callable[[], object]] = []  # called in the child, last of all
         self._clock = options.clock
         self._leaves_be = options.leaves_be
+        self._watches_role = opener.watches_role
         self._begin(config)
         _engines.add(self)
 
@@ -263,6 +265,8 @@ class Engine:
                     core.release(
                         slot, self._clock(), reusable=reusable, reset=hooked, alive=answered
                     )
+                    if self._watches_role and take_role_loss(driver.session):
+                        core.expire(self._clock())
                     if core.pending:
                         effects = core.take_effects()
                 if effects:

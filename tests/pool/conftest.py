@@ -69,6 +69,7 @@ ON_BOTH: dict[str, set[str]] = {
         "test_ctrl_c_in_the_queue_loses_neither_the_place_behind_nor_the_connection",
         "test_a_release_in_the_middle_of_a_query_does_not_pile_up_either",
     },
+    "test_roles": set(),
     "test_run_transaction": set(),
     "test_sizes": set(),
 }

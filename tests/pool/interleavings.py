@@ -179,6 +179,8 @@ class FakeDriver(driver.Driver):
 class World:
     """A pool in which nothing is real but its own code."""
 
+    watches_role = False
+
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.connections = 0

@@ -138,6 +138,8 @@ class FakeDriver(AsyncDriver):
 class World:
     """Opens made-up connections, and counts them. `opening` tells of the n-th, from 0."""
 
+    watches_role = False
+
     def __init__(self, opening: Callable[[int], Opening] = lambda _: Opening(0.15, None)) -> None:
         self.opening = opening
         self.attempts = self.connections = self.most = 0

@@ -15,7 +15,8 @@ other tests hold already is listed here, so that the list is whole:
 - Lifetimes drawn anew at each look, so that the shortest wins; all connections retired in the
   same second; the wall clock (I-18, I-25, I-26): `test_core_fitness.py`.
 - A queue of its own for each kind of request (I-5): there is one.
-- Coroutines, event loops, several hosts with roles: not here.
+- Connections to a server that has another role by now (I-37): `test_roles.py`.
+- Coroutines, event loops: not here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""In which order hosts are tried, which are left for last, and who starts when in a race."""
+"""In which order hosts are tried, which are left for last (I-37), and who starts when in a race."""
 
 from __future__ import annotations
 

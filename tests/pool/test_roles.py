@@ -1,0 +1,191 @@
+"""A pool whose servers change roles: it parts with what it has, and chooses anew (I-37)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pgwire
+from tests.pool.support import until
+from tests.support import backend
+from tests.support.scripted import Line, ScriptedServer, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Member:
+    """A server of a cluster. It tells its role at the beginning, and with an answer when it has
+    another; `old` ones are asked, and refuse to write. `gone` counts those that were told good-bye.
+    """
+
+    def __init__(self, name: bytes, standby: bool, *, old: bool = False) -> None:
+        self.name = name
+        self.standby = standby
+        self.old = old
+        self.gone = 0
+        self.server = ScriptedServer(self._serve)
+
+    def _status(self) -> bytes:
+        return backend.parameter_status("in_hot_standby", "on" if self.standby else "off")
+
+    def _serve(self, line: Line) -> None:
+        told = self.standby
+        line.send(
+            backend.AUTHENTICATION_OK,
+            b"" if self.old else self._status(),
+            backend.parameter_status("default_transaction_read_only", "off"),
+            backend.key_data(),
+            backend.ready(),
+        )
+
+        def say(out: bytes) -> None:
+            nonlocal told
+            news = b"" if self.old or told == self.standby else self._status()
+            told = self.standby
+            line.send(news + out)
+
+        try:
+            while True:
+                try:
+                    serve(line, Answers(self), say)
+                    break
+                except ReadOnly:
+                    line.send(backend.error("25006", "cannot execute INSERT"))
+                    line.expect("HS")
+                    line.send(backend.ready())
+        finally:
+            self.gone += 1
+
+
+class ReadOnly(Exception):
+    pass
+
+
+class Answers(dict[str, Any]):
+    """What a member answers: its name, its role, or that it does not write."""
+
+    def __init__(self, member: Member) -> None:
+        standby = b"t" if member.standby else b"f"
+        super().__init__(
+            {
+                "select name": (backend.column("name", 25), [member.name]),
+                "SELECT pg_catalog.pg_is_in_recovery()": (backend.column("x", 16), [standby]),
+            }
+        )
+        self.member = member
+
+    def __missing__(self, sql: str) -> object:
+        if self.member.standby:
+            raise ReadOnly
+        return (backend.column("name", 25), [self.member.name])
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[Member, Member]]:
+    """A primary and its standby."""
+    with ExitStack() as stack:
+        members = Member(b"a", standby=False), Member(b"b", standby=True)
+        for member in members:
+            stack.enter_context(member.server)
+        yield members
+
+
+def pool_of(members: tuple[Member, Member], target: str, **options: Any) -> pgwire.Pool:
+    return pgwire.Pool(
+        host="127.0.0.1,127.0.0.1",
+        port=",".join(str(member.server.port) for member in members),
+        user="u",
+        sslmode="disable",
+        target_session_attrs=target,
+        **options,
+    )
+
+
+def fill(pool: pgwire.Pool, size: int) -> None:
+    """Open so many connections, all idle."""
+    with ExitStack() as stack:
+        for _ in range(size):
+            conn = stack.enter_context(pool.connect())
+            assert conn.query("select name").scalar()
+
+
+def switch(members: tuple[Member, Member]) -> None:
+    """The standby is promoted, and the primary follows it."""
+    for member in members:
+        member.standby = not member.standby
+
+
+def test_a_change_ends_all_connections_from_before(cluster: tuple[Member, Member]) -> None:
+    a, b = cluster
+    with pool_of(cluster, "primary") as pool:
+        fill(pool, 3)
+        assert (a.server.connections, b.server.connections) == (3, 0)
+        switch(cluster)
+        assert pool.query("select name").scalar() == "a"  # which tells of it
+        assert pool.query("select name").scalar() == "b"
+        until(lambda: a.gone >= 3)
+        fill(pool, 2)
+        assert pool.query("select name").scalar() == "b"
+        assert pool.total_count == 2
+
+
+def test_a_preferred_standby_that_was_promoted_gives_way(cluster: tuple[Member, Member]) -> None:
+    _, b = cluster
+    with pool_of(cluster, "prefer-standby") as pool:
+        assert pool.query("select name").scalar() == "b"
+        switch(cluster)
+        assert pool.query("select name").scalar() == "b"
+        assert pool.query("select name").scalar() == "a"
+        until(lambda: b.gone)
+
+
+def test_a_lease_goes_on_and_its_connection_ends_with_it(cluster: tuple[Member, Member]) -> None:
+    with pool_of(cluster, "primary") as pool:
+        with pool.connect() as conn:
+            for _ in range(2):
+                assert conn.query("select name").scalar() == "a"
+                switch(cluster)
+                switch(cluster)
+            switch(cluster)
+            for _ in range(3):
+                assert conn.query("select name").scalar() == "a"
+            assert not conn.closed
+        assert pool.query("select name").scalar() == "b"
+
+
+def test_leases_that_are_out_end_when_they_come_back(cluster: tuple[Member, Member]) -> None:
+    a, _ = cluster
+    with pool_of(cluster, "primary") as pool:
+        with pool.connect() as early:
+            assert early.query("select name").scalar() == "a"
+            switch(cluster)
+            with pool.connect() as other:  # b already
+                assert other.query("select name").scalar() == "b"
+            assert early.query("select name").scalar() == "a"
+        until(lambda: a.gone)
+        assert pool.query("select name").scalar() == "b"
+
+
+def test_a_role_that_nobody_asked_for_may_change(cluster: tuple[Member, Member]) -> None:
+    with pool_of(cluster, "any") as pool:
+        fill(pool, 2)
+        switch(cluster)
+        for _ in range(4):
+            assert pool.query("select name").scalar() == "a"
+        assert pool.total_count == 2
+
+
+def test_an_older_server_that_writes_no_more(cluster: tuple[Member, Member]) -> None:
+    for member in cluster:
+        member.old = True
+    with pool_of(cluster, "primary") as pool:
+        fill(pool, 2)
+        switch(cluster)
+        with pytest.raises(pgwire.errors.ReadOnlySqlTransaction):
+            pool.query("insert into t values (1)")
+        assert pool.query("select name").scalar() == "b"
+        assert pool.query("insert into t values (1)").scalar() == "b"
+        until(lambda: cluster[0].gone >= 2)
