@@ -86,15 +86,18 @@ class CopyOutput:
             elif not self._is_here(self._hold):
                 self._take().check_usable()  # a lease that was released says so
             self._hold.proceed()
+            if operation.is_ready:
+                return
+            if operation.abandoned:  # not by us
+                self._hold.driver.check_usable()
             if operation.error is not None:
                 raise operation.error
         except BaseException:
             self._is_over = True
             self._ended()
             raise
-        if operation.done and not operation.is_ready:
-            self._is_over = True
-            self._ended()
+        self._is_over = True
+        self._ended()
 
     def _deadline(self) -> float | None:
         return None if self._timeout is None else deadline_in(self._timeout)

@@ -9,7 +9,8 @@ Sync, so that no column can become another before the data are there. Where all 
 the catalogue is asked which of them are generated, and so take no data.
 
 Records go in binary format as long as each value can; the first that cannot ends that COPY, and
-another one in text format goes on with it. Both are within the same implicit transaction.
+another one in text format goes on with it. Both are within the same implicit transaction. Where
+a column's type has no binary format all of them are text.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class CopyRecords(Sending, Preparing):
 
     Errors carry the number of their record, from 0, as `record_index`.
     """
+
+    _format: BinaryRecords | TextRecords
 
     def __init__(
         self,
@@ -141,7 +144,9 @@ class CopyRecords(Sending, Preparing):
             for column in statement.columns
             if column.column_number not in self._generated
         ]
-        self._format: BinaryRecords | TextRecords = BinaryRecords(self._typed)
+        # The server may have no binary format of a type at all, not even for a NULL.
+        is_binary = all(codec.has_binary for _, codec in self._typed)
+        self._format = BinaryRecords(self._typed) if is_binary else TextRecords(self._typed)
         self.phase = self.GATHERING
 
     def parse_failed(self, error: PostgresError) -> None:

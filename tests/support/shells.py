@@ -30,7 +30,10 @@ SHELLS = ["blocking", *LOOPS]
 COARSE = 0.005  # seconds; uvloop counts in milliseconds, from the beginning of its turn
 
 _PATIENCE = 20.0
-_WRAPPED = (pgwire.AsyncConnection, pgwire.AsyncStatement, pgwire.AsyncTransaction)
+_WRAPPED = (
+    *(pgwire.AsyncConnection, pgwire.AsyncStatement, pgwire.AsyncTransaction),
+    pgwire.AsyncCopyOutput,
+)
 
 
 class Shell:
@@ -117,6 +120,15 @@ class Facade:
 
     def __repr__(self) -> str:
         return repr(self._target)
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._shell.call(self._target.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
 
     def __enter__(self) -> Any:
         return self._shell.call(self._target.__aenter__)
