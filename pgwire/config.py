@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 from pgwire.conninfo import conninfo_to_dict
+from pgwire.demands import ALL_METHODS, PROTOCOL_3_0, read_demands
 from pgwire.errors import NotSupportedError, ProgrammingError
 from pgwire.keywords import read_keywords
 from pgwire.parameters import (
@@ -29,6 +30,7 @@ from pgwire.parameters import (
     check_text,
     parse_integer,
 )
+from pgwire.secret import Secret
 from pgwire.services import find_service
 
 if TYPE_CHECKING:
@@ -39,37 +41,6 @@ __all__ = ["Config", "ConnectionParameters", "HostSpec", "Secret", "UserFiles", 
 DEFAULT_PORT = 5432
 # Where servers put their Unix sockets: Debian's place, then upstream's.
 DEFAULT_SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
-
-
-class Secret:
-    """A text that shows itself to `reveal()` only: not to repr, str, format, pickle or vars."""
-
-    __slots__ = ("__text",)
-
-    def __init__(self, text: str) -> None:
-        self.__text = text
-
-    def reveal(self) -> str:
-        """The text itself. Keep it out of variables that outlive the statement."""
-        return self.__text
-
-    def __repr__(self) -> str:
-        return "<secret>"
-
-    def __eq__(self, other: object) -> bool:
-        return self.__text == other.__text if isinstance(other, Secret) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((Secret, self.__text))
-
-    def __copy__(self) -> Secret:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret cannot be pickled")
 
 
 Password: TypeAlias = "Secret | Callable[[], str] | Callable[[], Awaitable[str]]"
@@ -118,8 +89,10 @@ class Config:
     hosts, and the addresses of each, in random order.
     Of `keepalives_*` and `tcp_user_timeout` (milliseconds) None is the system's own value. With
     `sslmode` verify-ca or verify-full and without `sslrootcert` the user's default file holds the
-    trusted certificates; "system" stands for the system's. `secure` forbids every authentication
-    but SCRAM. Cannot be pickled.
+    trusted certificates; "system" stands for the system's. `auth_methods` are those of
+    authentication that the server may use, with "none" for letting in without one; `secure` leaves
+    SCRAM alone. `scram_keys`, as base64, stand in the password's place. `protocol_versions` are the
+    oldest and the newest to speak. Cannot be pickled.
     """
 
     hosts: tuple[HostSpec, ...]
@@ -142,6 +115,10 @@ class Config:
     sslrootcert: str | None = None
     ssl_context: Any = field(default=None, repr=False)  # ssl.SSLContext, which is not imported here
     channel_binding: str = "prefer"
+    auth_methods: frozenset[str] = ALL_METHODS
+    scram_keys: tuple[Secret, Secret] | None = field(default=None, repr=False)
+    oauth_token: Password | None = field(default=None, repr=False)
+    protocol_versions: tuple[int, int] = (PROTOCOL_3_0, PROTOCOL_3_0)
     secure: bool = False
     allow_cleartext: bool = False
     scram_max_iterations: int = 100_000
@@ -216,6 +193,7 @@ def _resolve(
         "connect_timeout": _positive(values, "connect_timeout"),
         **_read_tcp(values),
         **_read_tls(values, explicit, environ, own),
+        **read_demands(values, secure=bool(own.get("secure"))),
         **own,
         "settings": _merge_settings(environ, own.get("settings", {})),
     }
@@ -386,5 +364,7 @@ def _check_contradictions(config: Config) -> None:
             raise ProgrammingError("sslmode=verify-ca needs an ssl_context that verifies")
     if config.secure and config.allow_cleartext:
         raise ProgrammingError("allow_cleartext contradicts secure=True")
+    if config.secure and config.oauth_token is not None:
+        raise ProgrammingError("secure=True is SCRAM only: oauth_token contradicts it")
     if config.secure and config.channel_binding == "disable":
         raise ProgrammingError("channel_binding=disable contradicts secure=True")

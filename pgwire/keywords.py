@@ -59,7 +59,7 @@ def _own_value(name: str, value: Any) -> Any:
         case "statement_cache_size" | "scram_max_iterations":
             is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
             _require(is_count, name, "an int from 0 up")
-        case "json_loads" | "json_dumps":
+        case "json_loads" | "json_dumps" | "oauth_token":
             _require(callable(value), name, "a callable")
         case "timezone":
             wanted = '"UTC" or "session"; settings={"TimeZone": ...} sets the zone of the session'

@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
+from base64 import b64decode
 from datetime import UTC
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -23,11 +24,12 @@ from pgwire.passfile import find_password
 from pgwire.pgtypes import TypeRegistry
 from pgwire.pgtypes.registration import GLOBAL, Registrations
 from pgwire.protocol.connecting import failed_attempt
+from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.hosts import HostList, Search
 from pgwire.protocol.roles import misfit
-from pgwire.protocol.scram import KeyCache
+from pgwire.protocol.scram import KeyCache, ScramKeys
 from pgwire.protocol.session import Session
-from pgwire.protocol.startup import Credentials, Startup
+from pgwire.protocol.startup import Startup
 from pgwire.protocol.watching import RoleSession, RoleWatch
 from pgwire.tls import TLSLayer, ssl_context
 
@@ -81,12 +83,19 @@ def _zone(name: str) -> tzinfo:
         return UTC
 
 
-def check_password(secret: Secret, hint: str = "") -> Secret:
-    """What a `password` function has given, if it can be one."""
+def check_fetched(secret: Secret, name: str, hint: str = "") -> Secret:
+    """What a function for the parameter `name` has given, if it can be a secret."""
     kind = type(secret.reveal()).__name__
     if kind != "str":
-        raise InterfaceError(f"password() gave {kind}, not str{hint}")
+        raise InterfaceError(f"{name}() gave {kind}, not str{hint}")
     return secret
+
+
+def _ready_keys(config: Config) -> ScramKeys | None:
+    """The keys that stand in the password's place."""
+    if config.scram_keys is None:
+        return None
+    return ScramKeys(*(b64decode(key.reveal()) for key in config.scram_keys))
 
 
 class OpenerBase:
@@ -104,7 +113,7 @@ class OpenerBase:
         # What is known of the types of each server, as long as there are sessions with it.
         self._registries: WeakValueDictionary[str, TypeRegistry] = WeakValueDictionary()
         self._ssl_context: ssl.SSLContext | None = None
-        self._keys = KeyCache()
+        self._keys: ScramKeys | KeyCache = _ready_keys(config) or KeyCache()
 
     def registry(self, server: str) -> TypeRegistry:
         """The types of this server's database, shared by all sessions with it."""
@@ -173,9 +182,14 @@ class OpenerBase:
             session.watch(demand, self._role_watch)
         return reason
 
-    def startup(self, address: Address, password: Password | None, *, tls: bool) -> Startup:
-        """How the session begins; a `password` function has been called already."""
-        assert password is None or isinstance(password, Secret)
+    def startup(
+        self,
+        address: Address,
+        password: Secret | None,
+        token: Secret | None,
+        tls: TLSLayer | None,
+    ) -> Startup:
+        """How the session begins: what functions for `password` and `oauth_token` gave is here."""
         config = self.config
         return Startup(
             config.startup_parameters(),
@@ -183,13 +197,18 @@ class OpenerBase:
                 user=config.user,
                 password=password,
                 nonce=secrets.token_urlsafe(24),
-                tls=tls,
-                exposed=not tls and not address.is_loopback,
+                tls=tls is not None,
+                certificate=None if tls is None else tls.certificate,
+                exposed=tls is None and not address.is_loopback,
                 allow_cleartext=config.allow_cleartext,
-                scram_only=config.secure,
+                secure=config.secure,
+                methods=config.auth_methods,
+                channel_binding=config.channel_binding,
                 max_iterations=config.scram_max_iterations,
                 keys=self._keys,
+                token=token,
             ),
+            config.protocol_versions,
         )
 
     def tls_layer(self, address: Address) -> TLSLayer:

@@ -16,6 +16,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
+from pgwire.demands import check_scram_key, parse_require_auth
 from pgwire.errors import NotSupportedError, ProgrammingError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Form(enum.Enum):
     WORD_ANY_CASE = "one of `words`, in upper or lower case"
     INTEGER = "an integer of 32 bits, blanks around it allowed"
     PORTS = "a comma-separated list of ports, 1 to 65535, empty for the default"
+    METHODS = "methods of authentication, or with ! those that are forbidden"
+    KEY = "base64 of 32 bytes"
 
 
 ANYTHING = None
@@ -67,6 +70,10 @@ class Parameter:
                 raise ProgrammingError(f"{source} must be an integer")
             case Form.PORTS if not all(map(_is_port, text.split(","))):
                 raise ProgrammingError(f"{source} must be a port number from 1 to 65535")
+            case Form.METHODS:
+                parse_require_auth(text, source)
+            case Form.KEY:
+                check_scram_key(text, source)
         if self.served is not ANYTHING and text and text not in self.served:
             choices = ", ".join(sorted(self.served))
             rest = f" with another value than: {choices}" if choices else ""
@@ -113,9 +120,7 @@ def _not_yet(
 
 
 _OWN_CONTEXT = "load it into an ssl.SSLContext, and give that as ssl_context"
-_PROTOCOL = "protocol 3.0 is spoken, which every server understands"
-_OAUTH = "there is no login by OAuth yet"
-_KEYS = "give the password, or a function that fetches it"
+_OAUTH = "tokens are not fetched here: give oauth_token, a function that returns one"
 _GSSAPI = "GSSAPI needs a library in C"
 
 _VERSIONS = "3.0 3.2 latest"
@@ -150,8 +155,8 @@ _ROWS = (
         served=frozenset({"false", "off", "no", "0"}),
         reason="the streaming replication protocol is not spoken",
     ),
-    _word("min_protocol_version", "PGMINPROTOCOLVERSION", None, _VERSIONS, "3.0", _PROTOCOL),
-    _word("max_protocol_version", "PGMAXPROTOCOLVERSION", None, _VERSIONS, "3.0", _PROTOCOL),
+    _word("min_protocol_version", "PGMINPROTOCOLVERSION", None, _VERSIONS),
+    _word("max_protocol_version", "PGMAXPROTOCOLVERSION", None, _VERSIONS),
     # TCP.
     Parameter("keepalives", default="1", form=Form.INTEGER),
     Parameter("keepalives_idle", form=Form.INTEGER),
@@ -216,18 +221,11 @@ _ROWS = (
         reason="give an ssl_context with its maximum_version",
     ),
     # Authentication.
-    _word(
-        "channel_binding",
-        "PGCHANNELBINDING",
-        "prefer",
-        "disable prefer require",
-        "disable prefer",
-        "SCRAM-SHA-256-PLUS is not spoken yet",
-    ),
-    _not_yet("require_auth", "secure=True allows SCRAM and nothing else", "PGREQUIREAUTH"),
+    _word("channel_binding", "PGCHANNELBINDING", "prefer", "disable prefer require"),
+    Parameter("require_auth", "PGREQUIREAUTH", form=Form.METHODS),
     _not_yet("requirepeer", "who serves a Unix socket is not asked", "PGREQUIREPEER"),
-    _not_yet("scram_client_key", _KEYS, secret=True),
-    _not_yet("scram_server_key", _KEYS, secret=True),
+    Parameter("scram_client_key", form=Form.KEY, secret=True),
+    Parameter("scram_server_key", form=Form.KEY, secret=True),
     _not_yet("oauth_issuer", _OAUTH),
     _not_yet("oauth_client_id", _OAUTH),
     _not_yet("oauth_client_secret", _OAUTH, secret=True),
@@ -276,6 +274,7 @@ class OwnParameters(TypedDict, total=False):
     scram_max_iterations: int | None
     allow_cleartext: bool | None
     secure: bool | None
+    oauth_token: Callable[[], str] | Callable[[], Awaitable[str]] | None
     timezone: str | None
     json_loads: Callable[[str], Any] | None
     json_dumps: Callable[[Any], str | bytes] | None

@@ -128,6 +128,11 @@ class TLSLayer:
         return self._tls.version()
 
     @property
+    def certificate(self) -> bytes | None:
+        """The server's certificate as DER, verified or not."""
+        return self._tls.getpeercert(binary_form=True)
+
+    @property
     def cipher(self) -> str | None:
         cipher = self._tls.cipher()
         return cipher[0] if cipher else None

@@ -357,11 +357,8 @@ def test_what_changes_nothing_is_accepted(params: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("channel_binding", "require"),
         ("gssdelegation", True),
         ("gssencmode", "require"),
-        ("max_protocol_version", "latest"),
-        ("min_protocol_version", "3.2"),
         ("oauth_ca_file", "x"),
         ("oauth_client_id", "x"),
         ("oauth_client_secret", "x"),
@@ -369,10 +366,7 @@ def test_what_changes_nothing_is_accepted(params: dict[str, Any]) -> None:
         ("oauth_scope", "x"),
         ("replication", "database"),
         ("replication", True),
-        ("require_auth", "scram-sha-256"),
         ("requirepeer", "postgres"),
-        ("scram_client_key", "x"),
-        ("scram_server_key", "x"),
         ("ssl_max_protocol_version", "TLSv1.2"),
         ("ssl_min_protocol_version", "TLSv1.3"),
         ("ssl_min_protocol_version", "TLSv1"),

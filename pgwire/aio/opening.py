@@ -18,7 +18,7 @@ from pgwire.aio.driver import AsyncDriver
 from pgwire.aio.line import Line, first_to_connect
 from pgwire.config import Secret
 from pgwire.errors import ConnectionFailed
-from pgwire.opening import OpenerBase, check_password
+from pgwire.opening import OpenerBase, check_fetched
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import FAILURES, Encryption, EncryptionPlan
 from pgwire.protocol.hosts import interleaved
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pgwire.addresses import Address
-    from pgwire.config import HostSpec
+    from pgwire.config import HostSpec, Password
     from pgwire.protocol.hosts import Search
     from pgwire.protocol.session import Session
 
@@ -164,8 +164,9 @@ class AsyncOpener(OpenerBase):
         """A session that has begun."""
         await self._connect(line, encryption)
         session = self.new_session(line.address)
-        password = await self._password(host)
-        startup = self.startup(line.address, password, tls=line.tls is not None)
+        password = await _fetched("password", self.known_password(host))
+        token = await _fetched("oauth_token", self.config.oauth_token)
+        startup = self.startup(line.address, password, token, line.tls)
         await line.run(session, startup)
         return session
 
@@ -187,15 +188,6 @@ class AsyncOpener(OpenerBase):
             await line.connect(self.config)
         if encryption is not Encryption.PLAIN and await line.ask_for_tls(encryption):
             await line.begin_tls(self.tls_layer(line.address))
-
-    async def _password(self, host: HostSpec) -> Secret | None:
-        password = self.known_password(host)
-        if password is None or isinstance(password, Secret):
-            return password
-        secret: Secret = Secret(password())  # type: ignore[arg-type]
-        if isawaitable(secret.reveal()):
-            secret = Secret(await secret.reveal())  # type: ignore[misc]
-        return check_password(secret)
 
     def _cancel(self, address: Address) -> Callable[[AsyncDriver], Awaitable[None]]:
         async def cancel(driver: AsyncDriver) -> None:
@@ -219,3 +211,13 @@ class AsyncOpener(OpenerBase):
                 line.close()
 
         return cancel
+
+
+async def _fetched(name: str, known: Password | None) -> Secret | None:
+    """A secret, which a function may have to fetch; called for each new connection."""
+    if known is None or isinstance(known, Secret):
+        return known
+    secret: Secret = Secret(known())  # type: ignore[arg-type]
+    if isawaitable(secret.reveal()):
+        secret = Secret(await secret.reveal())  # type: ignore[misc]
+    return check_fetched(secret, name)

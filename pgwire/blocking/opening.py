@@ -17,7 +17,7 @@ from pgwire.blocking.driver import Driver
 from pgwire.blocking.net import Channel, Deadline, TLSChannel, connect_socket, deadline_in
 from pgwire.config import Secret
 from pgwire.errors import ConnectionFailed
-from pgwire.opening import OpenerBase, check_password
+from pgwire.opening import OpenerBase, check_fetched
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import (
     FAILURES,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgwire.addresses import Address
-    from pgwire.config import Config, HostSpec
+    from pgwire.config import Config, HostSpec, Password
     from pgwire.protocol.hosts import Search
 
 _COROUTINES = "; coroutine functions are for connect_async() and AsyncPool"
@@ -134,8 +134,9 @@ class Opener(OpenerBase):
             connect_socket(sock, address, self.config, deadline)
             channel = self._channel(sock, address, encryption, deadline)
             driver = Driver(self.new_session(address), channel, self._cancel(address))
-            tls = channel.tls is not None
-            startup = self.startup(address, self._password(target), tls=tls)
+            password = _fetched("password", self.known_password(target.host), deadline)
+            token = _fetched("oauth_token", self.config.oauth_token, deadline)
+            startup = self.startup(address, password, token, channel.tls)
             if deadline is not None and self.hashes_without_bound:
                 call_within(deadline, partial(driver.start, startup, deadline))
             else:
@@ -157,17 +158,6 @@ class Opener(OpenerBase):
         except BaseException:
             driver.abort()
             raise
-
-    def _password(self, target: _Target) -> Secret | None:
-        password = self.known_password(target.host)
-        if password is None or isinstance(password, Secret):
-            return password
-        fetch = password
-
-        def ask() -> Secret:
-            return check_password(Secret(fetch()), _COROUTINES)  # type: ignore[arg-type]
-
-        return call_within(target.deadline, ask)
 
     def _channel(
         self,
@@ -218,3 +208,15 @@ class Opener(OpenerBase):
                 sock.close()
 
         return cancel
+
+
+def _fetched(name: str, known: Password | None, deadline: float | None) -> Secret | None:
+    """A secret, which a function may have to fetch; called for each new connection."""
+    if known is None or isinstance(known, Secret):
+        return known
+    fetch = known
+
+    def ask() -> Secret:
+        return check_fetched(Secret(fetch()), name, _COROUTINES)  # type: ignore[arg-type]
+
+    return call_within(deadline, ask)

@@ -131,6 +131,24 @@ def parse_authentication(buffer: bytes, start: int, end: int) -> tuple[int, byte
     return _int32.unpack_from(buffer, start)[0], buffer[start + 4 : end]
 
 
+def parse_negotiation(buffer: bytes, start: int, end: int) -> tuple[int, list[str]]:
+    """NegotiateProtocolVersion: a version, and the names of the options that it has not."""
+    what = "NEGOTIATE_PROTOCOL_VERSION"
+    if end - start < 8:
+        raise malformed(what)
+    version, count = _int32.unpack_from(buffer, start)[0], _int32.unpack_from(buffer, start + 4)[0]
+    start += 8
+    if not 0 <= count <= end - start:
+        raise malformed(what)
+    names = []
+    for _ in range(count):
+        name, start = _string(buffer, start, end, what)
+        names.append(name)
+    if start != end:
+        raise malformed(what)
+    return version, names
+
+
 def parse_sasl_mechanisms(data: bytes) -> list[str]:
     """AuthenticationSASL: names that end with NUL each, and an empty one behind them."""
     *names, end, rest = data.split(b"\0") if data.count(0) > 1 else (b"", b"", b"")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from pgwire.demands import PROTOCOL_3_0
 from pgwire.errors import DataError, ProgrammingError
-from pgwire.protocol.messages import PROTOCOL_3_0
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,9 +61,9 @@ def _message(code: bytes, body: bytes, limit: int = MAX_LARGE_MESSAGE) -> bytes:
     return code + pack_int32(length) + body
 
 
-def startup_message(parameters: Mapping[str, str]) -> bytes:
+def startup_message(parameters: Mapping[str, str], version: int = PROTOCOL_3_0) -> bytes:
     """StartupMessage. A NUL inside a value would smuggle in further parameters."""
-    body = pack_int32(PROTOCOL_3_0)
+    body = pack_int32(version)
     for name, value in parameters.items():
         if not name:
             raise ProgrammingError("a startup parameter has an empty name")

@@ -9,8 +9,6 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
-PROTOCOL_3_0 = 3 << 16
-
 TEXT = 0
 BINARY = 1
 

@@ -3,27 +3,21 @@
 Authentication is a strict machine: one request, answered as it deserves, and then only what
 belongs to it. Once SCRAM has begun nothing but its verified end leads on, so that a server
 that does not know the password can neither let us in nor talk us into sending it in clear.
-What may be sent is decided by the settings before anything is:
+What may be sent is decided by the settings before anything is: see `credentials`.
 
-- a cleartext or MD5 password goes over an unencrypted network connection only where
-  `allow_cleartext` says so (`exposed` is true for TCP without TLS to another machine);
-- with `scram_only` the server may not ask for anything less, nor for nothing.
+The version of the protocol is agreed on before that: the server may answer the newest that we
+speak with an older one, once, and that is all that it may have to say about our message.
 
 Before AuthenticationOk the server may send little, and nothing on its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pgwire.errors import (
-    AuthenticationError,
-    ConnectionFailed,
-    ProgrammingError,
-    ProtocolError,
-)
-from pgwire.protocol import backend, frontend
+from pgwire.demands import PROTOCOL_3_0
+from pgwire.errors import AuthenticationError, ConnectionFailed, ProtocolError
+from pgwire.protocol import backend, frontend, oauth
 from pgwire.protocol.messages import SHORT, SHORT_BEFORE_LETTING_IN, BackendMessage
 from pgwire.protocol.operation import Operation, Phase, too_long
 from pgwire.protocol.saslprep import encode_password
@@ -33,31 +27,19 @@ from pgwire.sqlstate import mixed_in, postgres_error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pgwire.config import Secret
     from pgwire.errors import PostgresError
-    from pgwire.protocol.scram import KeyCache
+    from pgwire.protocol.credentials import Credentials
     from pgwire.protocol.session import Session
 
 OK, CLEARTEXT, MD5, SASL, SASL_CONTINUE, SASL_FINAL = 0, 3, 5, 10, 11, 12
 _OTHER_METHODS = {2: "Kerberos V5", 6: "SCM", 7: "GSSAPI", 8: "GSSAPI", 9: "SSPI"}
+_INSTEAD = (
+    "which pgwire does not speak: have the server's pg_hba.conf ask this client for "
+    "scram-sha-256, for a certificate (cert), or for oauth"
+)
 
-# Characters, four bytes each at most: below the server's bound, the message around it included.
-_LONGEST_PASSWORD = 16_000
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What Startup needs to know beyond the startup parameters."""
-
-    user: str
-    password: Secret | None = field(repr=False)
-    nonce: str = field(repr=False)  # fresh randomness for SCRAM, from the shell
-    tls: bool = False
-    exposed: bool = True
-    allow_cleartext: bool = False
-    scram_only: bool = False
-    max_iterations: int = 100_000
-    keys: KeyCache | None = field(default=None, repr=False)  # what a pool has hashed before
+# What servers, and poolers in front of them, say to a version that they do not know.
+_NOT_UNDERSTOOD = frozenset({"0A000", "08P01"})
 
 
 class Startup(Operation):
@@ -66,13 +48,21 @@ class Startup(Operation):
     takes_asynchronous_messages = False
     usual_length = SHORT_BEFORE_LETTING_IN
 
-    def __init__(self, parameters: Mapping[str, str], credentials: Credentials) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, str],
+        credentials: Credentials,
+        versions: tuple[int, int] = (PROTOCOL_3_0, PROTOCOL_3_0),
+    ) -> None:
+        """`versions`: the oldest and the newest of the protocol that may be spoken."""
         self._parameters = parameters
         self._credentials = credentials
+        self._oldest, self._version = versions
         self._scram: ScramExchange | None = None
+        self._refusal = ""
 
     def begin(self, session: Session) -> bool:
-        session.write(frontend.startup_message(self._parameters))
+        session.write(frontend.startup_message(self._parameters, self._version))
         self.session = session
         self.phase = self.AUTHENTICATING
         return True
@@ -90,76 +80,70 @@ class Startup(Operation):
             if length > limit:
                 raise too_long(code, length)
 
+    # ---------------------------------------------------------------- the protocol's version
+
+    def on_negotiation(self, buffer: bytes, start: int, end: int) -> None:
+        """The server speaks an older version, which it may say once, before anything else."""
+        version, options = backend.parse_negotiation(buffer, start, end)
+        if options:
+            raise ProtocolError("the server refuses an option of the protocol that was not asked")
+        if not PROTOCOL_3_0 <= version < self._version or version == PROTOCOL_3_0 + 1:
+            raise ProtocolError(
+                f"the server answers protocol {_shown(self._version)} with {_shown(version)}"
+            )
+        if version < self._oldest:
+            raise ConnectionFailed(
+                f"the server speaks protocol {_shown(version)} at most, and "
+                f"min_protocol_version={_shown(self._oldest)} demands more"
+            )
+        self._version = version
+        self.phase = self.VERSION_AGREED
+
     # ---------------------------------------------------------------- authentication
 
     def on_request(self, buffer: bytes, start: int, end: int) -> None:
         """The first request: it decides how we authenticate, if we are willing to."""
         code, data = backend.parse_authentication(buffer, start, end)
         if code == SASL:
-            self._begin_scram(backend.parse_sasl_mechanisms(data))
+            self._begin_sasl(backend.parse_sasl_mechanisms(data))
         elif code == OK:
-            if self._credentials.scram_only:
-                raise AuthenticationError(
-                    "the server let us in without SCRAM, which secure=True demands"
-                )
+            self._credentials.check_let_in()
             self._let_in(data)
         elif code == CLEARTEXT and not data:
-            self._send_password("a cleartext password")
+            self._send_cleartext()
         elif code == MD5 and len(data) == 4:
-            self._send_password("an MD5 password", salt=data)
+            self._send_md5(data)
         elif code in _OTHER_METHODS:
-            raise AuthenticationError(
-                f"the server asks for {_OTHER_METHODS[code]}, which is not supported"
-            )
+            raise AuthenticationError(f"the server asks for {_OTHER_METHODS[code]}, {_INSTEAD}")
         elif code in (CLEARTEXT, MD5):
             raise backend.malformed("AUTHENTICATION")
         else:
             raise ProtocolError(f"the server asks for an unknown authentication method ({code})")
 
-    def _password(self) -> Secret:
-        password = self._credentials.password
-        if password is None:
-            raise AuthenticationError("the server asks for a password, and none was given")
-        # Found here and not where it is encoded, whose frames would show it in a traceback.
-        if "\0" in password.reveal() or len(password.reveal()) > _LONGEST_PASSWORD:
-            raise ProgrammingError(
-                "the password holds a NUL character, or is longer than PostgreSQL can take"
-            )
-        return password
+    def _send_cleartext(self) -> None:
+        password = self._credentials.password_for("password")
+        self.session.write(frontend.password_message(encode_password(password.reveal())))
+        self.phase = self.PASSWORD_SENT
 
-    def _send_password(self, what: str, salt: bytes | None = None) -> None:
-        credentials = self._credentials
-        if credentials.scram_only:
-            raise AuthenticationError(f"the server asks for {what}; secure=True allows SCRAM only")
-        if credentials.exposed and not credentials.allow_cleartext:
-            raise AuthenticationError(
-                f"the server asks for {what} over an unencrypted connection; use TLS "
-                "(sslmode=require or better), or pass allow_cleartext=True if the network "
-                "is trusted"
-            )
-        password = self._password()
+    def _send_md5(self, salt: bytes) -> None:
+        password = self._credentials.password_for("md5")
         self.session.write(
-            frontend.password_message(
-                encode_password(password.reveal())
-                if salt is None
-                else md5_password(credentials.user, password.reveal(), salt)
-            )
+            frontend.password_message(md5_password(self._credentials.user, password.reveal(), salt))
         )
         self.phase = self.PASSWORD_SENT
 
-    def _begin_scram(self, mechanisms: list[str]) -> None:
-        credentials = self._credentials
-        self._scram = ScramExchange(
-            mechanisms,
-            password=self._password().reveal(),
-            nonce=credentials.nonce,
-            max_iterations=credentials.max_iterations,
-            tls=credentials.tls,
-            keys=credentials.keys,
-        )
-        first = self._scram.client_first()
-        self.session.write(frontend.sasl_initial_response(self._scram.mechanism, first))
-        self.phase = self.SCRAM_BEGUN
+    def _begin_sasl(self, mechanisms: list[str]) -> None:
+        answer = self._credentials.begin_sasl(mechanisms)
+        if isinstance(answer, ScramExchange):
+            self._scram = answer
+            first = answer.client_first()
+            self.session.write(frontend.sasl_initial_response(answer.mechanism, first))
+            self.phase = self.SCRAM_BEGUN
+        else:
+            self.session.write(
+                frontend.sasl_initial_response(oauth.OAUTHBEARER, oauth.client_first(answer))
+            )
+            self.phase = self.TOKEN_SENT
 
     def on_scram_challenge(self, buffer: bytes, start: int, end: int) -> None:
         assert self._scram is not None
@@ -174,6 +158,16 @@ class Startup(Operation):
 
     def on_outcome(self, buffer: bytes, start: int, end: int) -> None:
         self._let_in(self._expect(OK, buffer, start, end))
+
+    def on_token_outcome(self, buffer: bytes, start: int, end: int) -> None:
+        """Ok, or the reason why not; then the server waits for a word before it says so itself."""
+        code, data = backend.parse_authentication(buffer, start, end)
+        if code == SASL_CONTINUE:
+            self._refusal = oauth.parse_refusal(data)
+            self.session.write(frontend.sasl_response(oauth.ACKNOWLEDGEMENT))
+            self.phase = self.TOKEN_REFUSED
+        else:
+            self._let_in(self._expect(OK, buffer, start, end))
 
     @staticmethod
     def _expect(expected: int, buffer: bytes, start: int, end: int) -> bytes:
@@ -197,7 +191,10 @@ class Startup(Operation):
     def on_key(self, buffer: bytes, start: int, end: int) -> None:
         if self.session.backend_key is not None:
             raise self.session.unexpected(self, BackendMessage.BACKEND_KEY_DATA)
-        self.session.backend_key = backend.parse_backend_key_data(buffer, start, end)
+        key = backend.parse_backend_key_data(buffer, start, end)
+        if self._version == PROTOCOL_3_0 and len(key.secret) != 4:
+            raise backend.malformed("BACKEND_KEY_DATA")
+        self.session.backend_key = key
 
     def on_asynchronous(self, buffer: bytes, start: int, end: int) -> None:
         self.session.receive_asynchronous(buffer[start - 5], buffer, start, end)
@@ -211,10 +208,32 @@ class Startup(Operation):
         error = postgres_error(backend.parse_fields(buffer, start, end))
         if self._scram is not None:
             self._scram.forget()  # keys that were refused are not to be tried again
+        self._add_hint(error)
         self.session.fail(mixed_in(failure_class(error), error))
+
+    def _add_hint(self, error: PostgresError) -> None:
+        """What the server does not say, and may help."""
+        hint = self._refusal
+        if (
+            self.phase is self.AUTHENTICATING
+            and self._version > PROTOCOL_3_0
+            and error.sqlstate in _NOT_UNDERSTOOD
+        ):
+            hint = "it may not know this version of the protocol: max_protocol_version=3.0"
+        if hint:
+            error.hint = hint if error.hint is None else f"{error.hint}\n{hint}"
 
     AUTHENTICATING = Phase(
         "AUTHENTICATING",
+        {
+            BackendMessage.NEGOTIATE_PROTOCOL_VERSION: on_negotiation,
+            BackendMessage.AUTHENTICATION: on_request,
+            BackendMessage.ERROR_RESPONSE: on_error,
+        },
+    )
+    # As before, but that the server has said which version it speaks.
+    VERSION_AGREED = Phase(
+        "VERSION_AGREED",
         {BackendMessage.AUTHENTICATION: on_request, BackendMessage.ERROR_RESPONSE: on_error},
     )
     SCRAM_BEGUN = Phase(
@@ -233,6 +252,12 @@ class Startup(Operation):
         "PASSWORD_SENT",
         {BackendMessage.AUTHENTICATION: on_outcome, BackendMessage.ERROR_RESPONSE: on_error},
     )
+    TOKEN_SENT = Phase(
+        "TOKEN_SENT",
+        {BackendMessage.AUTHENTICATION: on_token_outcome, BackendMessage.ERROR_RESPONSE: on_error},
+    )
+    # The server has said why it does not take the token: its refusal is all that may follow.
+    TOKEN_REFUSED = Phase("TOKEN_REFUSED", {BackendMessage.ERROR_RESPONSE: on_error})
     STARTING = Phase(
         "STARTING",
         {
@@ -244,9 +269,23 @@ class Startup(Operation):
             BackendMessage.READY_FOR_QUERY: on_ready,
         },
     )
-    PHASES = (AUTHENTICATING, SCRAM_BEGUN, SCRAM_ANSWERED, PASSWORD_SENT, STARTING)
+    PHASES = (
+        AUTHENTICATING,
+        VERSION_AGREED,
+        SCRAM_BEGUN,
+        SCRAM_ANSWERED,
+        PASSWORD_SENT,
+        TOKEN_SENT,
+        TOKEN_REFUSED,
+        STARTING,
+    )
 
 
 def failure_class(error: PostgresError) -> type[ConnectionFailed]:
     """What a server's refusal means to whoever wanted to connect."""
     return AuthenticationError if error.sqlstate.startswith("28") else ConnectionFailed
+
+
+def _shown(version: int) -> str:
+    """A version as people write it."""
+    return f"{version >> 16}.{version & 0xFFFF}"

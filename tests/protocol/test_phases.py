@@ -40,6 +40,7 @@ WELL_FORMED: dict[BackendMessage, list[bytes]] = {
         backend.authentication(5, b"salt"),
         backend.authentication(7),
         backend.sasl("SCRAM-SHA-256"),
+        backend.sasl("OAUTHBEARER"),
         backend.authentication(11, b"r=nonce,s=c2FsdA==,i=4096"),
         backend.authentication(12, b"v=c2lnbmF0dXJl"),
         backend.authentication(99),

@@ -32,6 +32,12 @@ def sasl(*mechanisms: str) -> bytes:
     return authentication(10, b"".join(map(string, mechanisms)) + b"\0")
 
 
+def negotiation(version: int, *options: str) -> bytes:
+    """NegotiateProtocolVersion: the version to speak, and options that the server has not."""
+    names = b"".join(map(string, options))
+    return message("v", int4(version) + int4(len(options)) + names)
+
+
 def key_data(pid: int = 4242, secret: bytes = b"key!") -> bytes:
     return message("K", pack("!i", pid) + secret)
 

@@ -16,12 +16,13 @@ from pgwire.protocol.cleaning import cleaning
 from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_out import CopyOut
 from pgwire.protocol.copying_records import CopyRecords
+from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.scram import KeyCache
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery
-from pgwire.protocol.startup import Credentials, Startup
+from pgwire.protocol.startup import Startup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

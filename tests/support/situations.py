@@ -10,18 +10,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.config import Secret
+from pgwire.demands import PROTOCOL_3_0, PROTOCOL_3_2
 from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.protocol.cleaning import Clean
 from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_out import CopyOut
 from pgwire.protocol.copying_records import CopyRecords
+from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Idle, Session
 from pgwire.protocol.simple import Fence, Ping, SimpleQuery
 from pgwire.protocol.sources import Inlet, weight_of, weight_of_record
-from pgwire.protocol.startup import Credentials, Startup
+from pgwire.protocol.startup import Startup
 from tests.support import backend
 from tests.support.catalogue import MOOD, found
 from tests.support.conversations import REGISTRY
@@ -86,8 +88,10 @@ def struck() -> Situation:
 
 
 def startup(*replies: bytes) -> Situation:
-    credentials = Credentials("me", Secret(SECRET), NONCE, exposed=False)
-    return after(Startup({"user": "me"}, credentials), *replies)
+    token = Secret("token")
+    credentials = Credentials("me", Secret(SECRET), NONCE, exposed=False, token=token)
+    versions = (PROTOCOL_3_0, PROTOCOL_3_2)
+    return after(Startup({"user": "me"}, credentials, versions), *replies)
 
 
 def scram(steps: int) -> Situation:
@@ -111,11 +115,18 @@ WAYS: list[tuple[type[Operation], Phase, Callable[[], Situation]]] = [
     (Fence, Fence.WAITING, partial(fence, lowered=True)),
     (Query, Query.STRUCK, struck),
     (Startup, Startup.AUTHENTICATING, startup),
+    (Startup, Startup.VERSION_AGREED, lambda: startup(backend.negotiation(PROTOCOL_3_0))),
     (Startup, Startup.SCRAM_BEGUN, lambda: scram(1)),
     (Startup, Startup.SCRAM_ANSWERED, lambda: scram(2)),
     (Startup, Startup.PASSWORD_SENT, lambda: scram(3)),
     (Startup, Startup.PASSWORD_SENT, lambda: startup(backend.authentication(3))),
     (Startup, Startup.PASSWORD_SENT, lambda: startup(backend.authentication(5, b"salt"))),
+    (Startup, Startup.TOKEN_SENT, lambda: startup(backend.sasl("OAUTHBEARER"))),
+    (
+        Startup,
+        Startup.TOKEN_REFUSED,
+        lambda: startup(backend.sasl("OAUTHBEARER"), backend.authentication(11, b"{}")),
+    ),
     (Startup, Startup.STARTING, lambda: startup(backend.AUTHENTICATION_OK)),
     (
         Startup,
