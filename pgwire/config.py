@@ -113,6 +113,16 @@ class Config:
     tcp_user_timeout: int | None = None
     sslmode: str = "prefer"
     sslrootcert: str | None = None
+    sslnegotiation: str = "postgres"
+    sslcert: str | None = None
+    sslkey: str | None = None
+    sslpassword: Secret | None = field(default=None, repr=False)
+    sslcertmode: str = "allow"
+    sslcrl: str | None = None
+    sslcrldir: str | None = None
+    sslsni: bool = True
+    ssl_min_protocol_version: str = "TLSv1.2"
+    ssl_max_protocol_version: str = ""
     ssl_context: Any = field(default=None, repr=False)  # ssl.SSLContext, which is not imported here
     channel_binding: str = "prefer"
     auth_methods: frozenset[str] = ALL_METHODS
@@ -321,6 +331,13 @@ def _read_tcp(values: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+# What an ssl_context brings, so that it cannot be asked for beside it.
+_OF_A_CONTEXT = (
+    *("sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslcrldir"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+)
+
+
 def _read_tls(
     values: Mapping[str, str],
     explicit: Mapping[str, str],
@@ -334,8 +351,8 @@ def _read_tls(
     if mode is None and environ.get("PGREQUIRESSL", "").startswith("1"):
         mode = "require"
     if own.get("ssl_context") is not None:
-        if explicit.get("sslrootcert"):
-            raise ProgrammingError("ssl_context has its own certificates: sslrootcert is too much")
+        if much := next((name for name in _OF_A_CONTEXT if explicit.get(name)), None):
+            raise ProgrammingError(f"ssl_context has all that itself: {much} is too much")
         root = None
         if chosen is None and mode in (None, "allow", "prefer"):
             mode = "require"
@@ -345,12 +362,43 @@ def _read_tls(
         mode = "verify-full"
     if mode is None:
         mode = "verify-full" if root == "system" else "prefer"
-    return {"sslmode": mode, "sslrootcert": root}
+    password = values.get("sslpassword")
+    return {
+        "sslmode": mode,
+        "sslrootcert": root,
+        "sslnegotiation": values["sslnegotiation"],
+        "sslpassword": Secret(password) if password else None,
+        "sslcertmode": values.get("sslcertmode", "allow"),
+        "sslsni": values["sslsni"] == "1",
+        "ssl_min_protocol_version": _version(values, "ssl_min_protocol_version"),
+        "ssl_max_protocol_version": _version(values, "ssl_max_protocol_version"),
+        **{name: values.get(name) or None for name in ("sslcert", "sslkey", "sslcrl", "sslcrldir")},
+    }
+
+
+def _version(values: Mapping[str, str], name: str) -> str:
+    return PARAMETERS[name].as_word(values.get(name, ""))
+
+
+def _check_tls(config: Config) -> None:
+    """Refuses settings of TLS that are fine alone and senseless or unsafe together."""
+    mode = config.sslmode
+    if config.sslnegotiation == "direct" and mode in ("disable", "allow", "prefer"):
+        raise ProgrammingError("sslnegotiation=direct needs sslmode=require or better")
+    lowest, highest = config.ssl_min_protocol_version, config.ssl_max_protocol_version
+    if highest and lowest > highest:
+        raise ProgrammingError("ssl_min_protocol_version is above ssl_max_protocol_version")
+    if mode == "verify-full" and not config.sslsni:
+        raise NotSupportedError(
+            "sslsni=0 is not supported with sslmode=verify-full: Python's ssl cannot verify "
+            "the name of a host without telling it to the server"
+        )
 
 
 def _check_contradictions(config: Config) -> None:
     """Refuses what is fine alone and senseless or unsafe together."""
     mode, context = config.sslmode, config.ssl_context
+    _check_tls(config)
     if config.sslrootcert == "system" and mode != "verify-full":
         raise ProgrammingError("sslrootcert=system needs sslmode=verify-full")
     if mode == "verify-full" and any(h.hostaddr and not h.host for h in config.hosts):

@@ -23,7 +23,7 @@ from pgwire.files import PassFile, user_files
 from pgwire.passfile import find_password
 from pgwire.pgtypes import TypeRegistry
 from pgwire.pgtypes.registration import GLOBAL, Registrations
-from pgwire.protocol.connecting import failed_attempt
+from pgwire.protocol.connecting import Encryption, EncryptionPlan, failed_attempt
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.hosts import HostList, Search
 from pgwire.protocol.roles import misfit
@@ -215,4 +215,22 @@ class OpenerBase:
         """The encryption of a new connection; its handshake has not begun."""
         if self._ssl_context is None:
             self._ssl_context = ssl_context(self.config)
-        return TLSLayer(self._ssl_context, address.host)
+        config = self.config
+        return TLSLayer(
+            self._ssl_context,
+            address.host if config.sslsni or self._ssl_context.check_hostname else None,
+            needs_alpn=config.sslnegotiation == "direct",
+        )
+
+    def same_encryption(self, *, tls: bool) -> Encryption:
+        """For a cancel request: what the connection has that it is about."""
+        if not tls:
+            return Encryption.PLAIN
+        return Encryption.DIRECT if self.config.sslnegotiation == "direct" else Encryption.TLS
+
+    def plan(self, address: Address) -> EncryptionPlan:
+        """The ways to try at this address."""
+        config = self.config
+        return EncryptionPlan(
+            config.sslmode, unix_socket=address.is_unix, direct=config.sslnegotiation == "direct"
+        )

@@ -59,8 +59,7 @@ class Parameter:
         `source` is what the messages call the parameter. The text itself is never shown: with a
         wrongly quoted string a piece of a password can end up anywhere.
         """
-        if self.form is Form.WORD_ANY_CASE:
-            text = next((word for word in self.words if word.lower() == text.lower()), text)
+        text = self.as_word(text)
         match self.form:
             case Form.WORD | Form.WORD_ANY_CASE if text not in self.words:
                 raise ProgrammingError(
@@ -80,6 +79,12 @@ class Parameter:
             raise NotSupportedError(
                 f"{source} is not supported by this version of pgwire{rest}: {self.reason}"
             )
+
+    def as_word(self, text: str) -> str:
+        """The word that the text stands for; the text itself where none does."""
+        if self.form is not Form.WORD_ANY_CASE:
+            return text
+        return next((word for word in self.words if word.lower() == text.lower()), text)
 
 
 _BLANKS = " \t\n\v\f\r"
@@ -119,7 +124,6 @@ def _not_yet(
     return Parameter(name, env, form=form, served=NOTHING, reason=reason, secret=secret)
 
 
-_OWN_CONTEXT = "load it into an ssl.SSLContext, and give that as ssl_context"
 _OAUTH = "tokens are not fetched here: give oauth_token, a function that returns one"
 _GSSAPI = "GSSAPI needs a library in C"
 
@@ -166,18 +170,11 @@ _ROWS = (
     # TLS. The default of sslmode is "prefer", and more where config.py finds more asked for.
     _word("sslmode", "PGSSLMODE", None, "disable allow prefer require verify-ca verify-full"),
     Parameter("sslrootcert", "PGSSLROOTCERT", form=Form.FILE),
-    _word(
-        "sslnegotiation",
-        "PGSSLNEGOTIATION",
-        "postgres",
-        "postgres direct",
-        "postgres",
-        "TLS begins when the server has agreed to it",
-    ),
+    _word("sslnegotiation", "PGSSLNEGOTIATION", "postgres", "postgres direct"),
     Parameter("sslcompression", "PGSSLCOMPRESSION", "0"),  # ignored by libpq as well
-    _not_yet("sslcert", _OWN_CONTEXT, "PGSSLCERT", Form.FILE),
-    _not_yet("sslkey", _OWN_CONTEXT, "PGSSLKEY", Form.FILE),
-    _not_yet("sslpassword", _OWN_CONTEXT, secret=True),
+    Parameter("sslcert", "PGSSLCERT", form=Form.FILE),
+    Parameter("sslkey", "PGSSLKEY", form=Form.FILE),
+    Parameter("sslpassword", secret=True),
     _word(
         "sslcertmode",
         "PGSSLCERTMODE",
@@ -186,16 +183,9 @@ _ROWS = (
         "disable allow",
         "Python's ssl does not tell whether the server has asked for a certificate",
     ),
-    _not_yet("sslcrl", _OWN_CONTEXT, "PGSSLCRL", Form.FILE),
-    _not_yet("sslcrldir", _OWN_CONTEXT, "PGSSLCRLDIR", Form.FILE),
-    _word(
-        "sslsni",
-        "PGSSLSNI",
-        "1",
-        "0 1",
-        "1",
-        "Python's ssl cannot verify the name of a host without telling it to the server",
-    ),
+    Parameter("sslcrl", "PGSSLCRL", form=Form.FILE),
+    Parameter("sslcrldir", "PGSSLCRLDIR", form=Form.FILE),
+    _word("sslsni", "PGSSLSNI", "1", "0 1"),
     _not_yet(
         "sslkeylogfile",
         "it would write down the secrets of the session; an ssl_context can, "
@@ -208,8 +198,6 @@ _ROWS = (
         "TLSv1.2",
         Form.WORD_ANY_CASE,
         _TLS_VERSIONS,
-        frozenset({"TLSv1.2"}),
-        reason="give an ssl_context with its minimum_version",
     ),
     Parameter(
         "ssl_max_protocol_version",
@@ -217,8 +205,6 @@ _ROWS = (
         None,
         Form.WORD_ANY_CASE,
         _TLS_VERSIONS,
-        NOTHING,
-        reason="give an ssl_context with its maximum_version",
     ),
     # Authentication.
     _word("channel_binding", "PGCHANNELBINDING", "prefer", "disable prefer require"),

@@ -7,7 +7,11 @@ blocking and the asyncio shell. Manual: "SSL Support" in the chapter on libpq.
 
 from __future__ import annotations
 
+import os
 import ssl
+import stat
+import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,48 +25,136 @@ _ALPN = "postgresql"
 _CHUNK = 65_536
 
 
-def default_root_certificate() -> Path | None:
-    """The file that libpq looks for when `sslrootcert` is not set; None where it cannot be."""
+def default_file(name: str) -> str | None:
+    """The file in ~/.postgresql that libpq looks for when none is named; None without it."""
     try:
-        path = Path.home() / ".postgresql" / "root.crt"
-        return path if path.exists() else None
+        path = Path.home() / ".postgresql" / name
+        return str(path) if path.exists() else None
     except (OSError, RuntimeError):  # a home of somebody else's, or none at all
         return None
 
 
 def ssl_context(config: Config) -> ssl.SSLContext:
-    """The context for these settings. Takes some 30 ms: make it once, not per connection."""
+    """The context for these settings. Takes some 30 ms: make it once, not per connection.
+
+    Raises TLSError, after which nothing is tried without TLS: for files that were named and
+    cannot be used, and for keys that others may read.
+    """
     if isinstance(config.ssl_context, ssl.SSLContext):
         return config.ssl_context
-    mode = config.sslmode
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _bound_versions(context, config)
     context.set_alpn_protocols([_ALPN])
-    context.check_hostname = mode == "verify-full"
-    root = config.sslrootcert
-    if root is None and (default := default_root_certificate()) is not None:
-        root = str(default)
+    context.check_hostname = config.sslmode == "verify-full"
+    _load_roots(context, config)
+    _load_revocations(context, config)
+    if config.sslcertmode != "disable":
+        _load_certificate(context, config)
+    return context
+
+
+_VERSIONS = {
+    "": None,
+    "TLSv1": ssl.TLSVersion.TLSv1,
+    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
+    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
+    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
+}
+
+
+def _bound_versions(context: ssl.SSLContext, config: Config) -> None:
+    lowest = _VERSIONS[config.ssl_min_protocol_version]
+    highest = _VERSIONS[config.ssl_max_protocol_version]
+    with warnings.catch_warnings():  # whoever asks for an old version by name knows its age
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = lowest or ssl.TLSVersion.MINIMUM_SUPPORTED
+        if highest is not None:
+            context.maximum_version = highest
+
+
+def _load_roots(context: ssl.SSLContext, config: Config) -> None:
+    root = config.sslrootcert or default_file("root.crt")
     try:
         if root == "system":
             context.load_default_certs()
         elif root is not None:
             context.load_verify_locations(cafile=root)
-        elif mode in ("verify-ca", "verify-full"):
+        elif config.sslmode in ("verify-ca", "verify-full"):
             raise TLSError(
-                f"sslmode={mode} needs the certificate of an authority: set sslrootcert to its "
-                "file or to 'system', or put it at ~/.postgresql/root.crt"
+                f"sslmode={config.sslmode} needs the certificate of an authority: set "
+                "sslrootcert to its file or to 'system', or put it at ~/.postgresql/root.crt"
             )
         else:  # require, prefer, allow: encrypted, but to whom is not asked
             context.verify_mode = ssl.CERT_NONE
     except (OSError, ssl.SSLError) as error:
-        raise final(TLSError(f"sslrootcert: {root}: {error}")) from error
-    return context
+        raise _unusable("sslrootcert", root, error) from error
+
+
+def _load_revocations(context: ssl.SSLContext, config: Config) -> None:
+    file, directory = config.sslcrl, config.sslcrldir
+    name = "sslcrl" if file else "sslcrldir"
+    if context.verify_mode == ssl.CERT_NONE:
+        if file or directory:
+            raise final(TLSError(f"{name} means nothing without sslrootcert: nobody is verified"))
+        return
+    if not file and not directory and config.sslrootcert != "system":
+        file, name = default_file("root.crl"), "sslcrl"
+    if not file and not directory:
+        return
+    try:
+        if directory and not Path(directory).is_dir():
+            raise NotADirectoryError("it is no directory")
+        context.load_verify_locations(cafile=file, capath=directory)
+    except (OSError, ssl.SSLError) as error:
+        raise _unusable(name, file or directory, error) from error
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+
+
+def _load_certificate(context: ssl.SSLContext, config: Config) -> None:
+    """Ours, if there is one, with its key."""
+    certificate = config.sslcert or default_file("postgresql.crt")
+    if certificate is None:
+        return
+    key = config.sslkey or default_file("postgresql.key")
+    if key is None:
+        raise final(TLSError("sslcert needs its key: set sslkey"))
+    secret = config.sslpassword
+    try:
+        _check_key(key)
+        # Without a function OpenSSL would ask for it at the terminal.
+        context.load_cert_chain(
+            certificate, key, password=lambda: "" if secret is None else secret.reveal()
+        )
+    except (OSError, ValueError) as error:
+        # Which of the two files it is, Python does not tell; that the password is wrong neither.
+        raise _unusable("sslcert, sslkey", f"{certificate}, {key}", error) from None
+
+
+def _check_key(path: str) -> None:
+    """Refuses a private key that others have access to, as libpq does."""
+    info = os.stat(path)
+    if not stat.S_ISREG(info.st_mode):
+        raise OSError("the key is no plain file")
+    if sys.platform == "win32":  # pragma: no cover
+        return
+    # The system's administrator may let a group read it.
+    if info.st_mode & (0o037 if info.st_uid == 0 else 0o077):
+        raise OSError(
+            "others have access to the key; its mode may be 0600 at most, or 0640 if it is root's"
+        )
+
+
+def _unusable(name: str, path: str | None, error: Exception) -> TLSError:
+    return final(TLSError(f"{name}: {path}: {error}"))
 
 
 class TLSLayer:
     """One TLS connection over bytes. Create it, then `handshake()` until that returns True."""
 
-    def __init__(self, context: ssl.SSLContext, host: str | None) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, host: str | None, *, needs_alpn: bool = False
+    ) -> None:
+        self._needs_alpn = needs_alpn
         if context.check_hostname and not host:
             raise ProgrammingError(
                 "sslmode=verify-full compares the host's name: set host, beside hostaddr"
@@ -85,6 +177,12 @@ class TLSLayer:
             raise TLSError(f"the server's certificate is not trusted: {_reason(error)}") from error
         except (ssl.SSLError, OSError) as error:
             raise TLSError(f"the TLS handshake failed: {_reason(error)}") from error
+        if self._needs_alpn and self._tls.selected_alpn_protocol() != _ALPN:
+            # It may be anything that speaks TLS: a web server, say, whose answers somebody steers.
+            raise TLSError(
+                "sslnegotiation=direct: the server did not agree to speak PostgreSQL's protocol "
+                "(ALPN); PostgreSQL does from version 17 on"
+            )
         return True
 
     def feed(self, wire: bytes) -> None:

@@ -367,18 +367,8 @@ def test_what_changes_nothing_is_accepted(params: dict[str, Any]) -> None:
         ("replication", "database"),
         ("replication", True),
         ("requirepeer", "postgres"),
-        ("ssl_max_protocol_version", "TLSv1.2"),
-        ("ssl_min_protocol_version", "TLSv1.3"),
-        ("ssl_min_protocol_version", "TLSv1"),
-        ("sslcert", "x"),
         ("sslcertmode", "require"),
-        ("sslcrl", "x"),
-        ("sslcrldir", "x"),
-        ("sslkey", "x"),
         ("sslkeylogfile", "x"),
-        ("sslnegotiation", "direct"),
-        ("sslpassword", "x"),
-        ("sslsni", 0),
     ],
 )
 def test_what_would_be_left_out_in_silence_is_refused(name: str, value: object) -> None:
@@ -393,7 +383,7 @@ def test_whatever_is_refused_has_a_reason() -> None:
 
 
 def test_a_refused_variable_of_the_environment_is_named() -> None:
-    assert "PGSSLCERT" in not_supported("", {"PGSSLCERT": "x"})
+    assert "PGREQUIREPEER" in not_supported("", {"PGREQUIREPEER": "x"})
 
 
 # --- hosts, passwords and services ---
@@ -477,8 +467,9 @@ def test_values_of_a_service_are_checked_as_all_others() -> None:
     with pytest.raises(ProgrammingError) as caught:
         with_services("[s]\nport=x", "service=s")
     assert str(caught.value).startswith("port (from the service file) must be a port number")
-    with pytest.raises(NotSupportedError, match=r"sslcert \(from the service file\) is not supp"):
-        with_services("[s]\nsslcert=x", "service=s")
+    refused = r"requirepeer \(from the service file\) is not supported"
+    with pytest.raises(NotSupportedError, match=refused):
+        with_services("[s]\nrequirepeer=x", "service=s")
     with pytest.raises(ProgrammingError, match=r"user \(from the service file\) is not valid"):
         with_services("[s]\nuser=\udcff", "service=s")
 
@@ -674,8 +665,60 @@ def test_a_context_contradicts_sslmode_disable(context: ssl.SSLContext) -> None:
 
 
 def test_a_context_brings_its_own_certificates(context: ssl.SSLContext) -> None:
-    assert "sslrootcert" in refusal(ssl_context=context, sslrootcert="/ca.pem")
     assert config("", {"PGSSLROOTCERT": "system"}, ssl_context=context).sslrootcert is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslcrldir"),
+        *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+    ],
+)
+def test_nothing_is_given_beside_a_context_that_it_has_itself(
+    context: ssl.SSLContext, name: str
+) -> None:
+    text = refusal(ssl_context=context, **{name: "TLSv1.3"})
+    assert text == f"ssl_context has all that itself: {name} is too much"
+    if (env := PARAMETERS[name].env) is not None:
+        assert config("", {env: "TLSv1.3"}, ssl_context=context).ssl_context is context
+
+
+def test_files_of_tls() -> None:
+    names = ("sslcert", "sslkey", "sslcrl", "sslcrldir")
+    found = config(**{name: Path(f"/{name}") for name in names}, sslpassword="pw")
+    assert [getattr(found, name) for name in names] == [f"/{name}" for name in names]
+    assert found.sslpassword == Secret("pw")
+    assert config(" ".join(f"{name}=''" for name in (*names, "sslpassword"))) == config()
+    assert config(sslcertmode="disable").sslcertmode == "disable"
+
+
+def test_versions_of_tls() -> None:
+    assert config(ssl_min_protocol_version="tlsv1.3").ssl_min_protocol_version == "TLSv1.3"
+    assert config("ssl_min_protocol_version=''").ssl_min_protocol_version == ""
+    assert config("", {"PGSSLMAXPROTOCOLVERSION": "TLSV1.2"}).ssl_max_protocol_version == "TLSv1.2"
+    assert config("ssl_max_protocol_version=''").ssl_max_protocol_version == ""
+    text = refusal(ssl_min_protocol_version="TLSv1.3", ssl_max_protocol_version="TLSv1.2")
+    assert text == "ssl_min_protocol_version is above ssl_max_protocol_version"
+    assert "is above" in refusal(ssl_max_protocol_version="TLSv1.1")
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+def test_tls_from_the_first_byte_on(mode: str) -> None:
+    found = config(sslnegotiation="direct", sslmode=mode)
+    assert found.sslnegotiation == "direct"
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
+def test_tls_from_the_first_byte_on_goes_with_no_weaker_mode(mode: str) -> None:
+    assert "sslmode=require or better" in refusal(sslnegotiation="direct", sslmode=mode)
+    assert "sslmode=require or better" in refusal("", {"PGSSLNEGOTIATION": "direct"})
+
+
+def test_a_name_that_is_not_sent_cannot_be_verified() -> None:
+    assert config(sslsni=0).sslsni is False
+    assert config(sslsni="0", sslmode="verify-ca").sslsni is False
+    assert "sslsni=0 is not supported" in not_supported(sslsni=0, sslmode="verify-full")
 
 
 def test_a_context_must_verify_what_the_mode_promises(lax_context: ssl.SSLContext) -> None:
@@ -725,6 +768,7 @@ def test_a_config_is_not_pickled() -> None:
         {"password": MARKER},
         {"password": functools.partial(str, MARKER)},
         {"settings": {"app.token": MARKER}},
+        {"sslpassword": MARKER},
     ],
 )
 def test_the_repr_of_a_config_shows_no_secret(params: dict[str, Any]) -> None:
@@ -759,7 +803,6 @@ def test_passwords() -> None:
         ("", {"password": f"{MARKER}\0"}),
         ("", {"password": f"{MARKER}\ud800"}),
         ("", {"password": MARKER.encode()}),
-        ("", {"sslpassword": MARKER}),
         ("", {"oauth_client_secret": MARKER}),
         ("", {"scram_client_key": MARKER}),
         ("", {"settings": {"a": MARKER, "b\0": 1}}),

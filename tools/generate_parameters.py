@@ -51,17 +51,20 @@ _WHAT = {
     "sslmode": "whether there is TLS and what it must prove; `prefer` where nothing asks for more",
     "sslrootcert": "file with trusted certificates, or `system`, which needs `verify-full`; "
     "`~/.postgresql/root.crt` where that exists",
-    "sslnegotiation": "how TLS begins",
+    "sslnegotiation": "`direct`: with the first byte (PostgreSQL 17 and later), which needs "
+    "`sslmode=require` or better",
     "sslcompression": "ignored, as by libpq: TLS has no compression any more",
-    "sslcert": "client certificate",
-    "sslkey": "its key",
+    "sslcert": "file with the client's certificate; `~/.postgresql/postgresql.crt` where that "
+    "exists",
+    "sslkey": "file with its key, which nobody else may read; `~/.postgresql/postgresql.key`",
     "sslpassword": "the key's password",
-    "sslcertmode": "whether a client certificate is sent",
-    "sslcrl": "file of revoked certificates",
-    "sslcrldir": "directory of revoked certificates",
-    "sslsni": "whether the host's name is sent in clear when TLS begins",
+    "sslcertmode": "`disable`: no client certificate is sent",
+    "sslcrl": "file of revoked certificates; `~/.postgresql/root.crl` where that exists",
+    "sslcrldir": "directory of revoked certificates, as `openssl rehash` makes it",
+    "sslsni": "0: the host's name is not sent in clear when TLS begins; not with "
+    "`sslmode=verify-full`, as Python's ssl verifies only what it sends",
     "sslkeylogfile": "file for the secrets of TLS",
-    "ssl_min_protocol_version": "oldest TLS to accept",
+    "ssl_min_protocol_version": "oldest TLS to accept; empty: OpenSSL's",
     "ssl_max_protocol_version": "newest TLS to speak",
     "channel_binding": "whether SCRAM is bound to the TLS connection",
     "require_auth": "methods of authentication to accept",

@@ -20,7 +20,7 @@ from pgwire.config import Secret
 from pgwire.errors import ConnectionFailed
 from pgwire.opening import OpenerBase, check_fetched
 from pgwire.protocol import frontend
-from pgwire.protocol.connecting import FAILURES, Encryption, EncryptionPlan
+from pgwire.protocol.connecting import FAILURES, Encryption
 from pgwire.protocol.hosts import interleaved
 from pgwire.protocol.roles import question
 
@@ -132,7 +132,7 @@ class AsyncOpener(OpenerBase):
     async def _try(self, line: Line, visit: _Visit) -> AsyncDriver | None:
         """One address, in all the ways that the plan has, each on a line of its own."""
         address, search, deadline = line.address, visit.search, line.deadline
-        plan = EncryptionPlan(self.config.sslmode, unix_socket=address.is_unix)
+        plan = self.plan(address)
         for encryption in plan:
             if line.is_closed:
                 line = Line(visit.loop, address, deadline)
@@ -186,7 +186,9 @@ class AsyncOpener(OpenerBase):
         """Connect, unless it is, and encrypt as the plan has it."""
         if not line.is_connected:
             await line.connect(self.config)
-        if encryption is not Encryption.PLAIN and await line.ask_for_tls(encryption):
+        if encryption is Encryption.PLAIN:
+            return
+        if encryption is Encryption.DIRECT or await line.ask_for_tls(encryption):
             await line.begin_tls(self.tls_layer(line.address))
 
     def _cancel(self, address: Address) -> Callable[[AsyncDriver], Awaitable[None]]:
@@ -200,9 +202,8 @@ class AsyncOpener(OpenerBase):
                 return
             line = Line(driver.loop, address)
             try:
-                await self._connect(
-                    line, Encryption.PLAIN if driver.tls is None else Encryption.TLS
-                )
+                encryption = self.same_encryption(tls=driver.tls is not None)
+                await self._connect(line, encryption)
                 await line.send(frontend.cancel_request(key.pid, key.secret))
                 with suppress(ConnectionError):  # an end, if not a fine one
                     while await line.receive():

@@ -22,7 +22,6 @@ from pgwire.protocol import frontend
 from pgwire.protocol.connecting import (
     FAILURES,
     Encryption,
-    EncryptionPlan,
     read_ssl_answer,
     spoken_too_soon,
 )
@@ -104,7 +103,7 @@ class Opener(OpenerBase):
 
     def _try(self, target: _Target, search: Search, limit: float | None) -> Driver | None:
         address = target.address
-        plan = EncryptionPlan(self.config.sslmode, unix_socket=address.is_unix)
+        plan = self.plan(address)
         for encryption in plan:
             try:
                 driver = self._attempt(target, encryption)
@@ -169,13 +168,14 @@ class Opener(OpenerBase):
         if encryption is Encryption.PLAIN:
             return Channel(sock)
         plain = Channel(sock)
-        plain.send(frontend.SSL_REQUEST)
-        plain.wait_readable(deadline)
-        # One byte and not one more: what follows it belongs to TLS.
-        if not read_ssl_answer(sock.recv(1), encryption):
-            return plain
-        if plain.is_readable():
-            raise spoken_too_soon()
+        if encryption is not Encryption.DIRECT:
+            plain.send(frontend.SSL_REQUEST)
+            plain.wait_readable(deadline)
+            # One byte and not one more: what follows it belongs to TLS.
+            if not read_ssl_answer(sock.recv(1), encryption):
+                return plain
+            if plain.is_readable():
+                raise spoken_too_soon()
         layer = self.tls_layer(address)
         while not layer.handshake():
             sock.sendall(layer.take_wire())
@@ -193,8 +193,7 @@ class Opener(OpenerBase):
             key = driver.session.backend_key
             if key is None:
                 return
-            encrypted = driver.channel.tls is not None
-            encryption = Encryption.TLS if encrypted else Encryption.PLAIN
+            encryption = self.same_encryption(tls=driver.channel.tls is not None)
             sock = socket.socket(address.family, socket.SOCK_STREAM)
             try:
                 connect_socket(sock, address, self.config, deadline)

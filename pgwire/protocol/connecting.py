@@ -34,6 +34,7 @@ class Encryption(Enum):
     PLAIN = "no TLS"
     TLS_IF_OFFERED = "TLS if the server has it"
     TLS = "TLS or nothing"
+    DIRECT = "TLS from the first byte on"
 
 
 _PLANS = {
@@ -52,9 +53,12 @@ _NO_SUCH_LINE = "28000"
 class EncryptionPlan:
     """The attempts at one address. Iterate; after a failure say so with `failed`."""
 
-    def __init__(self, sslmode: str, *, unix_socket: bool) -> None:
+    def __init__(self, sslmode: str, *, unix_socket: bool, direct: bool = False) -> None:
         # There is no TLS over a Unix socket, whatever the mode: nobody is in between.
-        self._attempts = (Encryption.PLAIN,) if unix_socket else _PLANS[sslmode]
+        if unix_socket:
+            self._attempts: tuple[Encryption, ...] = (Encryption.PLAIN,)
+        else:
+            self._attempts = (Encryption.DIRECT,) if direct else _PLANS[sslmode]
         self._go_on = True
 
     def __iter__(self) -> Iterator[Encryption]:

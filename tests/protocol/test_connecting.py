@@ -79,6 +79,12 @@ def test_there_is_no_tls_over_a_unix_socket(sslmode: str) -> None:
     assert tried(EncryptionPlan(sslmode, unix_socket=True), TLSError("no")) == [PLAIN]
 
 
+def test_tls_from_the_first_byte_on_is_the_only_attempt() -> None:
+    plan = EncryptionPlan("require", unix_socket=False, direct=True)
+    assert tried(plan, TLSError("no")) == [Encryption.DIRECT]
+    assert tried(EncryptionPlan("require", unix_socket=True, direct=True)) == [PLAIN]
+
+
 def test_the_answer_to_ssl_request() -> None:
     assert read_ssl_answer(b"S", TLS)
     assert read_ssl_answer(b"S", OFFERED)
