@@ -50,6 +50,10 @@ class _Reader:
             self._is_paused = full
             cast("AsyncDriver", self.future.runner).pause_reading(full)
 
+    @property
+    def is_awaited(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
+
     async def wait(self) -> None:
         """Until there is something to be taken, or it is over."""
         while not (self._operation.is_ready or self.future.done()):
@@ -133,6 +137,8 @@ class AsyncCopyOutput:
         """Have something to be taken, or come to the end, or raise what has ended it."""
         if self._is_over:
             return
+        if self._reader is not None and self._reader.is_awaited:
+            raise InterfaceError("another task is waiting for the next piece of this iteration")
         try:
             if self._reader is None:
                 reader = _Reader(self._operation, asyncio.get_running_loop())

@@ -85,17 +85,17 @@ class CopyOutput:
                 self._hold = Hold(driver, operation, self._deadline())
             elif not self._is_here(self._hold):
                 self._take().check_usable()  # a lease that was released says so
-            self._hold.proceed()
-            if operation.is_ready:
+            if self._hold.proceed():
                 return
             if operation.abandoned:  # not by us
                 self._hold.driver.check_usable()
             if operation.error is not None:
                 raise operation.error
         except BaseException:
-            self._is_over = True
-            self._ended()
-            raise
+            if self._hold is None or not self._hold.is_open:
+                self._is_over = True
+                self._ended()
+            raise  # else it can be gone on with: one of its callbacks came back, say
         self._is_over = True
         self._ended()
 

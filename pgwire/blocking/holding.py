@@ -50,23 +50,29 @@ class Hold:
         self._deadline = deadline
         self._has_begun = False
 
-    def proceed(self) -> None:
-        """Read until there is something to be taken, or the operation is done.
+    @property
+    def is_open(self) -> bool:
+        """Whether it has begun, and is not at its end."""
+        return self._has_begun and not self._operation.done
+
+    def proceed(self) -> bool:
+        """Read until there is something to be taken, or the operation is done; which of them.
 
         Raises `QueryTimeout` when time is up, and `InterfaceError`; its own error is in the
         operation.
         """
-        if not self._until.done:
+        while not self._until.done:  # a callback may have taken what has come
             self._take_turn(self._step, self._deadline)
+        return self._until.is_ready
 
     def leave(self) -> None:
         """Have the server cancel it, and read to its end; at once, whatever comes of it."""
-        if self._has_begun and not self._operation.done and not self.driver.is_inherited:
+        if self.is_open and not self.driver.is_inherited:
             self._take_turn(self._end, None)
 
     def forget(self) -> None:
         """Nobody will go on with it: the driver ends it before whatever comes next. Never waits."""
-        if self._has_begun and not self._operation.done:
+        if self.is_open:
             self._operation.holds = False
             self.driver.leave_behind(self._operation)
 

@@ -6,8 +6,9 @@ See `tests.support.sweep`. The server is well, so that no cancellation is a reas
 from __future__ import annotations
 
 import asyncio
+import io
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,46 @@ async def look_up_in_a_group(conn: pgwire.AsyncConnection) -> None:
             group.create_task(work(conn))
 
 
+async def lines() -> AsyncIterator[bytes]:
+    for n in range(3_000):
+        if n % 1_000 == 0:
+            await asyncio.sleep(0)
+        yield b"%d\n" % n
+
+
+async def records() -> AsyncIterator[tuple[int]]:
+    async for line in lines():
+        yield (int(line),)
+
+
+async def copy_with_others(conn: pgwire.AsyncConnection) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(conn.copy_in("copy swept from stdin", lines()))
+        for number in range(3):
+            group.create_task(in_step(conn, number))
+
+
+async def in_step(conn: pgwire.AsyncConnection, number: int) -> None:
+    assert (await conn.query("select $1::int", [number])).scalar() == number
+
+
+async def copy_out(conn: pgwire.AsyncConnection) -> None:
+    sql = "copy (select n from generate_series(1, 30000) n) to stdout"
+    assert await conn.copy_out(sql, io.BytesIO()) == 30_000
+    async with conn.copy_out(sql) as output:
+        assert [data async for data in output]
+    async for _ in conn.copy_out(sql):
+        break
+
+
 WORK: list[Work] = [
+    lambda conn: conn.copy_in("copy swept from stdin", lines()),
+    lambda conn: conn.copy_in("copy swept from stdin", (b"%d\n" % n for n in range(30_000))),
+    lambda conn: conn.copy_records("swept", ((n,) for n in range(30_000))),
+    lambda conn: conn.copy_records("swept", records()),
+    lambda conn: conn.copy_records("swept", [(1,), ("2",), (3,)]),
+    copy_with_others,
+    copy_out,
     lambda conn: conn.query("select pg_sleep(0.002)"),
     lambda conn: conn.query("select pg_sleep(0.05)"),  # longer than nobody's query is waited for
     lambda conn: conn.query(INSERT, [1]),

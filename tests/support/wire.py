@@ -37,6 +37,7 @@ class Wire(asyncio.Transport):
         self._taken = 0
         self.said = b""
         self.aborted = False
+        self.paused = False  # reading
         self.cancels: list[float] = []
         self.delivered = asyncio.Event()
         self.delivered.set()
@@ -62,6 +63,15 @@ class Wire(asyncio.Transport):
         if not self.aborted:
             self.aborted = True
             self._loop.call_soon(self.driver.connection_lost, None)
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
     # What the server does.
 
