@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import re
 import socket
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.config import DEFAULT_SOCKET_DIRECTORIES
-from pgwire.errors import ConnectionFailed
+from pgwire.errors import AuthenticationError, ConnectionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -118,6 +119,33 @@ def not_connected(address: Address, error: OSError) -> ConnectionFailed:
     # The system's words: those of asyncio say no more than that it did not work.
     reason = os.strerror(error.errno) if error.errno else error
     return ConnectionFailed(f"{address}: {reason}{hint}")
+
+
+def check_peer(sock: socket.socket, address: Address, wanted: str) -> None:
+    """Refuses the server behind a Unix socket if another user runs it than `requirepeer` says."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        raise AuthenticationError(f"{address}: requirepeer cannot be checked on this platform")
+    # Imported here because few programs need it, and not every platform has it.
+    import pwd
+
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"number {uid}"
+    if name != wanted:
+        raise AuthenticationError(
+            f"{address}: the server is run by the user {name}, not by the one in requirepeer"
+        )
+
+
+def prepare(sock: socket.socket, address: Address, config: Config) -> None:
+    """What the settings want of a socket that has just been connected."""
+    if not address.is_unix:
+        tune(sock, config)
+    elif config.requirepeer is not None:
+        check_peer(sock, address, config.requirepeer)
 
 
 def tune(sock: socket.socket, config: Config) -> None:

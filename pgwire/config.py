@@ -111,6 +111,7 @@ class Config:
     keepalives_interval: int | None = None
     keepalives_count: int | None = None
     tcp_user_timeout: int | None = None
+    requirepeer: str | None = None
     sslmode: str = "prefer"
     sslrootcert: str | None = None
     sslnegotiation: str = "postgres"
@@ -213,6 +214,7 @@ def _resolve(
         user=user,
         application_name=application_name or "",
         options=values["options"],
+        requirepeer=values.get("requirepeer") or None,
         target_session_attrs=values["target_session_attrs"],
         load_balance=values["load_balance_hosts"] == "random",
         channel_binding=values["channel_binding"],

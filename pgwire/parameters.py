@@ -209,7 +209,7 @@ _ROWS = (
     # Authentication.
     _word("channel_binding", "PGCHANNELBINDING", "prefer", "disable prefer require"),
     Parameter("require_auth", "PGREQUIREAUTH", form=Form.METHODS),
-    _not_yet("requirepeer", "who serves a Unix socket is not asked", "PGREQUIREPEER"),
+    Parameter("requirepeer", "PGREQUIREPEER"),
     Parameter("scram_client_key", form=Form.KEY, secret=True),
     Parameter("scram_server_key", form=Form.KEY, secret=True),
     _not_yet("oauth_issuer", _OAUTH),

@@ -366,7 +366,6 @@ def test_what_changes_nothing_is_accepted(params: dict[str, Any]) -> None:
         ("oauth_scope", "x"),
         ("replication", "database"),
         ("replication", True),
-        ("requirepeer", "postgres"),
         ("sslcertmode", "require"),
         ("sslkeylogfile", "x"),
     ],
@@ -383,7 +382,7 @@ def test_whatever_is_refused_has_a_reason() -> None:
 
 
 def test_a_refused_variable_of_the_environment_is_named() -> None:
-    assert "PGREQUIREPEER" in not_supported("", {"PGREQUIREPEER": "x"})
+    assert "PGGSSENCMODE" in not_supported("", {"PGGSSENCMODE": "require"})
 
 
 # --- hosts, passwords and services ---
@@ -395,6 +394,11 @@ def test_a_refused_variable_of_the_environment_is_named() -> None:
 def test_all_six_roles_can_be_asked_for(role: str) -> None:
     assert config(target_session_attrs=role).target_session_attrs == role
     assert config("", {"PGTARGETSESSIONATTRS": role}).target_session_attrs == role
+
+
+def test_who_runs_the_server() -> None:
+    assert config(requirepeer="postgres").requirepeer == "postgres"
+    assert config("requirepeer=''").requirepeer is None
 
 
 def test_hosts_in_random_order() -> None:
@@ -467,9 +471,9 @@ def test_values_of_a_service_are_checked_as_all_others() -> None:
     with pytest.raises(ProgrammingError) as caught:
         with_services("[s]\nport=x", "service=s")
     assert str(caught.value).startswith("port (from the service file) must be a port number")
-    refused = r"requirepeer \(from the service file\) is not supported"
+    refused = r"gssencmode \(from the service file\) is not supported"
     with pytest.raises(NotSupportedError, match=refused):
-        with_services("[s]\nrequirepeer=x", "service=s")
+        with_services("[s]\ngssencmode=require", "service=s")
     with pytest.raises(ProgrammingError, match=r"user \(from the service file\) is not valid"):
         with_services("[s]\nuser=\udcff", "service=s")
 

@@ -68,7 +68,7 @@ _WHAT = {
     "ssl_max_protocol_version": "newest TLS to speak",
     "channel_binding": "whether SCRAM is bound to the TLS connection",
     "require_auth": "methods of authentication to accept",
-    "requirepeer": "operating system's user who must be serving the Unix socket",
+    "requirepeer": "the operating system's user who must run the server behind a Unix socket",
     "scram_client_key": "key in the password's place",
     "scram_server_key": "key in the password's place",
     "oauth_issuer": "OAuth",

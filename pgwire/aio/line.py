@@ -10,7 +10,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pgwire.addresses import not_connected, tune
+from pgwire.addresses import not_connected, prepare
 from pgwire.driving import CLOSE_PATIENCE
 from pgwire.errors import ConnectionFailed, ConnectionLost
 from pgwire.protocol import frontend
@@ -54,8 +54,7 @@ class Line:
         address = self.address
         try:
             await self.loop.sock_connect(self.sock, address.sockaddr)
-            if not address.is_unix:
-                tune(self.sock, config)
+            prepare(self.sock, address, config)
         except TimeoutError:
             raise ConnectionFailed(f"{address}: the network timed out") from None
         except OSError as error:

@@ -15,7 +15,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from pgwire.addresses import not_connected, tune
+from pgwire.addresses import not_connected, prepare
 from pgwire.errors import ConnectionFailed
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def connect_socket(
         sock.settimeout(left(deadline))
         sock.connect(address.sockaddr)
         sock.settimeout(None)
-        if not address.is_unix:
-            tune(sock, config)
+        prepare(sock, address, config)
     except TimeoutError:
         left(deadline)
         raise ConnectionFailed(f"{address}: the network timed out") from None

@@ -189,3 +189,21 @@ def test_an_older_server_that_writes_no_more(cluster: tuple[Member, Member]) -> 
         assert pool.query("select name").scalar() == "b"
         assert pool.query("insert into t values (1)").scalar() == "b"
         until(lambda: cluster[0].gone >= 2)
+
+
+def test_a_host_that_has_failed_is_tried_last_for_a_while(cluster: tuple[Member, Member]) -> None:
+    """One that is down delays no request that another can serve: only the first asks it."""
+    attempts: list[None] = []
+
+    def down(line: Line) -> None:
+        attempts.append(None)
+        line.send(backend.fatal("57P03", "the database system is starting up"))
+
+    _, b = cluster
+    with ScriptedServer(down) as server:
+        port = f"{server.port},{b.server.port}"
+        with pgwire.Pool(host="127.0.0.1,127.0.0.1", port=port, user="u", sslmode="disable") as p:
+            fill(p, 1)
+            fill(p, 5)
+            assert p.total_count == 5
+    assert len(attempts) == 1

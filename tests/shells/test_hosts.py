@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import secrets
+import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -294,6 +297,41 @@ class TestBalancing:
         for _ in range(4):
             connect("", load_balance_hosts="random", **at(servers)).close()
         assert servers[2].connections == 4
+
+
+class TestPeers:
+    """Who runs the server behind a Unix socket."""
+
+    def test_the_right_one_is_let_in(self, connect: Connect) -> None:
+        with ScriptedServer(PRIMARY, unix=True) as server:
+            connect(server.dsn, requirepeer=pwd.getpwuid(os.getuid()).pw_name).close()
+
+    def test_another_one_gets_not_a_word(
+        self, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        heard: list[bytes] = []
+
+        def script(line: Line) -> None:
+            heard.append(line.wait_for_hang_up())
+
+        with ScriptedServer(script, unix=True, raw=True) as server:
+            with pytest.raises(pgwire.AuthenticationError, match="is run by the user"):
+                connect(server.dsn, requirepeer="nobody-of-this-name")
+            monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+            with pytest.raises(pgwire.AuthenticationError, match=f"number {os.getuid()}"):
+                connect(server.dsn, requirepeer="root")
+        assert not any(heard)
+
+    def test_where_it_cannot_be_known(
+        self, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delattr(socket, "SO_PEERCRED")
+        with ScriptedServer(PRIMARY, unix=True) as server:
+            with pytest.raises(pgwire.AuthenticationError, match="cannot be checked"):
+                connect(server.dsn, requirepeer="root")
+
+    def test_over_tcp_it_does_not_matter(self, connect: Connect, start: Start) -> None:
+        connect("", requirepeer="nobody-of-this-name", **at(start(PRIMARY))).close()
 
 
 class TestPasswordFiles:
