@@ -8,14 +8,15 @@ PURE_TESTS := tests/protocol tests/pgtypes \
 	$(wildcard tests/pool/test_core*.py) \
 	$(patsubst %,tests/pool/test_%.py,bounds complexity config contract faults faults_sharing histogram machine) \
 	$(patsubst %,tests/pool/test_%.py,pace search waiters walk) \
-	$(wildcard $(patsubst %,tests/test_%.py,config conninfo errors keywords parameters passfile services sqlstate))
+	$(wildcard $(patsubst %,tests/test_%.py,config conninfo demands errors keywords parameters)) \
+	$(wildcard $(patsubst %,tests/test_%.py,passfile services sqlstate))
 HEARTS := pgwire/protocol/*,$\
 	pgwire/pool/core.py,pgwire/pool/effects.py,pgwire/pool/slots.py,pgwire/pool/waiters.py,$\
 	pgwire/pool/supply.py,pgwire/pool/deadlock.py,pgwire/pool/backoff.py,pgwire/pool/histogram.py,$\
 	pgwire/pool/config.py,pgwire/pool/pace.py
 PURE_CODE := $(HEARTS),pgwire/pgtypes/*,pgwire/config.py,$\
-	pgwire/conninfo.py,pgwire/errors.py,pgwire/keywords.py,pgwire/parameters.py,pgwire/passfile.py,$\
-	pgwire/services.py,pgwire/sqlstate.py
+	pgwire/conninfo.py,pgwire/demands.py,pgwire/errors.py,pgwire/keywords.py,pgwire/parameters.py,$\
+	pgwire/passfile.py,pgwire/services.py,pgwire/sqlstate.py
 
 TYPED := pgwire tests $(wildcard benchmarks/*.py examples/*.py tools/*.py)
 GENERATORS := $(wildcard tools/generate_*.py)
