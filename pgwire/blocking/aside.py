@@ -10,7 +10,7 @@ import contextvars
 import socket
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pgwire.addresses import (
     addresses,
@@ -20,6 +20,7 @@ from pgwire.addresses import (
     without_lookup,
 )
 from pgwire.blocking.net import Deadline, left
+from pgwire.errors import ConnectionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,29 +43,45 @@ class _Call(Generic[T]):
         try:
             self.results.append(self._context.run(self._function))
         except BaseException as error:
-            self.error = error
+            self.error = self.error or error
         finally:
             self.done.set()
 
 
-def call_within(deadline: float | None, function: Callable[[], T]) -> T:
-    """What the function gives or raises; `Deadline` when time is up.
+class Aside:
+    """Makes such calls, and can give all of them up at once."""
 
-    Without a deadline it is called here. A secret must come wrapped: frames of this module hold
-    what it gives.
-    """
-    if deadline is None:
-        return function()
-    call = _Call(function)
-    threading.Thread(target=call.run, name="pgwire-aside", daemon=True).start()
-    if not call.done.wait(left(deadline)):
-        raise Deadline
-    if call.error is not None:
-        raise call.error
-    return call.results[0]
+    def __init__(self) -> None:
+        self._calls: set[_Call[Any]] = set()
+
+    def call(self, deadline: float | None, function: Callable[[], T]) -> T:
+        """What the function gives or raises; `Deadline` when time is up.
+
+        Without a deadline it is called here. A secret must come wrapped: frames of this module
+        hold what it gives.
+        """
+        if deadline is None:
+            return function()
+        call = _Call(function)
+        self._calls.add(call)
+        try:
+            threading.Thread(target=call.run, name="pgwire-aside", daemon=True).start()
+            if not call.done.wait(left(deadline)):
+                raise Deadline
+        finally:
+            self._calls.discard(call)
+        if call.error is not None:
+            raise call.error
+        return call.results[0]
+
+    def give_up(self, reason: str) -> None:
+        """Whoever waits for a call gets a ConnectionFailed instead."""
+        for call in tuple(self._calls):
+            call.error = ConnectionFailed(reason)
+            call.done.set()
 
 
-def look_up(spec: HostSpec, deadline: float | None) -> list[Address]:
+def look_up(spec: HostSpec, deadline: float | None, aside: Aside) -> list[Address]:
     """The addresses behind one host of the settings, in the order to try them.
 
     ConnectionFailed where there are none, `Deadline` when time is up.
@@ -74,6 +91,6 @@ def look_up(spec: HostSpec, deadline: float | None) -> list[Address]:
         return known
     ask = partial(socket.getaddrinfo, **lookup_arguments(spec))
     try:
-        return addresses(spec, ask() if is_quick(spec) else call_within(deadline, ask))
+        return addresses(spec, ask() if is_quick(spec) else aside.call(deadline, ask))
     except (OSError, UnicodeError) as error:
         raise not_resolved(spec, error) from error

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgwire.addresses import too_late
-from pgwire.blocking.aside import call_within, look_up
+from pgwire.blocking.aside import Aside, look_up
 from pgwire.blocking.driver import Driver
 from pgwire.blocking.net import Channel, Deadline, TLSChannel, connect_socket, deadline_in
 from pgwire.config import Secret
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pgwire.config import Config, HostSpec, Password
     from pgwire.protocol.hosts import Search
 
+_ENDED = "whoever wanted the connection has ended"
 _COROUTINES = "; coroutine functions are for connect_async() and AsyncPool"
 
 
@@ -51,6 +52,7 @@ class Opener(OpenerBase):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._under_way: set[socket.socket] = set()
+        self._aside = Aside()
         self._aborted = False
 
     def open(self, timeout: float | None = None) -> Driver:
@@ -72,6 +74,7 @@ class Opener(OpenerBase):
     def abort(self) -> None:
         """Every `open` that is under way in another thread fails soon, every later one at once."""
         self._aborted = True
+        self._aside.give_up(_ENDED)
         for sock in tuple(self._under_way):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -81,12 +84,13 @@ class Opener(OpenerBase):
         for sock in self._under_way:
             sock.close()
         self._under_way = set()
+        self._aside = Aside()
 
     def _open_at(self, host: HostSpec, search: Search, limit: float | None) -> Driver | None:
         """One host: looked up, and its addresses in turn. Looking up is the first one's time."""
         deadline = None if limit is None else deadline_in(limit)
         try:
-            found = look_up(host, deadline)
+            found = look_up(host, deadline, self._aside)
         except ConnectionFailed as error:
             search.failed(host.name, error)
             return None
@@ -129,15 +133,15 @@ class Opener(OpenerBase):
         self._under_way.add(sock)
         try:
             if self._aborted:
-                raise ConnectionFailed(f"{address}: whoever wanted the connection has ended")
+                raise ConnectionFailed(f"{address}: {_ENDED}")
             connect_socket(sock, address, self.config, deadline)
             channel = self._channel(sock, address, encryption, deadline)
             driver = Driver(self.new_session(address), channel, self._cancel(address))
-            password = _fetched("password", self.known_password(target.host), deadline)
-            token = _fetched("oauth_token", self.config.oauth_token, deadline)
+            password = self._fetched("password", self.known_password(target.host), deadline)
+            token = self._fetched("oauth_token", self.config.oauth_token, deadline)
             startup = self.startup(address, password, token, channel.tls)
             if deadline is not None and self.hashes_without_bound:
-                call_within(deadline, partial(driver.start, startup, deadline))
+                self._aside.call(deadline, partial(driver.start, startup, deadline))
             else:
                 driver.start(startup, deadline)
         except BaseException:
@@ -157,6 +161,17 @@ class Opener(OpenerBase):
         except BaseException:
             driver.abort()
             raise
+
+    def _fetched(self, name: str, known: Password | None, deadline: float | None) -> Secret | None:
+        """A secret, which a function may have to fetch; called for each new connection."""
+        if known is None or isinstance(known, Secret):
+            return known
+        fetch = known
+
+        def ask() -> Secret:
+            return check_fetched(Secret(fetch()), name, _COROUTINES)  # type: ignore[arg-type]
+
+        return self._aside.call(deadline, ask)
 
     def _channel(
         self,
@@ -207,15 +222,3 @@ class Opener(OpenerBase):
                 sock.close()
 
         return cancel
-
-
-def _fetched(name: str, known: Password | None, deadline: float | None) -> Secret | None:
-    """A secret, which a function may have to fetch; called for each new connection."""
-    if known is None or isinstance(known, Secret):
-        return known
-    fetch = known
-
-    def ask() -> Secret:
-        return check_fetched(Secret(fetch()), name, _COROUTINES)  # type: ignore[arg-type]
-
-    return call_within(deadline, ask)

@@ -6,13 +6,13 @@ import contextvars
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 import pgwire
-from pgwire.blocking import aside
-from pgwire.blocking.aside import call_within
+from pgwire.blocking.aside import Aside
 from pgwire.blocking.net import Deadline, deadline_in
 from tests.support import backend
 from tests.support.leaks import all_that_shows
@@ -73,7 +73,7 @@ class TestLookingUp:
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
     def test_no_thread_for_what_is_known(self, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
         with ScriptedServer(let_in) as server:
-            monkeypatch.setattr(aside, "call_within", None)
+            monkeypatch.setattr(Aside, "call", None)
             pgwire.connect(server.dsn, host=host, connect_timeout=5).close()
 
     def test_no_thread_without_a_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +89,23 @@ class TestLookingUp:
         with pytest.raises(pgwire.ConnectionFailed, match="no such name"):
             pgwire.connect(host="gone.example", connect_timeout=5)
         assert threads[0] is threading.current_thread() is not threads[1]
+
+    def test_whoever_ends_a_pool_does_not_wait_for_it(
+        self, monkeypatch: pytest.MonkeyPatch, never: threading.Event
+    ) -> None:
+        begun = threading.Event()
+
+        def look_up(**_: object) -> None:
+            begun.set()
+            never.wait()
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        pool = pgwire.Pool(host="slow.example", min_size=1)
+        assert begun.wait(10)
+        began = time.monotonic()
+        with suppress(pgwire.PoolTimeout):
+            pool.end(0)
+        assert time.monotonic() - began < 4
 
 
 class TestPasswords:
@@ -142,20 +159,20 @@ def test_connect_timeout_covers_hashing_without_a_bound() -> None:
         assert time.monotonic() - began < 2
 
 
-class TestCallWithin:
+class TestAside:
     def test_without_a_deadline_it_is_called_here(self) -> None:
-        assert call_within(None, threading.get_ident) == threading.get_ident()
+        assert Aside().call(None, threading.get_ident) == threading.get_ident()
 
     def test_with_one_it_is_not(self) -> None:
-        assert call_within(deadline_in(5), threading.get_ident) != threading.get_ident()
+        assert Aside().call(deadline_in(5), threading.get_ident) != threading.get_ident()
 
     def test_time_that_is_up_already(self) -> None:
         with pytest.raises(Deadline):
-            call_within(deadline_in(-1), lambda: None)
+            Aside().call(deadline_in(-1), lambda: None)
 
     def test_the_end_of_the_program_comes_through(self) -> None:
         def leave() -> None:
             raise SystemExit(3)
 
         with pytest.raises(SystemExit):
-            call_within(deadline_in(5), leave)
+            Aside().call(deadline_in(5), leave)

@@ -231,7 +231,7 @@ class TestAddresses:
         async def look_up_in_loop(loop: object, host: HostSpec) -> list[addresses.Address]:
             return look_up(host)
 
-        monkeypatch.setattr(blocking_opening, "look_up", lambda host, deadline: look_up(host))
+        monkeypatch.setattr(blocking_opening, "look_up", lambda host, *_: look_up(host))
         monkeypatch.setattr(aio_opening, "look_up", look_up_in_loop)
         return names
 
