@@ -87,6 +87,8 @@ def check_fetched(secret: Secret, name: str, hint: str = "") -> Secret:
     """What a function for the parameter `name` has given, if it can be a secret."""
     kind = type(secret.reveal()).__name__
     if kind != "str":
+        if kind == "coroutine":
+            secret.reveal().close()  # type: ignore[attr-defined]  # nobody will await it
         raise InterfaceError(f"{name}() gave {kind}, not str{hint}")
     return secret
 
