@@ -110,6 +110,16 @@ def close_statement(name: bytes) -> bytes:
     return _message(b"C", b"S" + name, MAX_SMALL_MESSAGE)
 
 
+def execute(portal: bytes, most: int) -> bytes:
+    """Execute for at most so many rows; the portal's name ends with NUL."""
+    return _message(b"E", portal + pack_int32(most), MAX_SMALL_MESSAGE)
+
+
+def close_portal(name: bytes) -> bytes:
+    """Close. A portal that is gone already is no error."""
+    return _message(b"C", b"P" + name, MAX_SMALL_MESSAGE)
+
+
 def bind(body: bytes) -> bytes:
     return _message(b"B", body)
 

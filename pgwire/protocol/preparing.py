@@ -27,6 +27,13 @@ _check_close_complete = expect_empty("CLOSE_COMPLETE")
 _check_no_data = expect_empty("NO_DATA")
 
 
+def _close(name: bytes) -> bytes:
+    """Close for a statement; for a portal, if NUL stands in front of its name."""
+    if name.startswith(b"\0") and len(name) > 1:
+        return frontend.close_portal(name[1:])
+    return frontend.close_statement(name)
+
+
 class Preparing(LookingUp):
     """Parse and Describe, and what to do with the answers; shared by Query and Prepare."""
 
@@ -47,12 +54,12 @@ class Preparing(LookingUp):
         self._name = name
 
     def _close_messages(self, session: Session) -> bytes:
-        """Close for every statement that nobody wants any more; their replies come first."""
+        """Close for whatever nobody wants any more; the replies come first."""
         if not session.statements.closing:
             return b""
         names = session.statements.take_closing()
         self._closing += len(names)
-        return b"".join(map(frontend.close_statement, names))
+        return b"".join(map(_close, names))
 
     def on_closed(self, buffer: bytes, start: int, end: int) -> None:
         _check_close_complete(buffer, start, end)

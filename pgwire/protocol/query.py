@@ -21,7 +21,7 @@ as well: what it had done is undone.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgwire.errors import DataError
 from pgwire.protocol import backend, frontend
@@ -180,8 +180,8 @@ class Query(Preparing):
         try:
             if not self.abandoned and self.error is None:
                 self._execute(session, statement)
-                if statement.is_open:
-                    return  # it may have to look types up at the end
+                if statement.is_open or self.holds:
+                    return  # it may have to look types up at the end, or has more to write
         except Exception as error:
             catalog = session.registry.catalog
             outdated = catalog.made_of(statement.parameter_oids) - self._asked
@@ -400,7 +400,7 @@ class Query(Preparing):
             BackendMessage.READY_FOR_QUERY: on_ready_to_return,
         },
     )
-    PHASES = (
+    PHASES: ClassVar[tuple[Phase, ...]] = (
         Preparing.PARSING,
         Preparing.DESCRIBING_PARAMETERS,
         Preparing.DESCRIBING_COLUMNS,

@@ -233,7 +233,7 @@ class StatementCache:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.closing: list[bytes] = []
+        self.closing: list[bytes] = []  # names of statements, and of portals behind a NUL
         self.next_number = 1
         self.known: dict[str, Statement] = {}  # by SQL
         self.get = self.known.get  # who finds one notes its use

@@ -17,6 +17,7 @@ from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_out import CopyOut
 from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.credentials import Credentials
+from pgwire.protocol.fetching import ClosePortal, Fetch
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
@@ -24,6 +25,7 @@ from pgwire.protocol.session import Idle, Session
 from pgwire.protocol.simple import Fence, Ping, SimpleQuery
 from pgwire.protocol.sources import Inlet, weight_of, weight_of_record
 from pgwire.protocol.startup import Startup
+from pgwire.protocol.streaming import Streaming
 from tests.support import backend
 from tests.support.catalogue import MOOD, found
 from tests.support.conversations import REGISTRY
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pgwire.protocol.operation import Operation, Phase
 
 INT4 = backend.column("n")
+RECORD = backend.column("r", oids.REST["record"][0])
 DESCRIBED = backend.described([23], [INT4])
 COLUMNS = backend.row_description(INT4)
 
@@ -159,7 +162,7 @@ def fresh(operation: Callable[[], Operation], *replies: bytes) -> Situation:
 
 
 def _lookup_ways() -> None:
-    record = backend.described([23], [backend.column("r", oids.REST["record"][0])])
+    record = backend.described([23], [RECORD])
     field = backend.int4(1) + backend.int4(MOOD.oid) + backend.int4(2) + b"ok"
     read = (backend.row(field), backend.complete(), backend.ready())
     moods = backend.row_description(backend.column("m", MOOD.oid)), backend.row(b"ok")
@@ -321,11 +324,100 @@ def _copy_ways() -> None:
         WAYS.append((CopyOut, getattr(CopyOut, name), way))
 
 
+SUSPENDED = backend.message("s")
+_stream = partial(Streaming, "select $1", [1], fetch_size=1)
+
+
+def in_transaction(operation: Operation, *replies: bytes) -> Situation:
+    """With types of its own, as in `fresh`."""
+    session = after(Ping(), backend.ready("T"), session=Session(TypeRegistry())).session
+    return after(operation, *replies, session=session)
+
+
+def stream_behind() -> Situation:
+    """A stream that waits for the answers of others, to know where it is."""
+    session = Session(REGISTRY)
+    session.submit(Ping())
+    operation = _stream()
+    session.submit(operation)
+    session.data_to_send()
+    session.receive_data(backend.ready())
+    return Situation(session, operation)
+
+
+def stream_struck() -> Situation:
+    session, operation = after(_stream(), DESCRIBED, backend.BIND_COMPLETE)
+    session.raise_fence(Fence())
+    session.receive_data(backend.error("57014"))
+    session.data_to_send()
+    return Situation(session, operation)
+
+
+def fetching(columns: bytes, *replies: bytes) -> Situation:
+    """The second batch of a stream inside of a transaction."""
+    first = DESCRIBED if columns == COLUMNS else backend.described([23], [RECORD])
+    answer = backend.BIND_COMPLETE + SUSPENDED + backend.ready("T")
+    session, stream = in_transaction(_stream(), first, answer)
+    assert isinstance(stream, Streaming)
+    return after(stream.fetch(), *replies, session=session)
+
+
+def _stream_ways() -> None:
+    bound = DESCRIBED, backend.BIND_COMPLETE
+    row = backend.row(backend.int4(1))
+    ways: list[tuple[str, tuple[bytes, ...]]] = [
+        ("PARSING", ()),
+        ("DESCRIBING_PARAMETERS", (backend.PARSE_COMPLETE,)),
+        ("DESCRIBING_COLUMNS", (backend.PARSE_COMPLETE, backend.parameter_description(23))),
+        ("ENDING", (backend.error("42601"),)),
+        ("BINDING", bound[:1]),
+        ("EXECUTING", bound),
+        ("EXECUTING", (*bound, row)),
+        ("EXECUTING", (*bound, row, SUSPENDED)),
+        ("WAITING", (*bound, row, SUSPENDED, row, SUSPENDED)),
+        ("COPYING_OUT", (*bound, backend.copy_out(0))),
+        ("COMPLETE", (*bound, row, backend.complete())),
+        ("ENDING", (*bound, row, backend.error("22012"))),
+        ("ENDING", (*bound, backend.copy_in(0))),
+        ("STALE", (backend.error("42P05"),)),
+    ]
+    for name, replies in ways:
+        WAYS.append((Streaming, getattr(Streaming, name), partial(_made, _stream, replies)))
+    WAYS.append((Streaming, Streaming.LOOKED_UP, stream_behind))
+    WAYS.append((Streaming, Streaming.STRUCK, stream_struck))
+    suspended = partial(_late_stream, (DESCRIBED, backend.BIND_COMPLETE, SUSPENDED))
+    WAYS.append((Streaming, Streaming.COMPLETE, suspended))
+    record = backend.row(backend.int4(1) + backend.int4(MOOD.oid) + backend.int4(2) + b"ok")
+    read = backend.described([23], [RECORD]), backend.BIND_COMPLETE, record, SUSPENDED
+    for name, replies in LOOKUPS:
+        way = partial(fresh, _stream, UNKNOWN, *replies)
+        WAYS.append((Streaming, getattr(Streaming, name), way))
+        way = partial(fresh, _stream, *read, *replies)
+        WAYS.append((Streaming, getattr(Streaming, name), way))
+    for name, replies in LATE:
+        late = *read, backend.ready("T"), *replies
+        WAYS.append((Streaming, getattr(Streaming, name), partial(_late_stream, late)))
+        way = partial(fetching, b"", record, SUSPENDED, backend.ready("T"), *replies)
+        WAYS.append((Fetch, getattr(Fetch, name), way))
+    WAYS.append((Fetch, Fetch.FETCHING, partial(fetching, COLUMNS)))
+    WAYS.append((Fetch, Fetch.FETCHING, partial(fetching, COLUMNS, row)))
+    WAYS.append((Fetch, Fetch.ENDING, partial(fetching, COLUMNS, SUSPENDED)))
+    WAYS.append((Fetch, Fetch.ENDING, partial(fetching, COLUMNS, backend.error("22012"))))
+    close = partial(ClosePortal, b"portal\0")
+    WAYS.append((ClosePortal, ClosePortal.CLOSING, partial(_made, close, ())))
+    WAYS.append((ClosePortal, ClosePortal.ENDING, partial(_made, close, (backend.CLOSE_COMPLETE,))))
+
+
+def _late_stream(replies: tuple[bytes, ...]) -> Situation:
+    return in_transaction(_stream(), *replies)
+
+
 def _made(make: Callable[[], Operation], replies: tuple[bytes, ...]) -> Situation:
     return after(make(), *replies)
 
 
 _copy_ways()
+_stream_ways()
 _simple_ways(SimpleQuery)
 _simple_ways(Clean)
 _extended_ways()
