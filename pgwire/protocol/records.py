@@ -7,9 +7,9 @@ raises `NeedsText` there, and is a record for the other one.
 `encode(records, pieces)` appends for each record as many pieces as `pieces_each` says, so that
 their number tells how many records there were, when an error ends it too. What is usual is done
 by generated code, a loop over the records without a call for each; `plain` is the specification.
-For int4, text and timestamptz its source reads (in longer lines):
+For int4, text and timestamptz its source reads (in longer lines, and with `_n` for each column):
 
-    def encode(records, pieces):
+    def encode(records, pieces, slow, is_full):
         for record in records:
             if record.__class__ is tuple or record.__class__ is list:
                 try:
@@ -18,11 +18,18 @@ For int4, text and timestamptz its source reads (in longer lines):
                         and value_2 is not None):
                         text_1 = value_1.encode()
                         length_1 = len(text_1)
-                        value_2, = number_2(value_2)
+                        value_2, = encode_2(value_2)
                         if length_1 < 4000 and 0 not in text_1:
                             pieces += (pack_0(3, 4, value_0, length_1), text_1, pack_1(8, value_2))
                             continue
-                except (StructError, OverflowError, ValueError, TypeError, DataError):
+                    else:  # there is a NULL, or a value of another class
+                        data = join((count,
+                            null if value_0 is None else one_0(4, value_0)
+                            if value_0.__class__ is int else field_0(value_0), …))
+                        if len(data) < 4000:
+                            pieces += (data, b"", b"")
+                            continue
+                except (StructError, OverflowError, ValueError, TypeError, DataError, NeedsText):
                     pass
             pieces += slow(record)
             if is_full():
@@ -71,6 +78,18 @@ _STEPS = {
 _CHECKS = {
     TEXT: f"length_{{n}} < {_LONGEST} and 0 not in text_{{n}}",
     OTHER: f"length_{{n}} < {_LONGEST} and text_{{n}}.__class__ is bytes",
+}
+# What one value is by itself, for records with NULLs; `{size}` stands for that of a number.
+_OWN = {code: f"one_{{n}}({{size}}, value_{{n}}) if {_TESTS[code]}" for code in PACKED_FROM}
+_OWN |= {
+    code: "one_{n}({size}, *encode_{n}(value_{n})) if value_{n}.__class__ is not str"
+    for code in ("i<", "q<")
+}
+_OWN |= {
+    TEXT: "sized(len(text)) + text if value_{n}.__class__ is str"
+    " and 0 not in (text := value_{n}.encode())",
+    OTHER: "sized(len(text)) + text if value_{n}.__class__ is not str"
+    " and (text := encode_{n}(value_{n})).__class__ is bytes",
 }
 
 
@@ -150,39 +169,37 @@ class BinaryRecords(_Records):
         super().__init__(columns)
         self._count = pack_uint16(len(columns))
         self._fields = [(name, codec, *_shortcut(codec)) for name, codec in columns]
-        kinds = [parameter_kind(codec) for _, codec in columns]
-        if can_generate([kind for kind, _ in kinds]):
-            names: dict[str, Any] = {"StructError": StructError, "DataError": DataError}
-            names |= {"slow": self.slow, "is_full": self.is_full}
-            names |= {f"encode_{n}": function for n, (_, function) in enumerate(kinds)}
-            code, packs = _compiled(tuple(kind for kind, _ in kinds))
-            names |= {f"pack_{n}": Struct(f"!{pack}").pack for n, pack in enumerate(packs)}
-            exec(code, names)
-            self.encode = names["encode"]  # type: ignore[method-assign]
-            self.pieces_each = len(packs) + sum(kind in _CHECKS for kind, _ in kinds)
+        generated = _generated(tuple([codec for _, codec in columns]))
+        if generated is not None:
+            encode, self.pieces_each = generated
+            encode = partial(encode, slow=self.slow, is_full=self.is_full)
+            self.encode = encode  # type: ignore[method-assign]
 
     def plain(self, record: Any) -> bytes:
         parts = [self._count]
         for value, (name, codec, kind, pack) in zip(
             self.checked(record), self._fields, strict=True
         ):
-            if value is None:
-                parts.append(_NULL)
-                continue
-            if value.__class__ is kind:
-                try:
-                    parts.append(pack(value))
-                    continue
-                except (StructError, OverflowError):
-                    pass  # out of range: the codec has the words for it
             try:
-                data = encoded(codec, value)
+                parts.append(_field(codec, kind, pack, value))
             except DataError as error:
                 raise _misfit(name, codec, error) from error.__cause__
-            if isinstance(data, Literal):
-                raise NeedsText
-            parts += pack_int32(len(data)), data
         return b"".join(parts)
+
+
+def _field(codec: Codec, kind: type | None, pack: Any, value: Any) -> bytes:
+    """Length and value of one column."""
+    if value is None:
+        return _NULL
+    if value.__class__ is kind:
+        try:
+            return pack(value)  # type: ignore[no-any-return]
+        except (StructError, OverflowError):
+            pass  # out of range: the codec has the words for it
+    data = encoded(codec, value)
+    if isinstance(data, Literal):
+        raise NeedsText
+    return pack_int32(len(data)) + data
 
 
 class TextRecords(_Records):
@@ -241,17 +258,49 @@ def encode_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
     tests = " and ".join(_TESTS[kind].format(n=n) for n, kind in enumerate(kinds))
     checks = [_CHECKS[kind].format(n=n) for n, kind in enumerate(kinds) if kind in _CHECKS]
     values = "".join(f"value_{n}, " for n in range(len(kinds)))
-    lines = ["def encode(records, pieces):", "    for record in records:"]
-    lines += ["        if record.__class__ is tuple or record.__class__ is list:"]
-    lines += ["            try:", f"                {values}= record"]
-    lines += [f"                if {tests}:", *(f"                    {step}" for step in steps)]
-    lines += [f"                    if {' and '.join(checks) or 'True'}:"]
-    lines += [f"                        pieces += ({', '.join(terms)},)"]
-    lines += ["                        continue"]
-    lines += ["            except (StructError, OverflowError, ValueError, TypeError, DataError):"]
-    lines += ["                pass", "        pieces += slow(record)"]
-    lines += ["        if is_full():", "            return", ""]
-    return "\n".join(lines), codes
+    parts = [_own(n, kind) for n, kind in enumerate(kinds)]
+    padding = ', b""' * (len(terms) - 1)
+    return _SOURCE.format(
+        values=values,
+        tests=tests,
+        steps="".join(f"\n{' ' * 20}{step}" for step in steps),
+        checks=" and ".join(checks) or "True",
+        terms=", ".join(terms),
+        parts=", ".join(parts),
+        padding=padding,
+    ), codes
+
+
+_SOURCE = f"""\
+def encode(records, pieces, slow, is_full):
+    for record in records:
+        if record.__class__ is tuple or record.__class__ is list:
+            try:
+                {{values}}= record
+                if {{tests}}:{{steps}}
+                    if {{checks}}:
+                        pieces += ({{terms}},)
+                        continue
+                else:
+                    data = join((count, {{parts}}))
+                    if len(data) < {_LONGEST}:
+                        pieces += (data{{padding}},)
+                        continue
+            except (StructError, OverflowError, ValueError, TypeError, DataError, NeedsText):
+                pass
+        pieces += slow(record)
+        if is_full():
+            return
+"""
+
+
+def _own(n: int, kind: str) -> str:
+    own = _OWN[kind].format(n=n, size=_size(kind))
+    return f"null if value_{n} is None else {own} else field_{n}(value_{n})"
+
+
+def _size(kind: str) -> int:
+    return 0 if kind in _CHECKS else Struct("!" + kind[0]).size
 
 
 def _terms(kinds: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -266,7 +315,7 @@ def _terms(kinds: Sequence[str]) -> tuple[list[str], list[str]]:
             code, arguments = "", []
         else:
             code += "i" + kind[0]
-            arguments += [str(Struct("!" + kind[0]).size), f"value_{n}"]
+            arguments += [str(_size(kind)), f"value_{n}"]
     if code:
         terms.append(f"pack_{len(codes)}({', '.join(arguments)})")
         codes.append(code)
@@ -277,3 +326,26 @@ def _terms(kinds: Sequence[str]) -> tuple[list[str], list[str]]:
 def _compiled(kinds: tuple[str, ...]) -> tuple[CodeType, list[str]]:
     source, codes = encode_source(kinds)
     return compile(source, f"<records of {', '.join(kinds)}>", "exec"), codes
+
+
+@lru_cache(maxsize=128)
+def _generated(codecs: tuple[Codec, ...]) -> tuple[Any, int] | None:
+    """What encodes records of these types, and how many pieces it makes of each; None if nothing.
+
+    Made once, as it takes as long as a hundred records.
+    """
+    kinds = [parameter_kind(codec) for codec in codecs]
+    if not can_generate([kind for kind, _ in kinds]):
+        return None
+    names: dict[str, Any] = {"StructError": StructError, "DataError": DataError}
+    names |= {"NeedsText": NeedsText, "join": b"".join, "null": _NULL, "sized": pack_int32}
+    names["count"] = pack_uint16(len(codecs))
+    for n, (codec, (kind, function)) in enumerate(zip(codecs, kinds, strict=True)):
+        names[f"encode_{n}"] = function
+        names[f"field_{n}"] = partial(_field, codec, *_shortcut(codec))
+        if kind not in _CHECKS:
+            names[f"one_{n}"] = Struct(f"!i{kind[0]}").pack
+    code, packs = _compiled(tuple(kind for kind, _ in kinds))
+    names |= {f"pack_{n}": Struct(f"!{pack}").pack for n, pack in enumerate(packs)}
+    exec(code, names)
+    return names["encode"], len(packs) + sum(kind in _CHECKS for kind, _ in kinds)
