@@ -8,7 +8,8 @@ PURE_TESTS := tests/protocol tests/pgtypes \
 	$(wildcard tests/pool/test_core*.py) \
 	$(patsubst %,tests/pool/test_%.py,bounds complexity config contract faults faults_sharing histogram machine) \
 	$(patsubst %,tests/pool/test_%.py,pace search waiters walk) \
-	$(wildcard $(patsubst %,tests/test_%.py,config conninfo demands errors keywords parameters)) \
+	$(wildcard tests/test_config*.py) $\
+	$(wildcard $(patsubst %,tests/test_%.py,conninfo demands errors keywords parameters)) \
 	$(wildcard $(patsubst %,tests/test_%.py,passfile services sqlstate))
 HEARTS := pgwire/protocol/*,$\
 	pgwire/pool/core.py,pgwire/pool/effects.py,pgwire/pool/slots.py,pgwire/pool/waiters.py,$\
