@@ -62,9 +62,10 @@ def connect_async(conninfo: str = "", **parameters: Unpack[ConnectionParameters]
     `await connect_async(…)` gives an `AsyncConnection`; `async with connect_async(…) as conn`
     closes it too. `conninfo` is a URI (`postgresql://user@host/db`) or a keyword/value string
     (`host=… dbname=…`), as libpq takes them. Keyword arguments have libpq's names too and win
-    over `conninfo`, which wins over `PG*` environment variables. `connect_timeout` is in
-    seconds, for each address. A `password` function may be a coroutine function. Manual:
-    "Connection Strings" and "Parameter Key Words".
+    over `conninfo`, which wins over a service file, which wins over `PG*` environment variables.
+    Hosts are tried in turn, and the addresses of each are raced; `connect_timeout` is in seconds,
+    for each of them, the lookup of its name and a `password` function included, which may be a
+    coroutine function. Manual: "Connection Strings" and "Parameter Key Words".
 
     Raises `ProgrammingError` for settings that make no sense, `NotSupportedError` for those
     that this version cannot carry out, and, when awaited, `ConnectionFailed`

@@ -19,8 +19,10 @@ def connect(conninfo: str = "", **parameters: Unpack[ConnectionParameters]) -> C
 
     `conninfo` is a URI (`postgresql://user@host/db`) or a keyword/value string
     (`host=… dbname=…`), as libpq takes them. Keyword arguments have libpq's names too and win
-    over `conninfo`, which wins over `PG*` environment variables. `connect_timeout` is in
-    seconds, for each address. Manual: "Connection Strings" and "Parameter Key Words".
+    over `conninfo`, which wins over a service file, which wins over `PG*` environment variables.
+    Hosts are tried in turn, and all their addresses; `connect_timeout` is in seconds, for each of
+    them, the lookup of its name and a `password` function included. Manual: "Connection Strings"
+    and "Parameter Key Words".
 
     Raises `ProgrammingError` for settings that make no sense, `NotSupportedError` for those
     that this version cannot carry out, and `ConnectionFailed` (`AuthenticationError`,

@@ -56,9 +56,12 @@ class HostList:
         """The hosts, as they are to be tried now: those that have just failed come last."""
         hosts = self.shuffled(self._hosts)
         if self._troubles:
-            troubles = self._troubles
-            hosts.sort(key=lambda host: host in troubles and now < troubles[host].until)
+            hosts.sort(key=lambda host: self._is_in_trouble(host, now))
         return hosts
+
+    def _is_in_trouble(self, host: HostSpec, now: float) -> bool:
+        trouble = self._troubles.get(host)  # another thread may have just cleared it
+        return trouble is not None and now < trouble.until
 
     def shuffled(self, items: Iterable[T]) -> list[T]:
         """The items in random order, where the settings want it so; else as they are."""
