@@ -224,6 +224,10 @@ def _timestamptz_number(value: Any) -> tuple[int]:
         raise misfit("datetime with tzinfo", value, "one without is for timestamp") from None
 
 
+# Numbers of microseconds since a moment: for who counts them in code of his own.
+EPOCHS: dict[Any, datetime] = {_timestamp_number: _EPOCH, _timestamptz_number: _EPOCH_UTC}
+
+
 def _timetz_text(microseconds: int, seconds_west: int) -> str:
     return isodates.clock_text(microseconds) + isodates.zone_text(seconds_west)
 

@@ -39,6 +39,7 @@ For int4, text and timestamptz its source reads (in longer lines, and with `_n` 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from functools import lru_cache, partial
 from itertools import islice
 from struct import Struct, error as StructError
@@ -46,6 +47,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError, ProgrammingError
 from pgwire.pgtypes.codec import Literal, NeedsText, encoded, part_literal
+from pgwire.pgtypes.temporal import EPOCHS
 from pgwire.protocol.binding import OTHER, PACKED_FROM, TEXT, can_generate
 from pgwire.protocol.frontend import pack_int32, pack_uint16
 from pgwire.protocol.sources import CHUNK
@@ -56,6 +58,9 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from pgwire.pgtypes import Codec
+
+# Beside the kinds of `binding`: timestamps, whose numbers are made without a call of Python.
+MOMENT = "q<moment"
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + pack_int32(0) + pack_int32(0)
 _TRAILER = b"\xff\xff"
@@ -68,12 +73,17 @@ _TESTS |= {
     OTHER: "value_{n} is not None and value_{n}.__class__ is not str",
     "i<": "value_{n} is not None",
     "q<": "value_{n} is not None",
+    MOMENT: "value_{n}.__class__ is datetime",
 }
 _STEPS = {
     TEXT: ("text_{n} = value_{n}.encode()", "length_{n} = len(text_{n})"),
     OTHER: ("text_{n} = encode_{n}(value_{n})", "length_{n} = len(text_{n})"),
     "i<": ("value_{n}, = encode_{n}(value_{n})",),
     "q<": ("value_{n}, = encode_{n}(value_{n})",),
+    MOMENT: (
+        "since = value_{n} - epoch_{n}",
+        "value_{n} = (since.days * 86400 + since.seconds) * 1000000 + since.microseconds",
+    ),
 }
 _CHECKS = {
     TEXT: f"length_{{n}} < {_LONGEST} and 0 not in text_{{n}}",
@@ -83,7 +93,7 @@ _CHECKS = {
 _OWN = {code: f"one_{{n}}({{size}}, value_{{n}}) if {_TESTS[code]}" for code in PACKED_FROM}
 _OWN |= {
     code: "one_{n}({size}, *encode_{n}(value_{n})) if value_{n}.__class__ is not str"
-    for code in ("i<", "q<")
+    for code in ("i<", "q<", MOMENT)
 }
 _OWN |= {
     TEXT: "sized(len(text)) + text if value_{n}.__class__ is str"
@@ -337,11 +347,23 @@ def _generated(codecs: tuple[Codec, ...]) -> tuple[Any, int] | None:
     kinds = [parameter_kind(codec) for codec in codecs]
     if not can_generate([kind for kind, _ in kinds]):
         return None
+    kinds = [
+        (MOMENT if kind == "q<" and function in EPOCHS else kind, function)
+        for kind, function in kinds
+    ]
     names: dict[str, Any] = {"StructError": StructError, "DataError": DataError}
-    names |= {"NeedsText": NeedsText, "join": b"".join, "null": _NULL, "sized": pack_int32}
+    names |= {
+        "datetime": datetime,
+        "NeedsText": NeedsText,
+        "join": b"".join,
+        "null": _NULL,
+        "sized": pack_int32,
+    }
     names["count"] = pack_uint16(len(codecs))
     for n, (codec, (kind, function)) in enumerate(zip(codecs, kinds, strict=True)):
         names[f"encode_{n}"] = function
+        if kind == MOMENT:
+            names[f"epoch_{n}"] = EPOCHS[function]
         names[f"field_{n}"] = partial(_field, codec, *_shortcut(codec))
         if kind not in _CHECKS:
             names[f"one_{n}"] = Struct(f"!i{kind[0]}").pack
