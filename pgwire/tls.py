@@ -20,6 +20,7 @@ from pgwire.protocol.connecting import final
 
 if TYPE_CHECKING:
     from pgwire.config import Config
+    from pgwire.secret import Secret
 
 _ALPN = "postgresql"
 _CHUNK = 65_536
@@ -111,23 +112,45 @@ def _load_revocations(context: ssl.SSLContext, config: Config) -> None:
 
 
 def _load_certificate(context: ssl.SSLContext, config: Config) -> None:
-    """Ours, if there is one, with its key."""
+    """Ours, if there is one, with its key.
+
+    A file that is not there is no certificate, even if it was named: that is how one says not to
+    send the one in ~/.postgresql. A server that demands one refuses.
+    """
     certificate = config.sslcert or default_file("postgresql.crt")
-    if certificate is None:
-        return
     key = config.sslkey or default_file("postgresql.key")
-    if key is None:
-        raise final(TLSError("sslcert needs its key: set sslkey"))
-    secret = config.sslpassword
+    password = _KeyPassword(config.sslpassword)
     try:
+        if certificate is None or not Path(certificate).exists():
+            return
+        if key is None:
+            raise OSError("a certificate needs its key: set sslkey")
         _check_key(key)
-        # Without a function OpenSSL would ask for it at the terminal.
-        context.load_cert_chain(
-            certificate, key, password=lambda: "" if secret is None else secret.reveal()
-        )
+        context.load_cert_chain(certificate, key, password=password)
     except (OSError, ValueError) as error:
-        # Which of the two files it is, Python does not tell; that the password is wrong neither.
-        raise _unusable("sslcert, sslkey", f"{certificate}, {key}", error) from None
+        # Which of the two files it is, Python does not tell.
+        shown = f"{certificate}, {key}"
+        raise _unusable("sslcert, sslkey", shown, password.explain(error)) from None
+
+
+class _KeyPassword:
+    """Gives OpenSSL the key's password. Without it OpenSSL would ask at the terminal."""
+
+    def __init__(self, secret: Secret | None) -> None:
+        self._secret = secret
+        self._was_asked = False
+
+    def __call__(self) -> str:
+        self._was_asked = True
+        return "" if self._secret is None else self._secret.reveal()
+
+    def explain(self, error: Exception) -> object:
+        """What to say when the key could not be loaded."""
+        if not self._was_asked:
+            return error
+        return "the key is encrypted, and sslpassword is " + (
+            "not set" if self._secret is None else "not its password"
+        )
 
 
 def _check_key(path: str) -> None:
@@ -144,7 +167,7 @@ def _check_key(path: str) -> None:
         )
 
 
-def _unusable(name: str, path: str | None, error: Exception) -> TLSError:
+def _unusable(name: str, path: str | None, error: object) -> TLSError:
     return final(TLSError(f"{name}: {path}: {error}"))
 
 

@@ -87,10 +87,20 @@ class TestClientCertificates:
         url = files.server.url_for("certified")
         parameters = {"sslcert": files.certificate, "sslkey": files.encrypted_key}
         assert uses_tls(connect(url, sslmode="require", sslpassword="MARKER", **parameters))
-        for wrong in ("MARKER-2", None):
-            with pytest.raises(pgwire.TLSError, match="sslkey") as caught:
+        for wrong, what in (("MARKER-2", "not its password"), (None, "not set")):
+            reason = f"the key is encrypted, and sslpassword is {what}"
+            with pytest.raises(pgwire.TLSError, match=reason) as caught:
                 connect(url, sslmode="require", sslpassword=wrong, **parameters)
             assert "MARKER" not in all_that_shows(caught.value)
+
+    def test_a_name_without_a_file_keeps_the_default_back(
+        self, files: Files, connect: Connect, home: Path
+    ) -> None:
+        (home / "postgresql.crt").write_text("garbage")
+        url = files.server.url_for("trusted")
+        with pytest.raises(pgwire.TLSError):
+            connect(url, sslmode="require")
+        assert uses_tls(connect(url, sslmode="require", sslcert=home / "missing"))
 
     @pytest.mark.parametrize("mode", ["prefer", "require"])
     def test_files_that_are_of_no_use_end_it(
@@ -100,7 +110,6 @@ class TestClientCertificates:
         garbage = tmp_path / "garbage"
         garbage.touch(0o600)
         for certificate, key in (
-            (tmp_path / "missing", files.key),
             (garbage, files.key),
             (files.certificate, tmp_path / "missing"),
             (files.certificate, garbage),
