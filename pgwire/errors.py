@@ -43,7 +43,7 @@ class Warning(Exception):
 class Error(Exception):
     """The base of everything that pgwire raises on purpose. All of it can be pickled.
 
-    `record_index` is the number, from 0, of the record that failed in `query_many`;
+    `record_index` is the number, from 0, of the record that failed in `query_many` or COPY;
     `results` holds the `Result`s of the statements before the one that failed in a `script`.
     """
 
