@@ -65,7 +65,10 @@ class Aside:
         call = _Call(function)
         self._calls.add(call)
         try:
-            threading.Thread(target=call.run, name="pgwire-aside", daemon=True).start()
+            try:
+                threading.Thread(target=call.run, name="pgwire-aside", daemon=True).start()
+            except RuntimeError:  # too many threads, or the interpreter is on its way out
+                call.run()
             if not call.done.wait(left(deadline)):
                 raise Deadline
         finally:

@@ -166,6 +166,15 @@ class TestAside:
     def test_with_one_it_is_not(self) -> None:
         assert Aside().call(deadline_in(5), threading.get_ident) != threading.get_ident()
 
+    def test_where_no_thread_can_be_had_it_is_called_here(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def start(self: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert Aside().call(deadline_in(5), threading.get_ident) == threading.get_ident()
+
     def test_time_that_is_up_already(self) -> None:
         with pytest.raises(Deadline):
             Aside().call(deadline_in(-1), lambda: None)
