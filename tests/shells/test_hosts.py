@@ -417,6 +417,24 @@ class TestPasswordFiles:
         connect("", host=server.host, port=server.port, user=server.user).close()
 
 
+def test_the_files_in_the_users_home(
+    connect: Connect,
+    embedded_server: embedded.Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = embedded_server
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PGPASSFILE")
+    passfile = tmp_path / ".pgpass"
+    passfile.touch(0o600)
+    passfile.write_text(f"*:{server.port}:*:{server.user}:{server.password}\n")
+    (tmp_path / ".pg_service.conf").write_text(
+        f"[mine]\nhost={server.host}\nport={server.port}\nuser={server.user}\n"
+    )
+    assert connect("service=mine").query("select 1").scalar() == 1
+
+
 def test_a_service(
     connect: Connect,
     embedded_server: embedded.Server,
