@@ -49,6 +49,8 @@ _GENERATED_SINCE = 120_000
 _decode_numbers = plain_decoder((fixed.INT2.decode,))
 _NUMBERS: Any = (None,)  # the columns of that query: nobody asks for more than their count
 
+_UNDEFINED_TABLE = "42P01"
+
 # How many records are encoded in one go, at first and at most; in between as many as fill a chunk.
 _FIRST, _MOST = 64, 1024
 # Where the server names the record that it could not take, in whatever language.
@@ -273,6 +275,9 @@ class CopyRecords(Sending, Preparing):
         if index is not None:
             self._blame(error, index)
         super().note_error(error)
+        if error.sqlstate == _UNDEFINED_TABLE and error.hint is None and "." in self._table:
+            schema, _, table = self._table.partition(".")
+            error.hint = f"A table is one name here: write {table!r} and schema={schema!r}."
 
     def _index_in(self, where: str) -> int | None:
         """The number of the record that the server names: "COPY target, line 3"."""

@@ -67,11 +67,9 @@ class Reading(Operation):
         self._rows = []
         self._raw = None
 
-    def refuse_copy(self) -> None:
+    def refuse_copy(self, hint: str = "COPY TO STDOUT needs copy_out()") -> None:
         if self.error is None:
-            self.error = NotSupportedError(
-                "COPY from or to the client needs copy_in() or copy_out()"
-            )
+            self.error = NotSupportedError(hint)
         self._rows = []
 
     def refuse_copy_in(self, answer: bytes) -> None:
@@ -80,7 +78,7 @@ class Reading(Operation):
         In copy-in mode it skips a Sync, and takes anything else for a broken client. So what
         others have written behind us cannot be answered any more.
         """
-        self.refuse_copy()
+        self.refuse_copy("COPY FROM STDIN needs copy_in(), or copy_records() for Python values")
         session = self.session
         if len(session.pending) > 1 and session.floor is not self:
             session.fail(

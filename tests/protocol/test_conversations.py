@@ -92,7 +92,7 @@ WORDS = {
     "prepared": ["n=3", "n=4"],
     "copy_in_query": ["NotSupportedError", "one=1"],
     "copy_in_pipeline": ["NotSupportedError: COPY FROM STDIN in a pipeline"],
-    "copy_in_script_in_pipeline": ["NotSupportedError: COPY from or to the client"],
+    "copy_in_script_in_pipeline": ["NotSupportedError: COPY FROM STDIN needs copy_in()"],
     "copy_out_query": ["NotSupportedError", "one=1"],
     "copy_out_script": ["NotSupportedError", "one=1"],
     "copy_in": ['"3"', "InvalidTextRepresentation", "UndefinedTable", "a=[1, 2, 3]"],

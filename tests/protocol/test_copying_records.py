@@ -96,6 +96,18 @@ def test_names_are_quoted(arguments: Any, select: str) -> None:
     assert texts(session.data_to_send())[0] == select
 
 
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [("s.t", "A table is one name here: write 't' and schema='s'."), ("t", None)],
+)
+def test_a_dotted_name_that_is_none(table: str, hint: str | None) -> None:
+    session = Session(TypeRegistry())
+    session.submit(operation := CopyRecords(table, [], ["n"]))
+    session.receive_data(backend.error("42P01") + backend.ready())
+    assert isinstance(operation.error, PostgresError)
+    assert operation.error.hint == hint
+
+
 @pytest.mark.parametrize("arguments", [("a\0",), ("t", (), ["a\0"]), ("t", (), None, "a\0")])
 def test_names_that_cannot_be(arguments: Any) -> None:
     with pytest.raises(ProgrammingError, match="NUL"):

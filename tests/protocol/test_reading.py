@@ -118,9 +118,15 @@ def test_a_row_whose_lengths_are_wrong_fails_the_session_whoever_reads_it(
 
 
 @pytest.mark.parametrize("make", [SimpleQuery, Query])
-@pytest.mark.parametrize("reply", [backend.copy_in(0), backend.copy_out(0)])
+@pytest.mark.parametrize(
+    ("reply", "instead"),
+    [
+        (backend.copy_in(0), "FROM STDIN needs copy_in(), or copy_records() for Python values"),
+        (backend.copy_out(0), "TO STDOUT needs copy_out()"),
+    ],
+)
 def test_copy_is_refused_with_what_to_use_instead(
-    make: type[SimpleQuery] | type[Query], reply: bytes
+    make: type[SimpleQuery] | type[Query], reply: bytes, instead: str
 ) -> None:
     session, operation = Session(REGISTRY), make("copy")
     session.submit(operation)
@@ -128,7 +134,7 @@ def test_copy_is_refused_with_what_to_use_instead(
         session.receive_data(backend.described() + backend.BIND_COMPLETE)
     session.receive_data(reply)
     assert isinstance(operation.error, NotSupportedError)
-    assert str(operation.error) == "COPY from or to the client needs copy_in() or copy_out()"
+    assert str(operation.error) == f"COPY {instead}"
     assert not operation.done
 
 
