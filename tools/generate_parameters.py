@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from pgwire.parameters import PARAMETERS, Form, Parameter
+from pgwire.parameters import OWN_KEYWORDS, PARAMETERS, Form, Parameter
 
 TARGET = Path(__file__).parent.parent / "docs" / "connecting.md"
 BEGIN = f"<!-- parameters:begin, written by tools/{Path(__file__).name} -->\n"
@@ -35,8 +35,7 @@ _WHAT = {
     "`password` function included; 0 and less: no limit. Fractions as a keyword argument",
     "target_session_attrs": "[role](#roles) that the server must have",
     "load_balance_hosts": "`random`: hosts, and the addresses of each, in random order",
-    "client_encoding": "UTF8, whatever it is called, or `auto`; nothing else is supported, as text "
-    "in Python has no other encoding to lose",
+    "client_encoding": "encoding of text on its way",
     "options": "command-line options for the session, such as `-c geqo=off`",
     "application_name": "name for logs and `pg_stat_activity`",
     "fallback_application_name": "the same, where `application_name` is not given",
@@ -53,7 +52,7 @@ _WHAT = {
     "`~/.postgresql/root.crt` where that exists",
     "sslnegotiation": "`direct`: with the first byte (PostgreSQL 17 and later), which needs "
     "`sslmode=require` or better",
-    "sslcompression": "ignored, as by libpq: TLS has no compression any more",
+    "sslcompression": "compression, which TLS has not any more",
     "sslcert": "file with the client's certificate; `~/.postgresql/postgresql.crt` where that "
     "exists",
     "sslkey": "file with its key, which nobody else may read; `~/.postgresql/postgresql.key`",
@@ -77,14 +76,24 @@ _WHAT = {
     "oauth_scope": "OAuth",
     "oauth_ca_file": "OAuth",
     "gssencmode": "encryption by GSSAPI, which is never used",
-    "krbsrvname": "ignored: shapes GSSAPI, which is never used",
-    "gsslib": "ignored: shapes GSSAPI, which is never used",
+    "krbsrvname": "name of the service, for GSSAPI",
+    "gsslib": "library, for GSSAPI",
     "gssdelegation": "delegation of GSSAPI's credentials",
+}
+
+_SUPPORT = {
+    "client_encoding": "only `UTF8`, whatever it is called, and `auto`: text in Python has no other "
+    "encoding to lose",
+    "sslcompression": "ignored, as by libpq",
+    "krbsrvname": "ignored, as GSSAPI is never used",
+    "gsslib": "ignored, as GSSAPI is never used",
 }
 
 
 def _support(row: Parameter) -> str:
     """What is served of the words, and why not the rest."""
+    if row.name in _SUPPORT:
+        return _SUPPORT[row.name]
     if row.served is None:
         if row.form is Form.WORD:
             return ", ".join(f"`{word}`" for word in row.words)
@@ -107,6 +116,8 @@ def table() -> str:
 
 def main() -> int:
     text = TARGET.read_text(encoding="utf-8")
+    if missing := sorted(name for name in OWN_KEYWORDS if f"`{name}`" not in text):
+        raise SystemExit(f"{TARGET} says nothing of the keyword arguments {', '.join(missing)}")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     new = f"{before}{BEGIN}\n{table()}\n{END}{after}"
