@@ -82,8 +82,8 @@ _WHAT = {
 }
 
 _SUPPORT = {
-    "client_encoding": "only `UTF8`, whatever it is called, and `auto`: text in Python has no other "
-    "encoding to lose",
+    "client_encoding": "only `UTF8`, whatever it is called, and `auto`: it holds all text that "
+    "Python has",
     "sslcompression": "ignored, as by libpq",
     "krbsrvname": "ignored, as GSSAPI is never used",
     "gsslib": "ignored, as GSSAPI is never used",
