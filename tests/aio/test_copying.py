@@ -15,6 +15,7 @@ from pgwire.protocol import frontend
 from pgwire.protocol.copying import DONE, FAIL
 from pgwire.protocol.copying_out import ENOUGH
 from tests.support import backend
+from tests.support.sweep import Cut, sweep
 from tests.support.virtual_loop import in_virtual_time
 from tests.support.wire import Wire, turns
 
@@ -411,3 +412,36 @@ class TestPool:
             with pytest.raises(pgwire.QueryTimeout):
                 await pool.copy_out(sql, io.BytesIO(), timeout=0.1)
             assert (await pool.query("select 6")).scalar() == 6
+
+    async def test_cancelled_wherever_it_can_be(
+        self, dsn: str, conn: pgwire.AsyncConnection
+    ) -> None:
+        """All or nothing, and the pool is whole afterwards."""
+        await conn.script("drop table if exists copied_swept; create table copied_swept (n int)")
+
+        async def records() -> AsyncIterator[tuple[int]]:
+            for n in range(2_000):
+                if n % 1_000 == 0:
+                    await asyncio.sleep(0)
+                yield (n,)
+
+        async def work(pool: pgwire.AsyncPool) -> None:
+            await pool.copy_records("copied_swept", records())
+            await pool.copy_out("copy copied_swept to stdout", io.BytesIO())
+            async with pool.copy_out("copy copied_swept to stdout") as output:
+                assert [data async for data in output]
+            async for _ in pool.copy_out("copy copied_swept to stdout"):
+                break
+
+        async def scenario(cut: Cut) -> None:
+            await conn.query("truncate copied_swept")
+            async with pgwire.AsyncPool(dsn, max_size=1) as pool:
+                await cut(work(pool))
+                seen = (await pool.query("select count(*) from copied_swept")).scalar()
+                assert seen in (0, 2_000)
+                assert pool.total_count == 1
+
+        try:
+            assert await sweep(scenario) > 10
+        finally:
+            await conn.query("drop table copied_swept")
