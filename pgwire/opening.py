@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pgwire.protocol.simple import SimpleQuery
 
 
+_LEAST_SHARE = 2.0  # seconds, below which no host's share of a time-out goes
 _QUICKLY_HASHED = 100_000  # iterations, in less than a tenth of a second
 
 
@@ -135,7 +136,12 @@ class OpenerBase:
             registry.catalog.forget()
 
     def limit(self, timeout: float | None) -> float | None:
-        """Seconds for each address: the settings' `connect_timeout`, or less."""
+        """Seconds for each address: the settings' `connect_timeout`, or less.
+
+        `timeout` is for all hosts together: one that is silent leaves time for the others.
+        """
+        if timeout is not None:
+            timeout = max(timeout / len(self.config.hosts), min(timeout, _LEAST_SHARE))
         limits = [t for t in (self.config.connect_timeout, timeout) if t is not None]
         return min(limits) if limits else None
 

@@ -78,7 +78,8 @@ class AsyncOpener(OpenerBase):
     async def open(self, timeout: float | None = None) -> AsyncDriver:
         """One ready connection; ConnectionFailed says what was tried.
 
-        `timeout` (seconds) bounds every attempt beside the settings' `connect_timeout`.
+        `timeout` (seconds) bounds the attempts beside the settings' `connect_timeout`: each has
+        its host's share of it.
         """
         search = self.search()
         limit = self.limit(timeout)

@@ -58,7 +58,8 @@ class Opener(OpenerBase):
     def open(self, timeout: float | None = None) -> Driver:
         """One ready connection; ConnectionFailed says what was tried.
 
-        `timeout` (seconds) bounds every attempt beside the settings' `connect_timeout`.
+        `timeout` (seconds) bounds the attempts beside the settings' `connect_timeout`: each has
+        its host's share of it.
         """
         search = self.search()
         limit = self.limit(timeout)

@@ -15,6 +15,7 @@ import pgwire
 from pgwire import addresses, errors
 from pgwire.aio import opening as aio_opening
 from pgwire.blocking import opening as blocking_opening
+from pgwire.opening import OpenerBase, settings
 from tests.support import backend
 from tests.support.leaks import all_that_shows
 from tests.support.scripted import CLEARTEXT, Line, ScriptedServer, serve
@@ -332,6 +333,27 @@ class TestPeers:
 
     def test_over_tcp_it_does_not_matter(self, connect: Connect, start: Start) -> None:
         connect("", requirepeer="nobody-of-this-name", **at(start(PRIMARY))).close()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "connect_timeout", "timeout", "limit"),
+    [
+        ("a", None, None, None),
+        ("a", 3, None, 3),
+        ("a", None, 30, 30),
+        ("a,b,c", None, 30, 10),
+        ("a,b,c", 5, 30, 5),
+        ("a,b,c", 20, 30, 10),
+        (",".join("x" * 60), None, 30, 2),
+        ("a,b", None, 1, 1),
+    ],
+)
+def test_a_pool_leaves_time_for_the_other_hosts(
+    hosts: str, connect_timeout: float | None, timeout: float | None, limit: float | None
+) -> None:
+    """A host that is silent must not cost the whole time of whoever waits for a connection."""
+    config = settings("", {"host": hosts, "connect_timeout": connect_timeout})
+    assert OpenerBase(config).limit(timeout) == limit
 
 
 class TestPasswordFiles:
