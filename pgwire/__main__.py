@@ -13,7 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pgwire.errors import ConnectionFailed, Error, NotSupportedError, PostgresError
+from pgwire.errors import ConnectionFailed, Error, PostgresError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +48,10 @@ def _run(words: list[str]) -> int:
             from pgwire import demo
 
             return demo.main(rest)
-        case ["copy", *_]:
-            raise NotSupportedError("copy is not there yet: it comes with a later version")
+        case ["copy", *rest]:
+            from pgwire import cli_copy
+
+            return cli_copy.main(rest)
         case _:
             from pgwire import cli
 

@@ -52,6 +52,7 @@ first, as a URI or as "host=... dbname=...". What is not given comes from the en
   python -m pgwire 'select $1::int + 1' 41         (single quotes: the shell knows $1 too)
   python -m pgwire -h db -U app -d shop --csv "table orders" > orders.csv
   python -m pgwire postgresql://app@db/shop --json < report.sql
+  python -m pgwire copy --help     COPY from standard input or a file, and to it
   python -m pgwire demo            start a PostgreSQL, and show the pool at work
 """
 
@@ -68,10 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.help:
         parser.print_help()
         return 0
-    if options.words and _is_conninfo(options.words[0]):
-        if options.dbname is not None:
-            raise ProgrammingError("the database is given twice, with -d and in the first word")
-        options.dbname = options.words.pop(0)
+    take_conninfo(options)
     if not options.words and (sys.stdin is None or sys.stdin.isatty()):
         parser.print_usage(sys.stderr)
         return 1
@@ -82,14 +80,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         hint = "write -- before arguments that begin with -; " if "unrecognized" in message else ""
         raise ProgrammingError(f"{message} ({hint}see --help)")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         usage=_USAGE,
         description="Run SQL on a PostgreSQL server.",
         epilog=_EXAMPLES,
@@ -98,13 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    add = parser.add_argument_group("connection").add_argument
-    add("-h", "--host", metavar="HOST", help="host name, or the folder of a Unix socket")
-    add("-p", "--port", metavar="PORT", help="port (5432)")
-    add("-U", "--username", dest="user", metavar="USER", help="who to log in as")
-    add("-d", "--dbname", metavar="DB", help="name of the database, a URI, or key=value pairs")
-    add("-W", "--password", action="store_true", help="ask for the password")
-    add("-w", "--no-password", action="store_true", help="never ask for it (so it is anyway)")
+    add_connection_options(parser)
     output = parser.add_argument_group("output")
     formats = output.add_mutually_exclusive_group()
     formats.add_argument("--csv", action="store_true", help="CSV, as COPY reads it")
@@ -116,6 +108,25 @@ def _parser() -> argparse.ArgumentParser:
     other("--version", action="store_true", help="print the version")
     other("--help", action="store_true", help="print this")
     return parser
+
+
+def add_connection_options(parser: argparse.ArgumentParser) -> None:
+    """psql's options for where to connect; see `connect`."""
+    add = parser.add_argument_group("connection").add_argument
+    add("-h", "--host", metavar="HOST", help="host name, or the folder of a Unix socket")
+    add("-p", "--port", metavar="PORT", help="port (5432)")
+    add("-U", "--username", dest="user", metavar="USER", help="who to log in as")
+    add("-d", "--dbname", metavar="DB", help="name of the database, a URI, or key=value pairs")
+    add("-W", "--password", action="store_true", help="ask for the password")
+    add("-w", "--no-password", action="store_true", help="never ask for it (so it is anyway)")
+
+
+def take_conninfo(options: argparse.Namespace) -> None:
+    """Have the first word name the database, if it is a connection string."""
+    if options.words and _is_conninfo(options.words[0]):
+        if options.dbname is not None:
+            raise ProgrammingError("the database is given twice, with -d and in the first word")
+        options.dbname = options.words.pop(0)
 
 
 def _is_conninfo(word: str) -> bool:

@@ -183,7 +183,8 @@ def test_a_mistake_is_status_1_and_one_line(
         (["host=127.0.0.1 port=1", "x"], "pgwire: 127.0.0.1:1: .*refused.*\n"),
         (["-d", "nope=1", "x"], "pgwire: .*unknown parameter 'nope'.*\n"),
         (["-h"], "pgwire: argument -h/--host: expected one argument.*\n"),
-        (["copy", "t", "x.csv"], "pgwire: copy .*later.*\n"),
+        (["copy", "t", "x.csv"], "pgwire: the statement must be a COPY .*\n"),
+        (["copy"], "usage: python -m pgwire copy .*\n"),
         (["demo", "now"], "pgwire: the demo takes no arguments\n"),
     ],
 )
