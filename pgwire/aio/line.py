@@ -34,10 +34,12 @@ _RECEIVE = 65_536
 
 
 class Line:
-    """A socket for one address. `close` it, unless it gets a transport.
+    """A connection to one address, to be made by `connect`. `close` it, unless it gets a transport.
 
     `deadline` is the loop's time at which whatever is done with it must be over.
     """
+
+    sock: socket.socket  # since `connect`
 
     def __init__(
         self, loop: AbstractEventLoop, address: Address, deadline: float | None = None
@@ -46,13 +48,13 @@ class Line:
         self.address = address
         self.deadline = deadline
         self.tls: TLSLayer | None = None
-        self.is_connected = False
-        self.sock = socket.socket(address.family, socket.SOCK_STREAM)
-        self.sock.setblocking(False)
+        self.is_connected = self.is_closed = False
 
     async def connect(self, config: Config) -> None:
         address = self.address
         try:
+            self.sock = socket.socket(address.family, socket.SOCK_STREAM)
+            self.sock.setblocking(False)
             await self.loop.sock_connect(self.sock, address.sockaddr)
             prepare(self.sock, address, config)
         except TimeoutError:
@@ -136,12 +138,10 @@ class Line:
         finally:
             self.close()
 
-    @property
-    def is_closed(self) -> bool:
-        return self.sock.fileno() < 0
-
     def close(self) -> None:
-        self.sock.close()
+        self.is_closed = True
+        if hasattr(self, "sock"):
+            self.sock.close()
 
 
 async def first_to_connect(

@@ -252,6 +252,30 @@ class TestAddresses:
             connect("host=gone,away user=u sslmode=disable")
         assert [attempt.address for attempt in caught.value.attempts] == ["gone", "away"]
 
+    def test_a_kind_of_address_that_this_machine_has_not(
+        self, connect: Connect, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """IPv6 where it is switched off, say."""
+        (server,) = start(PRIMARY)
+        found = [
+            addresses.Address(family, ("127.0.0.1", server.port), "db")
+            for family in (9999, 9999, socket.AF_INET)
+        ]
+
+        async def look_up_in_loop(*_: object) -> list[addresses.Address]:
+            return list(found)
+
+        monkeypatch.setattr(blocking_opening, "look_up", lambda *_: list(found))
+        monkeypatch.setattr(aio_opening, "look_up", look_up_in_loop)
+        connect("host=db user=u sslmode=disable").close()
+        del found[2]
+        with pytest.raises(pgwire.ConnectionFailed, match="not supported") as caught:
+            connect("host=db user=u sslmode=disable")
+        assert len(caught.value.attempts) == 2
+        del found[1]
+        with pytest.raises(pgwire.ConnectionFailed, match="not supported"):
+            connect("host=db user=u sslmode=disable")
+
     def test_one_server_in_another_role_stands_for_all_addresses_of_its_name(
         self, connect: Connect, start: Start, names: dict[str, list[ScriptedServer]]
     ) -> None:
