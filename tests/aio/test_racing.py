@@ -139,6 +139,15 @@ async def test_one_that_answers_and_lets_nobody_in_gives_way_to_the_rest(
         assert "too many" in str(second.error)
 
 
+async def test_a_pool_looks_the_name_up_for_each_connection(runner: Runner, behind: Behind) -> None:
+    with ScriptedServer(let_in) as old, ScriptedServer(let_in) as new:
+        behind(old.port)
+        async with pgwire.AsyncPool(DSN) as pool, pool.connect():
+            behind(new.port)
+            async with pool.connect():
+                assert (old.connections, new.connections) == (1, 1)
+
+
 async def test_each_has_its_time(runner: Runner, behind: Behind, black_hole: int) -> None:
     behind(black_hole, black_hole)
     with no_file_left_open():

@@ -70,6 +70,22 @@ class TestLookingUp:
                 pgwire.connect(host="slow.example", connect_timeout=0.5)
             assert 0.5 <= time.monotonic() - began < 0.75
 
+    def test_a_pool_looks_the_name_up_for_each_connection(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with ScriptedServer(let_in) as old, ScriptedServer(let_in) as new:
+            ports = [old.port]
+
+            def look_up(**_: object) -> list[tuple[object, ...]]:
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", ports[-1]))]
+
+            monkeypatch.setattr(socket, "getaddrinfo", look_up)
+            with pgwire.Pool(host="db.example", user="u", sslmode="disable") as pool:
+                with pool.connect():
+                    ports.append(new.port)
+                    with pool.connect():
+                        assert (old.connections, new.connections) == (1, 1)
+
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
     def test_no_thread_for_what_is_known(self, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
         with ScriptedServer(let_in) as server:
