@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from pgwire.aio.connection import AsyncConnection as AsyncConnection
     from pgwire.aio.copying import AsyncCopyOutput as AsyncCopyOutput
     from pgwire.aio.statement import AsyncStatement as AsyncStatement
+    from pgwire.aio.streaming import AsyncStream as AsyncStream
     from pgwire.aio.transaction import AsyncTransaction as AsyncTransaction
     from pgwire.blocking.connect import connect as connect
     from pgwire.blocking.connection import Connection as Connection
     from pgwire.blocking.copying import CopyOutput as CopyOutput
     from pgwire.blocking.statement import Statement as Statement
+    from pgwire.blocking.streaming import Stream as Stream
     from pgwire.blocking.transaction import Transaction as Transaction
     from pgwire.conninfo import (
         conninfo_to_dict as conninfo_to_dict,
@@ -97,11 +99,13 @@ _MODULES = {
     "pgwire.aio.connection": ("AsyncConnection",),
     "pgwire.aio.copying": ("AsyncCopyOutput",),
     "pgwire.aio.statement": ("AsyncStatement",),
+    "pgwire.aio.streaming": ("AsyncStream",),
     "pgwire.aio.transaction": ("AsyncTransaction",),
     "pgwire.blocking.connect": ("connect",),
     "pgwire.blocking.connection": ("Connection",),
     "pgwire.blocking.copying": ("CopyOutput",),
     "pgwire.blocking.statement": ("Statement",),
+    "pgwire.blocking.streaming": ("Stream",),
     "pgwire.blocking.transaction": ("Transaction",),
     "pgwire.conninfo": ("conninfo_to_dict", "make_conninfo"),
     "pgwire.errors": (

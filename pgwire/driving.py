@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pgwire.protocol.events import Event
     from pgwire.protocol.session import Session
 
+# How long what nobody wants any more may take to end by itself: a cancel request costs the
+# server a process.
+GRACE = 0.01
 # How long the server may take to answer a cancel request before the connection is given up.
 PATIENCE = 1.0
 NO_ANSWER = "the connection was closed, as the server did not answer a cancel request in time"

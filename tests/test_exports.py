@@ -13,7 +13,7 @@ from pgwire import errors, sqlstate
 PUBLIC = {
     "Box", "Circle", "Line", "LineSegment", "Multirange", "Path", "Point", "Polygon", "Range",
     "SparseVector",
-    "AsyncCopyOutput", "CopyOutput",
+    "AsyncCopyOutput", "CopyOutput", "AsyncStream", "Stream",
     "AsyncConnection", "AsyncLease", "AsyncPool", "AsyncStatement", "AsyncTransaction",
     "connect_async",
     "Array", "Attempt", "AuthenticationError", "Column", "Connection", "ConnectionFailed",

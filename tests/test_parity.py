@@ -24,6 +24,7 @@ PAIRS: list[tuple[type, type]] = [
     (Statement, AsyncStatement),
     (Transaction, AsyncTransaction),
     (pgwire.CopyOutput, pgwire.AsyncCopyOutput),
+    (pgwire.Stream, pgwire.AsyncStream),
     (pgwire.Pool, pgwire.AsyncPool),
     (Lease, AsyncLease),
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from pgwire.aio.copying import AsyncCopyOutput, copy_to
 from pgwire.aio.feeding import sent
 from pgwire.aio.statement import AsyncStatement
+from pgwire.aio.streaming import AsyncStream
 from pgwire.aio.transaction import AsyncTransaction
 from pgwire.handle import Handle
 from pgwire.protocol.copying import CopyIn
@@ -17,6 +18,7 @@ from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.simple import Ping, SimpleQuery
 from pgwire.protocol.sources import weight_of, weight_of_record
+from pgwire.protocol.streaming import Streaming
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -133,6 +135,23 @@ class AsyncConnection(Handle):
     async def prepare(self, sql: str, *, timeout: float | None = None) -> AsyncStatement:
         """Prepare a statement to be run many times; it keeps its place outside the cache."""
         return AsyncStatement(self, await self._run(Prepare(sql), timeout))
+
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+    ) -> AsyncStream:
+        """Take the rows of a query as they come, with `fetch_size` of them in memory at a time.
+
+        An async iterator of rows and a context manager (`AsyncStream`, which says what it holds
+        and when it ends). Parameters and errors are those of `query`, and come with the first
+        row. `timeout` is for all of it, what is done between two rows included.
+        """
+        operation = Streaming(sql, params, fetch_size=fetch_size)
+        return AsyncStream(self, operation, self._run, timeout)
 
     async def copy_in(
         self, sql: str, source: AsyncCopySource, *, timeout: float | None = None

@@ -3,76 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
-from pgwire.aio.future import hear
-from pgwire.errors import InterfaceError
+from pgwire.aio.holding import AsyncOutput, Reader
 from pgwire.protocol.copying_out import CopyOut, writer_of
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future
-    from types import TracebackType
-
-    from pgwire.aio.driver import AsyncDriver
     from pgwire.aio.feeding import Start
-    from pgwire.aio.future import QueryFuture
     from pgwire.handle import Handle
 
-_ENDED = "what was left of this iteration was canceled, as its connection was closed"
 
-
-class _Reader:
-    """Hears what comes, wakes who waits for it, and stops reading while too much waits."""
-
-    def __init__(self, operation: CopyOut, loop: AbstractEventLoop) -> None:
-        self._operation = operation
-        self._loop = loop
-        self._waiter: Future[None] | None = None
-        self._is_paused = False
-        self.future: QueryFuture = cast("Any", None)
-
-    def start(self, start: Start, timeout: float | None) -> None:
-        self._operation.listener = self._heard
-        self.future = start(self._operation, timeout)
-        self.future.add_done_callback(hear)
-        self.future.add_done_callback(self._ended)
-
-    def _ended(self, _future: Future[Any]) -> None:
-        self._heard()
-
-    def _heard(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        full = self._operation.is_full
-        if full is not self._is_paused:
-            self._is_paused = full
-            cast("AsyncDriver", self.future.runner).pause_reading(full)
-
-    @property
-    def is_awaited(self) -> bool:
-        return self._waiter is not None and not self._waiter.done()
-
-    async def wait(self) -> None:
-        """Until there is something to be taken, or it is over."""
-        while not (self._operation.is_ready or self.future.done()):
-            self._waiter = self._loop.create_future()
-            await self._waiter
-
-    def take(self) -> bytes:
-        data = self._operation.take_received()
-        self._heard()
-        return data
-
-    def forget(self) -> None:
-        """Nobody will go on with it. Any thread may call, and nothing is waited for."""
-        self._operation.holds = False
-        with suppress(RuntimeError):  # the loop is closed, and with it the connection
-            self._loop.call_soon_threadsafe(self.future.cancel)
-
-
-class AsyncCopyOutput:
+class AsyncCopyOutput(AsyncOutput):
     """The data of a COPY TO STDOUT: an iterator of `bytes`, and a context manager.
 
     Begins when entered, or asked for its first piece, and holds the connection from then on: all
@@ -81,16 +23,13 @@ class AsyncCopyOutput:
     and so does whoever stops iterating, or is cancelled. Manual: "COPY".
     """
 
-    _reader: _Reader | None = None
-    _is_over = False
+    _operation: CopyOut
 
     def __init__(
         self, connection: Handle | None, sql: str, start: Start, timeout: float | None
     ) -> None:
-        self._connection = connection
+        super().__init__(connection, start, timeout)
         self._operation = CopyOut(sql, holds=True)
-        self._start = start
-        self._timeout = timeout
 
     @property
     def row_count(self) -> int | None:
@@ -104,69 +43,15 @@ class AsyncCopyOutput:
     async def __anext__(self) -> bytes:
         await self._proceed()
         if self._reader is not None and self._operation.is_ready:
-            return self._reader.take()
+            return self._reader.take(self._operation.take_received)
         raise StopAsyncIteration
-
-    async def __aenter__(self) -> Self:
-        await self._proceed()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Leave it: what has not come yet is canceled. Idempotent."""
-        self._leave()
-
-    def _leave(self) -> None:
-        if not self._is_over:
-            self._is_over = True
-            if self._reader is not None:
-                self._reader.future.cancel()
-
-    def __del__(self) -> None:
-        if not self._is_over and self._reader is not None:
-            self._reader.forget()
-
-    async def _proceed(self) -> None:
-        """Have something to be taken, or come to the end, or raise what has ended it."""
-        if self._is_over:
-            return
-        if self._reader is not None and self._reader.is_awaited:
-            raise InterfaceError("another task is waiting for the next piece of this iteration")
-        try:
-            if self._reader is None:
-                reader = _Reader(self._operation, asyncio.get_running_loop())
-                reader.start(self._start, self._timeout)
-                self._reader = reader
-            elif not self._is_here(self._reader):
-                assert self._connection is not None
-                self._connection._driver.check_usable()  # a lease that was released says so
-            await self._reader.wait()
-            if not self._operation.is_ready:
-                if self._reader.future.cancelled():
-                    raise InterfaceError(_ENDED)
-                self._reader.future.result()
-                self._is_over = True
-        except BaseException:
-            self._leave()
-            raise
-
-    def _is_here(self, reader: _Reader) -> bool:
-        """Whether the driver is still the one that it began with: a lease may be released."""
-        return self._connection is None or self._connection._driver is reader.future.runner
 
 
 async def copy_to(start: Start, sql: str, sink: Any, timeout: float | None) -> int:
     """Write all of it to a file, whose `write` may be a coroutine function; the number of rows."""
     write = writer_of(sink)
     operation = CopyOut(sql)
-    reader = _Reader(operation, asyncio.get_running_loop())
+    reader = Reader(operation, asyncio.get_running_loop())
     reader.start(start, timeout)
     try:
         while True:
@@ -174,7 +59,7 @@ async def copy_to(start: Start, sql: str, sink: Any, timeout: float | None) -> i
             if not operation.is_ready:
                 count: int = reader.future.result()
                 return count
-            written = write(reader.take())
+            written = write(reader.take(operation.take_received))
             if isawaitable(written):
                 await written
     finally:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.aio.deadlines import Deadlines
 from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.loops import check_loop
-from pgwire.driving import CANCEL_PATIENCE, NO_ANSWER, PATIENCE, DriverBase
+from pgwire.driving import CANCEL_PATIENCE, GRACE, NO_ANSWER, PATIENCE, DriverBase
 from pgwire.errors import Error, OperationalError
 from pgwire.protocol.simple import Fence
 
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.session import Session
-
-# How long what nobody wants any more may take to end by itself: a cancel request costs the
-# server a process.
-GRACE = 0.01
 
 
 class GivingUp(DriverBase):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from pgwire.aio.streaming import AsyncStream
 from pgwire.errors import InterfaceError
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
+from pgwire.protocol.streaming import Streaming
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -86,6 +88,14 @@ class AsyncStatement:
         operation = QueryMany(self.sql, rows, self._open())
         result: Result[Row] = await self._connection._run(operation, timeout)
         return result
+
+    def stream(
+        self, params: Sequence[Any] = (), *, fetch_size: int = 1000, timeout: float | None = None
+    ) -> AsyncStream:
+        """Take its rows as they come; as `AsyncConnection.stream`."""
+        connection = self._connection
+        operation = Streaming(self.sql, params, self._open(), fetch_size=fetch_size)
+        return AsyncStream(connection, operation, connection._run, timeout)
 
     @property
     def parameter_types(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from pgwire.blocking.copying import CopyOutput, copy_to
 from pgwire.blocking.statement import Statement
+from pgwire.blocking.streaming import Stream
 from pgwire.blocking.transaction import Transaction
 from pgwire.handle import Handle
 from pgwire.protocol.copying import CopyIn
@@ -14,6 +15,7 @@ from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.simple import Ping, SimpleQuery
+from pgwire.protocol.streaming import Streaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -126,6 +128,23 @@ class Connection(Handle):
     def prepare(self, sql: str, *, timeout: float | None = None) -> Statement:
         """Prepare a statement to be run many times; it keeps its place outside the cache."""
         return Statement(self, self._run(Prepare(sql), timeout))
+
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+    ) -> Stream:
+        """Take the rows of a query as they come, with `fetch_size` of them in memory at a time.
+
+        An iterator of rows and a context manager (`Stream`, which says what it holds and when it
+        ends). Parameters and errors are those of `query`, and come with the first row. `timeout`
+        is for all of it, what is done between two rows included.
+        """
+        timeout = self._default_timeout if timeout is None else timeout
+        return Stream(self, Streaming(sql, params, fetch_size=fetch_size), timeout)
 
     def copy_in(self, sql: str, source: CopySource, *, timeout: float | None = None) -> int:
         """Send data to a `COPY … FROM STDIN`; how many rows the server has taken.

@@ -1,5 +1,7 @@
 """Hold: an operation that its caller reads bit by bit, and which holds the connection meanwhile.
 
+`Output` is what the caller has in his hands.
+
 Between two steps no lock is held and nothing is read: the server waits once its buffers are full.
 Whoever asks for something else is refused (`Session.submit`). An operation has `is_ready` while
 there is something to be taken from it.
@@ -9,14 +11,19 @@ from __future__ import annotations
 
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, cast
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self, cast
 
-from pgwire.errors import InterfaceError
+from pgwire.blocking.net import Deadline, deadline_in
+from pgwire.driving import GRACE
+from pgwire.errors import Error, InterfaceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from pgwire.blocking.driver import Driver
+    from pgwire.handle import Handle
     from pgwire.protocol.operation import Operation
 
 _REENTERED = (
@@ -50,6 +57,10 @@ class Hold:
         self._deadline = deadline
         self._has_begun = False
 
+    def seconds_left(self) -> float | None:
+        """Until its deadline; None if it has none."""
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
+
     @property
     def is_open(self) -> bool:
         """Whether it has begun, and is not at its end."""
@@ -65,8 +76,14 @@ class Hold:
             self._take_turn(self._step, self._deadline)
         return self._until.is_ready
 
+    def take(self, take: Callable[[], Any]) -> Any:
+        """Take something, and send what that has the session write. Waits for no answer."""
+        taken: list[Any] = []
+        self._take_turn(partial(self._take, take, taken), self._deadline)
+        return taken[0]
+
     def leave(self) -> None:
-        """Have the server cancel it, and read to its end; at once, whatever comes of it."""
+        """Read to its end what will soon be there, and have the server cancel what will not."""
         if self.is_open and not self.driver.is_inherited:
             self._take_turn(self._end, None)
 
@@ -102,8 +119,28 @@ class Hold:
             except RuntimeError:
                 pass  # it was never ours
 
+    def _take(self, take: Callable[[], Any], taken: list[Any]) -> None:
+        driver, session = self.driver, self.driver.session
+        taken.append(take())
+        if session.out and session.failure is None:
+            try:
+                driver._unsafe = True
+                driver.write(session.data_to_send(), self._deadline)
+                driver._unsafe = False
+            except BaseException as error:
+                driver._stopped(self._operation, error)
+
     def _end(self) -> None:
-        self.driver._recover(self._operation)
+        driver, operation = self.driver, self._operation
+        try:
+            if operation.ends_soon and not driver._unsafe:
+                operation.abandon()
+                driver._drive(operation, monotonic() + GRACE)
+        except (Deadline, OSError, Error):
+            pass  # it is seen to now
+        finally:
+            if not operation.done:
+                driver._recover(operation)
 
     def _exhaust(self, take: Callable[[], Any]) -> None:
         try:
@@ -139,3 +176,95 @@ class Hold:
             driver.abort_when_gone()
         if session.events:
             driver.deliver_events()
+
+
+class Output:
+    """What is taken from an operation bit by bit: a context manager, for an iterator.
+
+    The operation begins when it is entered, or asked for something.
+    """
+
+    _hold: Hold | None = None
+    _is_over = False
+    _operation: Any
+
+    def __init__(self, connection: Handle | None, timeout: float | None) -> None:
+        self._connection = connection
+        self._timeout = timeout
+
+    def __enter__(self) -> Self:
+        self._proceed()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave it: what has not come yet is canceled. Idempotent."""
+        if not self._is_over:
+            self._is_over = True
+            try:
+                if self._hold is not None and self._is_here(self._hold):
+                    self._hold.leave()
+            finally:
+                self._ended()
+
+    def __del__(self) -> None:
+        if not self._is_over and self._hold is not None:
+            self._hold.forget()
+            self._collected()
+
+    def _proceed(self) -> None:
+        """Have something to be taken, or come to the end, or raise what has ended it."""
+        operation = self._operation
+        if self._is_over or operation.is_ready:
+            return
+        try:
+            if self._hold is None:
+                driver = self._take()
+                self._hold = Hold(driver, operation, self._deadline())
+            elif not self._is_here(self._hold):
+                self._take().check_usable()  # a lease that was released says so
+            if self._hold.proceed() or self._go_on(self._hold):
+                return
+            if operation.abandoned:  # not by us
+                self._hold.driver.check_usable()
+            if operation.error is not None:
+                raise operation.error
+        except BaseException:
+            if self._hold is None or not self._hold.is_open:
+                self._is_over = True
+                self._ended()
+            raise  # else it can be gone on with: one of its callbacks came back, say
+        self._is_over = True
+        self._ended()
+
+    def _deadline(self) -> float | None:
+        return None if self._timeout is None else deadline_in(self._timeout)
+
+    def _go_on(self, hold: Hold) -> bool:
+        """The operation is done: whether there is something to be taken all the same."""
+        return False
+
+    # ---------------------------------------------------------------- where it is done
+
+    def _take(self) -> Driver:
+        """The driver that it is to be done with."""
+        assert self._connection is not None
+        driver: Driver = self._connection._driver
+        return driver
+
+    def _is_here(self, hold: Hold) -> bool:
+        """Whether the driver is still the one that it began with: a lease may be released."""
+        return self._connection is None or self._connection._driver is hold.driver
+
+    def _ended(self) -> None:
+        """It is over: nothing of it is under way any more."""
+
+    def _collected(self) -> None:
+        """It was dropped before its end. Never waits."""

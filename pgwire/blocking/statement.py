@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from pgwire.blocking.streaming import Stream
 from pgwire.errors import InterfaceError
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
+from pgwire.protocol.streaming import Streaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -76,6 +78,15 @@ class Statement:
         operation = QueryMany(self.sql, rows, self._open())
         result: Result[Row] = self._connection._run(operation, timeout)
         return result
+
+    def stream(
+        self, params: Sequence[Any] = (), *, fetch_size: int = 1000, timeout: float | None = None
+    ) -> Stream:
+        """Take its rows as they come; as `Connection.stream`."""
+        connection = self._connection
+        timeout = connection._default_timeout if timeout is None else timeout
+        operation = Streaming(self.sql, params, self._open(), fetch_size=fetch_size)
+        return Stream(connection, operation, timeout)
 
     @property
     def parameter_types(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from pgwire.aio.copying import AsyncCopyOutput, copy_to
 from pgwire.aio.feeding import sent
 from pgwire.aio.opening import AsyncOpener
+from pgwire.aio.streaming import AsyncStream
 from pgwire.errors import Error, PostgresError
 from pgwire.opening import settings
 from pgwire.pool.aio_engine import AsyncEngine
@@ -31,6 +32,7 @@ from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
 from pgwire.protocol.sources import weight_of, weight_of_record
+from pgwire.protocol.streaming import Streaming
 from pgwire.protocol.transaction import can_be_repeated, repeat_delay
 
 if TYPE_CHECKING:
@@ -109,6 +111,8 @@ class AsyncPool(PoolTypes):
         self._engine.start()
 
     def __repr__(self) -> str:
+        if "_engine" not in vars(self):
+            return "<AsyncPool that has not begun>"  # a traceback's, with a mistake in the settings
         stats = self.stats()
         return (
             f"<AsyncPool {self.name}: {stats.leased + stats.shared} in use, {stats.idle} idle, "
@@ -181,6 +185,23 @@ class AsyncPool(PoolTypes):
         timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
         result: Result[Row] = await self._engine.queries.query(QueryMany(sql, rows), timeout)
         return result
+
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+    ) -> AsyncStream:
+        """Take the rows of a query as they come; as `AsyncConnection.stream`.
+
+        What is returned takes its connection when it begins, and gives it back at its end.
+        `timeout` is one budget for waiting and running, as in `query`.
+        """
+        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        operation = Streaming(sql, params, fetch_size=fetch_size)
+        return AsyncStream(None, operation, self._engine.queries.query, timeout)
 
     async def copy_in(
         self, sql: str, source: AsyncCopySource, *, timeout: float | None = None

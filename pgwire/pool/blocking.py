@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from pgwire.blocking.opening import Opener
 from pgwire.errors import Error, PostgresError
 from pgwire.opening import settings
-from pgwire.pool.copying import PoolCopyOutput
 from pgwire.pool.engine import Engine
 from pgwire.pool.lease import Lease
 from pgwire.pool.options import (
@@ -27,12 +26,14 @@ from pgwire.pool.options import (
     check_timeout,
     sorted_options,
 )
+from pgwire.pool.outputs import PoolCopyOutput, PoolStream
 from pgwire.pool.registering import PoolTypes
 from pgwire.pool.submitting import Submitter
 from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
+from pgwire.protocol.streaming import Streaming
 from pgwire.protocol.transaction import can_be_repeated, repeat_delay
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from pgwire.blocking.connection import Connection
     from pgwire.blocking.copying import CopyOutput
+    from pgwire.blocking.streaming import Stream
     from pgwire.parameters import ConnectionParameters
     from pgwire.pool.config import PoolStats
     from pgwire.pool.options import PoolEvent
@@ -104,6 +106,8 @@ class Pool(PoolTypes):
         self._engine.report(self._engine.core.start)
 
     def __repr__(self) -> str:
+        if "_engine" not in vars(self):
+            return "<Pool that has not begun>"  # a traceback's, with a mistake in the settings
         stats = self.stats()
         return (
             f"<Pool {self.name}: {stats.leased} leased, {stats.idle} idle, "
@@ -169,6 +173,22 @@ class Pool(PoolTypes):
         """
         result: Result[Row] = self._run(QueryMany(sql, rows), timeout)
         return result
+
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+    ) -> Stream:
+        """Take the rows of a query as they come; as `Connection.stream`.
+
+        What is returned takes its connection when it begins, and gives it back at its end.
+        `timeout` is one budget for waiting and running, as in `query`.
+        """
+        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        return PoolStream(self._engine, Streaming(sql, params, fetch_size=fetch_size), timeout)
 
     def copy_in(self, sql: str, source: CopySource, *, timeout: float | None = None) -> int:
         """Send data to a `COPY … FROM STDIN`; as `Connection.copy_in`.

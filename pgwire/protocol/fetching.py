@@ -37,6 +37,8 @@ class Fetch(LookingUp):
         stream = self._stream
         statement = stream.statement
         assert statement is not None
+        if not statement.is_generated:
+            statement.generate()
         self.session = session
         self._decode = statement.decode_rows
         session.write(frontend.execute(stream.portal, stream.fetch_size) + frontend.SYNC)
@@ -77,6 +79,8 @@ class Fetch(LookingUp):
         if self.error is None and not self.abandoned and self._rows:
             self._stream.batches.append(self._rows)
         self.session.complete(self)
+        if self._stream.is_exhausted:
+            self._stream.close_portal()
 
     FETCHING = Phase(
         "FETCHING",

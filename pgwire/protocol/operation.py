@@ -84,6 +84,8 @@ class Operation:
     # Nobody writes behind it until it is answered.
     is_fence = False
     spares = False  # see `simple.Fence`
+    # Once it is abandoned, what has not come yet is little: no cancel request is worth it.
+    ends_soon = False
     # As long as it has the floor nobody else may ask for anything: it waits for its caller, who
     # would wait for ever (see `Session.submit`).
     holds = False

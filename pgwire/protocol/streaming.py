@@ -55,6 +55,8 @@ class Streaming(Query):
     transaction `fetch` gives the operation that brings the next batch, until `is_exhausted`.
     """
 
+    ends_soon = True
+    is_full = False  # two batches are no reason to stop reading
     is_exhausted = False
     listener: Callable[[], object] | None = None
     _is_held = False  # its transaction is its own
@@ -109,9 +111,14 @@ class Streaming(Query):
 
     def close_portal(self) -> None:
         """Nobody wants more of it: the portal is closed with whatever flight comes next."""
-        if self.lives_on:
-            self.is_exhausted = True
-            self.session.statements.closing.append(b"\0" + self.portal)
+        self.is_exhausted = True
+        if self.done and not self._is_held and (portal := self.take_portal()):
+            self.session.statements.closing.append(b"\0" + portal)
+
+    def take_portal(self) -> bytes:
+        """The portal's name, for whoever closes it; empty if it is closed already."""
+        portal, self.portal = self.portal, b""
+        return portal
 
     def abandon(self) -> None:
         super().abandon()
@@ -227,6 +234,11 @@ class Streaming(Query):
             self._tell()
 
     def _go_on_ahead(self) -> None:
+        statement = self.statement
+        assert statement is not None
+        if not statement.is_generated:  # there are many rows
+            statement.generate()
+            self._decode = statement.decode_rows
         self.phase = self.WAITING
         if len(self.batches) < _AHEAD:
             self._fetch_ahead()
@@ -257,9 +269,8 @@ class Streaming(Query):
             self._keep_batch()
         if self.command_tag in FORGETTING:
             session.note_command(self.command_tag)
-        abandoned = self.abandoned and not self.is_exhausted
         session.complete(self)
-        if abandoned:
+        if self.abandoned or self.is_exhausted:
             self.close_portal()
         self._tell()
 

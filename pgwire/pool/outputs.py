@@ -1,39 +1,37 @@
-"""PoolCopyOutput: COPY TO STDOUT on a connection of the pool, which is taken and given back."""
+"""What is taken bit by bit on a connection of the pool, which is taken and given back."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.copying import CopyOutput, copy_to
+from pgwire.blocking.holding import Output
 from pgwire.blocking.net import deadline_in
+from pgwire.blocking.streaming import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
     from pgwire.pool.slots import Slot
+    from pgwire.protocol.streaming import Streaming
 
 
-class PoolCopyOutput(CopyOutput):
-    """See `CopyOutput`. Takes its connection when it begins, and gives it back when it is over.
+class PooledOutput(Output):
+    """Takes its connection when it begins, and gives it back when it is over.
 
     Collected before that, its connection is closed.
     """
 
+    _engine: Engine
     _slot: Slot[Driver] | None = None
-
-    def __init__(self, engine: Engine, sql: str, timeout: float | None) -> None:
-        super().__init__(None, sql, timeout)
-        self._engine = engine
-        self._clock: Callable[[], float] = engine.options.clock
+    _left: float | None = None  # seconds, once it has its connection
 
     def _take(self) -> Driver:
         options = self._engine.options
-        until = None if self._timeout is None else self._clock() + self._timeout
+        until = None if self._timeout is None else options.clock() + self._timeout
         self._slot = slot = self._engine.acquire(options.checkout_timeout, until)
         self._uses = slot.uses
-        self._left = None if until is None else max(0.0, until - self._clock())
+        self._left = None if until is None else max(0.0, until - options.clock())
         return slot.connection
 
     def _deadline(self) -> float | None:
@@ -51,6 +49,22 @@ class PoolCopyOutput(CopyOutput):
     def _collected(self) -> None:
         if self._slot is not None:
             self._engine.orphan(self._slot, self._uses)
+
+
+class PoolStream(PooledOutput, Stream):
+    """See `Stream`, and `PooledOutput`. Whatever it is, it is outside of any transaction."""
+
+    def __init__(self, engine: Engine, operation: Streaming, timeout: float | None) -> None:
+        super().__init__(None, operation, timeout)
+        self._engine = engine
+
+
+class PoolCopyOutput(PooledOutput, CopyOutput):
+    """See `CopyOutput`, and `PooledOutput`."""
+
+    def __init__(self, engine: Engine, sql: str, timeout: float | None) -> None:
+        super().__init__(None, sql, timeout)
+        self._engine = engine
 
     def write_to(self, sink: Any) -> int:
         """Write all of it to a file, in one turn; the number of rows."""

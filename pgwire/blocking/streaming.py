@@ -1,0 +1,85 @@
+"""Stream: what the blocking shell gives for a query whose rows are taken as they come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from pgwire.blocking.holding import Hold, Output
+from pgwire.protocol.fetching import ClosePortal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgwire.handle import Handle
+    from pgwire.protocol.messages import Column
+    from pgwire.protocol.rows import Row
+    from pgwire.protocol.streaming import Streaming
+
+_NOTHING: Iterator[Any] = iter(())
+
+
+class Stream(Output):
+    """The rows of a query, a batch in memory at a time: an iterator, and a context manager.
+
+    Begins when entered, or asked for its first row. Outside of a transaction it has one of its
+    own, and holds the connection until its end: all else that is asked of that raises
+    `InterfaceError`. The next batch is on its way while one is used. Inside of a transaction
+    streams and queries may take turns, and a stream ends with the transaction. Leaving the block
+    early closes the portal at once; what was left otherwise is closed at the connection's next
+    use. Manual: "Extended Query", portals.
+    """
+
+    _operation: Streaming
+    _rows: Iterator[Row] = _NOTHING
+
+    def __init__(
+        self, connection: Handle | None, operation: Streaming, timeout: float | None
+    ) -> None:
+        super().__init__(connection, timeout)
+        self._operation = operation
+
+    @property
+    def columns(self) -> tuple[Column, ...] | None:
+        """The columns of its rows, once it has been entered, or asked for a row; None before."""
+        return self._operation.columns
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Row:
+        while True:
+            for row in self._rows:
+                return row
+            self._proceed()
+            if not self._operation.is_ready:
+                raise StopIteration
+            self._rows = iter(self._take_batch())
+
+    def _take_batch(self) -> list[Row]:
+        operation, hold = self._operation, self._hold
+        if operation.done or hold is None:
+            return operation.take()
+        rows: list[Row] = hold.take(operation.take)  # the next is asked for
+        return rows
+
+    def _go_on(self, hold: Hold) -> bool:
+        operation = self._operation
+        while operation.lives_on and not operation.is_ready:
+            hold.driver.run(operation.fetch(), hold.seconds_left())
+        return operation.is_ready
+
+    def close(self) -> None:
+        """Leave it: no more rows come. Idempotent."""
+        self._rows = _NOTHING
+        operation, hold = self._operation, self._hold
+        if hold is not None and operation.lives_on and not self._is_over and self._is_here(hold):
+            operation.is_exhausted = True
+            if hold.driver.session.in_transaction:
+                hold.driver.run(ClosePortal(operation.take_portal()))
+        super().close()
+
+    def _ended(self) -> None:
+        self._operation.close_portal()
+
+    def _collected(self) -> None:
+        self._operation.close_portal()
