@@ -94,6 +94,22 @@ def check_fetched(secret: Secret, name: str, hint: str = "") -> Secret:
     return secret
 
 
+def without_frames(error: BaseException) -> BaseException:
+    """The same error, with what it comes from, and nowhere the frames that it has come through.
+
+    Those of a login hold what was being sent, such as a password, and tracebacks may show it.
+    """
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if current is not None and id(current) not in seen:
+            seen.add(id(current))
+            current.__traceback__ = None
+            pending += [current.__cause__, current.__context__]
+    return error
+
+
 def _ready_keys(config: Config) -> ScramKeys | None:
     """The keys that stand in the password's place."""
     if config.scram_keys is None:

@@ -18,7 +18,7 @@ from pgwire.aio.driver import AsyncDriver
 from pgwire.aio.line import Line, first_to_connect
 from pgwire.config import Secret
 from pgwire.errors import ConnectionFailed
-from pgwire.opening import OpenerBase, check_fetched
+from pgwire.opening import OpenerBase, check_fetched, without_frames
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import FAILURES, Encryption
 from pgwire.protocol.hosts import interleaved
@@ -168,7 +168,10 @@ class AsyncOpener(OpenerBase):
         password = await _fetched("password", self.known_password(host))
         token = await _fetched("oauth_token", self.config.oauth_token)
         startup = self.startup(line.address, password, token, line.tls)
-        await line.run(session, startup)
+        try:
+            await line.run(session, startup)
+        except BaseException as error:
+            raise without_frames(error)  # noqa: B904  # nothing but its traceback is another
         return session
 
     async def _misfit(self, line: Line, session: Session, demand: str) -> str | None:

@@ -17,7 +17,7 @@ from pgwire.blocking.driver import Driver
 from pgwire.blocking.net import Channel, Deadline, TLSChannel, connect_socket, deadline_in
 from pgwire.config import Secret
 from pgwire.errors import ConnectionFailed
-from pgwire.opening import OpenerBase, check_fetched
+from pgwire.opening import OpenerBase, check_fetched, without_frames
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import (
     FAILURES,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pgwire.addresses import Address
     from pgwire.config import Config, HostSpec, Password
     from pgwire.protocol.hosts import Search
+    from pgwire.protocol.startup import Startup
 
 _ENDED = "whoever wanted the connection has ended"
 _COROUTINES = "; coroutine functions are for connect_async() and AsyncPool"
@@ -141,16 +142,22 @@ class Opener(OpenerBase):
             password = self._fetched("password", self.known_password(target.host), deadline)
             token = self._fetched("oauth_token", self.config.oauth_token, deadline)
             startup = self.startup(address, password, token, channel.tls)
-            if deadline is not None and self.hashes_without_bound:
-                self._aside.call(deadline, partial(driver.start, startup, deadline))
-            else:
-                driver.start(startup, deadline)
+            self._start(driver, startup, deadline)
         except BaseException:
             sock.close()
             raise
         finally:
             self._under_way.discard(sock)
         return driver
+
+    def _start(self, driver: Driver, startup: Startup, deadline: float | None) -> None:
+        try:
+            if deadline is not None and self.hashes_without_bound:
+                self._aside.call(deadline, partial(driver.start, startup, deadline))
+            else:
+                driver.start(startup, deadline)
+        except BaseException as error:
+            raise without_frames(error)  # noqa: B904  # nothing but its traceback is another
 
     def _misfit(self, driver: Driver, demand: str, target: _Target) -> str | None:
         """In words, what keeps the server from being what is asked for."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterator
+
+_TESTS = str(Path(__file__).parent.parent)
 
 
 def all_that_shows(error: BaseException) -> str:
-    """Text, attributes, pickle and causes of the error, and the locals of pgwire's own frames."""
+    """Text, attributes, pickle and causes of the error, and the locals of all frames but tests'."""
     shown: list[str] = []
     pending: list[BaseException | None] = [error]
     while pending:
@@ -19,14 +22,13 @@ def all_that_shows(error: BaseException) -> str:
         if current is None:
             continue
         shown += [str(current), repr(current), repr(vars(current)), repr(pickle.dumps(current))]
-        shown += _locals_of_pgwire(current.__traceback__)
+        shown += _locals(current)
         pending += [current.__cause__, current.__context__]
     return "\n".join(shown)
 
 
-def _locals_of_pgwire(tb: TracebackType | None) -> list[str]:
-    return [
-        repr(frame.f_locals)
-        for frame, _ in traceback.walk_tb(tb)
-        if frame.f_globals["__name__"].startswith("pgwire.")
-    ]
+def _locals(error: BaseException) -> Iterator[str]:
+    """As tools show them that print tracebacks with local variables."""
+    for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
+        if not frame.filename.startswith(_TESTS) and "pytest" not in frame.filename:
+            yield f"{frame.filename}:{frame.lineno} {frame.locals}"
