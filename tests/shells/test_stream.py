@@ -152,14 +152,14 @@ class TestErrors:
 
         def refuse() -> None:
             for sql in ("copy copied to stdout", "copy copied from stdin"):
-                with pytest.raises(pgwire.NotSupportedError, match="copy_(in|out)"):
+                with pytest.raises(pgwire.NotSupportedError, match=r"copy_(in|out)"):
                     list(conn.stream(sql))
 
         if not inside:
             refuse()
         else:
             with conn.transaction() as transaction:
-                with pytest.raises(pgwire.NotSupportedError, match="copy_(in|out)"):
+                with pytest.raises(pgwire.NotSupportedError, match=r"copy_(in|out)"):
                     list(conn.stream("copy copied to stdout"))
                 transaction.rollback()
         assert is_in_step(conn)
@@ -285,17 +285,17 @@ class TestInsideOfATransaction:
             next(stream)
             getattr(transaction, ending)()
         assert [row.n for row in islice(stream, 1)] == [2]
-        with pytest.raises(pgwire.InterfaceError, match="transaction .* has ended"):
+        with pytest.raises(pgwire.InterfaceError, match=r"transaction .* has ended"):
             next(stream)
         stream.close()
         assert is_in_step(conn)
 
     def test_a_savepoint_undone_takes_it_along(self, conn: pgwire.Connection) -> None:
         with conn.transaction():
-            with pytest.raises(ZeroDivisionError), conn.transaction():
+            with conn.transaction() as savepoint:
                 stream = conn.stream(NUMBERS, [9], fetch_size=1)
                 next(stream)
-                raise ZeroDivisionError
+                savepoint.rollback()
             with pytest.raises(pgwire.InterfaceError, match="has ended"):
                 next(stream)
             # As with any error of the server, the transaction has failed.
