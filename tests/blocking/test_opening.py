@@ -57,18 +57,18 @@ class TestLookingUp:
         ]
 
     def test_it_is_the_first_addresses_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Half a second for both together, not for each."""
+        """A second for both together, not for each."""
         with ScriptedServer(Line.wait_for_hang_up, raw=True) as silent:
 
             def look_up(**_: object) -> list[tuple[object, ...]]:
-                time.sleep(0.3)
+                time.sleep(0.8)
                 return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", silent.port))]
 
             monkeypatch.setattr(socket, "getaddrinfo", look_up)
             began = time.monotonic()
             with pytest.raises(pgwire.ConnectionFailed, match="connect_timeout"):
-                pgwire.connect(host="slow.example", connect_timeout=0.5)
-            assert 0.5 <= time.monotonic() - began < 0.75
+                pgwire.connect(host="slow.example", connect_timeout=1)
+            assert 1 <= time.monotonic() - began < 1.7
 
     def test_a_pool_looks_the_name_up_for_each_connection(
         self, monkeypatch: pytest.MonkeyPatch
