@@ -53,6 +53,7 @@ class Aside:
 
     def __init__(self) -> None:
         self._calls: set[_Call[Any]] = set()
+        self._given_up: str | None = None
 
     def call(self, deadline: float | None, function: Callable[[], T]) -> T:
         """What the function gives or raises; `Deadline` when time is up.
@@ -65,6 +66,8 @@ class Aside:
         call = _Call(function)
         self._calls.add(call)
         try:
+            if self._given_up is not None:
+                raise ConnectionFailed(self._given_up)
             try:
                 threading.Thread(target=call.run, name="pgwire-aside", daemon=True).start()
             except RuntimeError:  # too many threads, or the interpreter is on its way out
@@ -78,7 +81,8 @@ class Aside:
         return call.results[0]
 
     def give_up(self, reason: str) -> None:
-        """Whoever waits for a call gets a ConnectionFailed instead."""
+        """Whoever waits for a call gets a ConnectionFailed instead; later ones at once."""
+        self._given_up = reason
         for call in tuple(self._calls):
             call.error = ConnectionFailed(reason)
             call.done.set()

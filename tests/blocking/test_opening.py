@@ -195,6 +195,13 @@ class TestAside:
         with pytest.raises(Deadline):
             Aside().call(deadline_in(-1), lambda: None)
 
+    def test_what_is_given_up_stays_so(self, never: threading.Event) -> None:
+        aside = Aside()
+        threading.Timer(0.05, aside.give_up, ["it is over"]).start()
+        for _ in range(2):
+            with pytest.raises(pgwire.ConnectionFailed, match="it is over"):
+                aside.call(deadline_in(20), never.wait)
+
     def test_the_end_of_the_program_comes_through(self) -> None:
         def leave() -> None:
             raise SystemExit(3)
