@@ -237,7 +237,7 @@ class Output:
             if operation.error is not None:
                 raise operation.error
         except BaseException:
-            if self._hold is None or not self._hold.is_open:
+            if self._hold is None or not self._lives_on(self._hold):
                 self._is_over = True
                 self._ended()
             raise  # else it can be gone on with: one of its callbacks came back, say
@@ -246,6 +246,10 @@ class Output:
 
     def _deadline(self) -> float | None:
         return None if self._timeout is None else deadline_in(self._timeout)
+
+    def _lives_on(self, hold: Hold) -> bool:
+        """Whether it is not at its end yet."""
+        return hold.is_open
 
     def _go_on(self, hold: Hold) -> bool:
         """The operation is done: whether there is something to be taken all the same."""

@@ -62,6 +62,9 @@ class Stream(Output):
         rows: list[Row] = hold.take(operation.take)  # the next is asked for
         return rows
 
+    def _lives_on(self, hold: Hold) -> bool:
+        return hold.is_open or self._operation.lives_on
+
     def _go_on(self, hold: Hold) -> bool:
         operation = self._operation
         while operation.lives_on and not operation.is_ready:

@@ -45,6 +45,10 @@ class Fetch(LookingUp):
         self.phase = self.FETCHING
         return statement.is_open  # types in the rows may have to be looked up
 
+    def abandon(self) -> None:
+        super().abandon()
+        self._stream.is_exhausted = True  # nobody will have these rows, nor what is behind them
+
     def on_suspended(self, buffer: bytes, start: int, end: int) -> None:
         check_suspended(buffer, start, end)
         self.phase = self.ENDING

@@ -154,7 +154,28 @@ async def copy_out(conn: pgwire.AsyncConnection) -> None:
         break
 
 
+async def stream(conn: pgwire.AsyncConnection) -> None:
+    sql = "select n from generate_series(1, $1::int) n"
+    assert len([row async for row in conn.stream(sql, [30], fetch_size=7)]) == 30
+    async with conn.stream(sql, [30], fetch_size=7) as rows:
+        assert (await anext(rows)).n == 1
+    async for _ in conn.stream(sql, [30], fetch_size=7):
+        break
+
+
+async def stream_inside(conn: pgwire.AsyncConnection) -> None:
+    sql = f"{INSERT} returning n"
+    async with conn.transaction():
+        await conn.query("insert into swept select generate_series(1, $1::int)", [30])
+        async with conn.stream("select n from swept", fetch_size=11) as rows:
+            await anext(rows)
+            assert [row.n async for row in conn.stream(sql, [7], fetch_size=1)] == [7]
+            assert len([row async for row in rows]) == 29
+
+
 WORK: list[Work] = [
+    stream,
+    stream_inside,
     lambda conn: conn.copy_in("copy swept from stdin", lines()),
     lambda conn: conn.copy_in("copy swept from stdin", (b"%d\n" % n for n in range(30_000))),
     lambda conn: conn.copy_records("swept", ((n,) for n in range(30_000))),

@@ -9,8 +9,7 @@ import pytest
 
 import pgwire
 from pgwire import errors
-from pgwire.aio.giving_up import GRACE
-from pgwire.driving import CANCEL_PATIENCE, PATIENCE
+from pgwire.driving import CANCEL_PATIENCE, GRACE, PATIENCE
 from tests.support import backend
 from tests.support.virtual_loop import in_virtual_time
 from tests.support.wire import Wire, answer, canceled, turns

@@ -408,6 +408,7 @@ def test_a_step_that_nobody_waits_for() -> None:
     fetch.abandon()
     session.receive_data(numbers(3, 4) + SUSPENDED + backend.ready("T"))
     assert not operation.is_ready
+    assert not operation.lives_on
 
 
 def test_rows_of_a_step_that_hold_types_that_are_not_known() -> None:
