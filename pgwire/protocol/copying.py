@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # The unnamed statement as the unnamed portal, without parameters; results in text.
 _BIND = frontend.bind(b"\0" + UNNAMED + b"\0" * 6)
+# How much goes into one message. The server takes a GiB, but asks for the memory at once.
+MOST = 1 << 24
 DONE = b"c\0\0\0\x04"
 FAIL = frontend.copy_fail("the client gave no more data, and wants none of them copied")
 
@@ -133,9 +135,12 @@ class Sending(Copying):
         self.error = error
 
     def write_data(self, data: bytes) -> None:
+        """As one message, or as many as one that is too long for the server takes."""
         session = self.session
-        session.write(b"d" + frontend.pack_int32(len(data) + 4))
-        session.write(data)
+        for start in range(0, len(data), MOST):
+            part = data[start : start + MOST]  # mostly all of it, which is no copy
+            session.write(b"d" + frontend.pack_int32(len(part) + 4))
+            session.write(part)
 
     def give_up(self) -> None:
         """The server waits for data, and there will be none: all of it is undone."""

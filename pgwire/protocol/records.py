@@ -65,6 +65,8 @@ MOMENT = "q<moment"
 _HEADER = b"PGCOPY\n\xff\r\n\0" + pack_int32(0) + pack_int32(0)
 _TRAILER = b"\xff\xff"
 _NULL = pack_int32(-1)
+# The server takes no more for one value.
+MOST = 0x3FFF_FFFF
 # Longer values are encoded one by one, so that many of them are noticed in time (`is_full`).
 _LONGEST = 4000
 _TESTS = {code: f"value_{{n}}.__class__ is {kind.__name__}" for code, kind in PACKED_FROM.items()}
@@ -209,6 +211,8 @@ def _field(codec: Codec, kind: type | None, pack: Any, value: Any) -> bytes:
     data = encoded(codec, value)
     if isinstance(data, Literal):
         raise NeedsText
+    if len(data) > MOST:
+        raise DataError(f"{len(data):,} bytes are more than one value may have ({MOST:,})")
     return pack_int32(len(data)) + data
 
 

@@ -288,6 +288,15 @@ class TestMuch:
         assert (done, sync) == (DONE, frontend.SYNC)
 
 
+def test_a_value_longer_than_a_message_goes_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgwire.protocol.copying.MOST", 30)
+    session, _ = begun([(n,) for n in range(8)])
+    *messages, done, sync = backend.split(session.data_to_send())
+    assert [len(message) - 5 for message in messages] == [30, 30, 30, 11]
+    assert b"".join(message[5:] for message in messages) == HEADER + binary(*range(8)) + TRAILER
+    assert (done, sync) == (DONE, frontend.SYNC)
+
+
 class TestText:
     def test_from_the_first_record_on(self) -> None:
         session, operation = described([("1",), (2,), (None,)])

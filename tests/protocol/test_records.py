@@ -104,6 +104,12 @@ def test_what_only_the_server_can_read_is_for_the_text_format(oid: int, value: A
     assert list(left) == [(None,)]
 
 
+def test_a_value_longer_than_the_server_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgwire.protocol.records.MOST", 4_999)
+    with pytest.raises(DataError, match=r"column 'c0' \(text\): 5,000 bytes are more than"):
+        one(BinaryRecords(columns([25])), ("x" * 5_000,))
+
+
 class Point(NamedTuple):
     x: int
     y: int
