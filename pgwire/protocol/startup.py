@@ -42,6 +42,12 @@ _INSTEAD = (
 _NOT_UNDERSTOOD = frozenset({"0A000", "08P01"})
 
 
+# What a server may say between letting us in and being ready, each message's bytes and as many
+# more as it costs to remember: some 16,000 notices, or one of 16 MB. Usual is less than 20.
+_MOST_BEFORE_READY = 16_000_000
+_COST = 1_000
+
+
 class Startup(Operation):
     """The session is open once this operation is done without an error."""
 
@@ -60,6 +66,7 @@ class Startup(Operation):
         self._oldest, self._version = versions
         self._scram: ScramExchange | None = None
         self._refusal = ""
+        self._heard = 0  # since we were let in, as `_MOST_BEFORE_READY` counts
 
     def begin(self, session: Session) -> bool:
         session.write(frontend.startup_message(self._parameters, self._version))
@@ -75,10 +82,11 @@ class Startup(Operation):
     def check_length(self, code: int, length: int) -> None:
         # Whoever has not let us in yet gets no more memory than it needs.
         super().check_length(code, length)
-        if self.phase is not self.STARTING:
-            limit = SHORT if code == BackendMessage.ERROR_RESPONSE else SHORT_BEFORE_LETTING_IN
-            if length > limit:
-                raise too_long(code, length)
+        limit = SHORT if code == BackendMessage.ERROR_RESPONSE else SHORT_BEFORE_LETTING_IN
+        if self.phase is self.STARTING:
+            limit = _MOST_BEFORE_READY
+        if length > limit:
+            raise too_long(code, length)
 
     # ---------------------------------------------------------------- the protocol's version
 
@@ -197,6 +205,9 @@ class Startup(Operation):
         self.session.backend_key = key
 
     def on_asynchronous(self, buffer: bytes, start: int, end: int) -> None:
+        self._heard += end - start + _COST
+        if self._heard > _MOST_BEFORE_READY:
+            raise ProtocolError("the server says too much, and never that it is ready")
         self.session.receive_asynchronous(buffer[start - 5], buffer, start, end)
 
     def on_ready(self, buffer: bytes, start: int, end: int) -> None:

@@ -365,12 +365,33 @@ def test_before_it_has_let_us_in_a_server_gets_little_memory(
     assert (session.failure is None) is allowed
 
 
-@pytest.mark.parametrize(("code", "length"), [("S", 100_000), ("N", 100_000), ("K", 2_001)])
-def test_afterwards_it_may_say_more(code: str, length: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "length", "allowed"),
+    [
+        ("S", 100_000, True),
+        ("N", 16_000_000, True),
+        ("N", 16_000_001, False),
+        ("E", 16_000_001, False),
+        ("K", 2_001, True),
+    ],
+)
+def test_afterwards_it_may_say_more(code: str, length: int, allowed: bool) -> None:
     session, _ = begin()
     session.receive_data(backend.AUTHENTICATION_OK)
     session.receive_data(code.encode() + length.to_bytes(4))
-    assert session.failure is None
+    assert (session.failure is None) is allowed
+
+
+@pytest.mark.parametrize("message", [backend.notice(), backend.notification()])
+def test_a_server_that_never_comes_to_the_point(message: bytes) -> None:
+    session, startup = begin()
+    session.receive_data(backend.AUTHENTICATION_OK)
+    count = 0
+    while session.failure is None:
+        session.receive_data(message * 100)
+        count += 100
+    assert 10_000 < count <= 16_000
+    assert str(startup.error) == "the server says too much, and never that it is ready"
 
 
 # Refusals by the server.

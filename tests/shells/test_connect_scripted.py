@@ -66,8 +66,8 @@ class TestTime:
         def drip(line: Line) -> None:
             line.read_untyped()
             line.send(backend.AUTHENTICATION_OK)
-            while True:
-                line.send(backend.parameter_status("a", "b"))
+            for byte in backend.parameter_status("a", "b" * 1_000_000):
+                line.send(bytes((byte,)))
 
         began = time.monotonic()
         with pytest.raises(pgwire.ConnectionFailed, match="connect_timeout"):

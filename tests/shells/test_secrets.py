@@ -23,8 +23,9 @@ from pgwire.protocol.saslprep import prepare
 from pgwire.protocol.scram import ScramKeys
 from tests.support import backend
 from tests.support.leaks import all_that_shows
-from tests.support.scram_server import SALT, Server
-from tests.support.scripted import CLEARTEXT, MD5, Line, ScriptedServer
+from tests.support.logins import PASSWORD, POINTS, Login
+from tests.support.scram_server import SALT
+from tests.support.scripted import CLEARTEXT, Line, ScriptedServer
 from tests.support.shells import LoopShell
 
 if TYPE_CHECKING:
@@ -33,43 +34,11 @@ if TYPE_CHECKING:
     from tests.shells.conftest import Connect
     from tests.support.shells import Shell
 
-PASSWORD = "MARKER-password"
 TOKEN = "MARKER-token"
-SCRAM = backend.sasl("SCRAM-SHA-256")
 KEYS = ScramKeys.derive(prepare(PASSWORD), SALT, 4096)
 CLIENT_KEY, SERVER_KEY = (
     b64encode(getattr(KEYS, name)).decode() for name in ("_client_key", "_server_key")
 )
-
-
-class Login:
-    """A server's part of a login, one step after the other; `said` is what the client answered."""
-
-    def __init__(self, line: Line) -> None:
-        self.line = line
-        self.said: list[bytes] = []
-        self._scram = Server(prepare(PASSWORD))
-
-    def _ask(self, request: bytes) -> bytes:
-        self.line.send(request)
-        self.said += self.line.expect("p")
-        return self.said[-1]
-
-    def steps(self, method: str) -> Iterator[None]:
-        yield
-        if method == "scram":
-            first = self._ask(SCRAM).split(b"\0", 1)[1][4:]
-            yield
-            final = self._ask(backend.authentication(11, self._scram.first(first)))
-            yield
-            self.line.send(backend.authentication(12, self._scram.final(final)))
-        elif method == "oauth":
-            self._ask(backend.sasl("OAUTHBEARER"))
-        else:
-            self._ask(CLEARTEXT if method == "cleartext" else MD5)
-        yield
-        self.line.send(backend.AUTHENTICATION_OK)
-        yield
 
 
 def _last(line: Line, message: bytes) -> None:
@@ -77,9 +46,6 @@ def _last(line: Line, message: bytes) -> None:
     line.cut()
 
 
-POINTS = [("scram", n) for n in range(5)] + [
-    (method, n) for method in ("cleartext", "md5", "oauth") for n in (1, 2)
-]
 ENDINGS: dict[str, Callable[[Line], object]] = {
     "cut": Line.cut,
     "reset": Line.reset,
