@@ -140,6 +140,36 @@ class TestRequireAuth:
                         connect(url, require_auth=text)
 
 
+class TestPreparedPasswords:
+    """SASLprep as PostgreSQL reads it: what it refuses is taken as it is."""
+
+    PASSWORDS = {
+        "IX": (["IX", "I\u00adX", "\u2168"], ["ix", "I X"]),
+        "a": (["a", "\u00aa"], ["b"]),
+        "\u00aa": (["a", "\u00aa"], ["A"]),
+        "foo\u0007bar": (["foo\u0007bar"], ["foobar"]),
+        "foo\u06271bar": (["foo\u06271bar"], ["foo1\u0627bar", "foobar"]),
+        "x\u200by": (["x\u200by", "x y", "x\u00a0y"], ["xy"]),
+        "\U0001f600": (["\U0001f600"], [" "]),
+        "\u00ad": (["\u00ad"], [" "]),
+    }
+
+    @pytest.mark.parametrize("password", PASSWORDS)
+    def test_what_counts_as_the_same(
+        self, embedded_server: embedded.Server, connect: Connect, password: str
+    ) -> None:
+        admin = connect(embedded_server.url)
+        admin.script("set password_encryption = 'scram-sha-256'; drop role if exists prepared")
+        admin.script(f"create role prepared login password {pgwire.quote_literal(password)}")
+        where = {"host": embedded_server.host, "port": embedded_server.port, "user": "prepared"}
+        same, different = self.PASSWORDS[password]
+        for given in same:
+            assert works(connect("", **where, dbname=embedded_server.database, password=given))
+        for given in different:
+            with pytest.raises(pgwire.AuthenticationError, match="password authentication failed"):
+                connect("", **where, dbname=embedded_server.database, password=given)
+
+
 class TestKeys:
     def test_they_log_in_without_the_password(
         self, embedded_server: embedded.Server, connect: Connect
