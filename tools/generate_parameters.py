@@ -41,8 +41,8 @@ _WHAT = {
     "fallback_application_name": "the same, where `application_name` is not given",
     "replication": "streaming replication",
     "min_protocol_version": "oldest protocol to accept; 3.0",
-    "max_protocol_version": "newest protocol to speak; 3.0, or `min_protocol_version`. 3.2 has longer "
-    "keys for cancelling",
+    "max_protocol_version": "newest protocol to speak; 3.0, or `min_protocol_version`. 3.2 has "
+    "longer keys for cancelling",
     "keepalives": "0: no TCP keepalives",
     "keepalives_idle": "seconds of silence before the first keepalive; 0: the system's",
     "keepalives_interval": "seconds between keepalives; 0: the system's",
@@ -68,8 +68,8 @@ _WHAT = {
     "ssl_max_protocol_version": "newest TLS to speak",
     "channel_binding": "[whether SCRAM is bound to the TLS connection](#logins)",
     "require_auth": "[methods of authentication](#logins) that the server may use: a list of "
-    "`password`, `md5`, `gss`, `sspi`, `scram-sha-256`, `oauth` and `none`, or with `!` before each, "
-    "of those that it may not",
+    "`password`, `md5`, `gss`, `sspi`, `scram-sha-256`, `oauth` and `none`, or with `!` before "
+    "each, of those that it may not",
     "requirepeer": "the operating system's user who must run the server behind a Unix socket",
     "scram_client_key": "base64 of SCRAM's ClientKey, in the password's place; with the other",
     "scram_server_key": "base64 of SCRAM's ServerKey, with the other",
