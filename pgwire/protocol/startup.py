@@ -16,7 +16,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgwire.demands import PROTOCOL_3_0
-from pgwire.errors import AuthenticationError, ConnectionFailed, ProtocolError
+from pgwire.errors import (
+    AuthenticationError,
+    ConnectionFailed,
+    NotSupportedError,
+    ProtocolError,
+)
 from pgwire.protocol import backend, frontend, oauth
 from pgwire.protocol.messages import SHORT, SHORT_BEFORE_LETTING_IN, BackendMessage
 from pgwire.protocol.operation import Operation, Phase, too_long
@@ -46,6 +51,10 @@ _NOT_UNDERSTOOD = frozenset({"0A000", "08P01"})
 # more as it costs to remember: some 16,000 notices, or one of 16 MB. Usual is less than 20.
 _MOST_BEFORE_READY = 16_000_000
 _COST = 1_000
+
+
+class ServerTooOld(ConnectionFailed, NotSupportedError):
+    """It does not speak min_protocol_version, and waiting will not change that."""
 
 
 class Startup(Operation):
@@ -100,7 +109,7 @@ class Startup(Operation):
                 f"the server answers protocol {_shown(self._version)} with {_shown(version)}"
             )
         if version < self._oldest:
-            raise ConnectionFailed(
+            raise ServerTooOld(
                 f"the server speaks protocol {_shown(version)} at most, and "
                 f"min_protocol_version={_shown(self._oldest)} demands more"
             )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from pgwire.demands import PROTOCOL_3_0, PROTOCOL_3_2
-from pgwire.errors import ConnectionFailed, Error, ProtocolError
+from pgwire.errors import ConnectionFailed, Error, NotSupportedError, ProtocolError
 from pgwire.protocol import frontend
+from pgwire.protocol.connecting import waiting_may_help
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Startup
@@ -60,6 +63,9 @@ def test_an_older_server_says_what_it_speaks() -> None:
 def test_one_that_is_too_old() -> None:
     error = failure(begin(PROTOCOL_3_2), TO_3_0)
     assert isinstance(error, ConnectionFailed)
+    assert isinstance(error, NotSupportedError)
+    assert not waiting_may_help(error)
+    assert type(pickle.loads(pickle.dumps(error))) is type(error)
     assert str(error) == (
         "the server speaks protocol 3.0 at most, and min_protocol_version=3.2 demands more"
     )
