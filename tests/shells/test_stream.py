@@ -47,6 +47,7 @@ class TestRows:
 
     def test_they_are_rows_as_those_of_query(self, conn: pgwire.Connection) -> None:
         sql = "select 1 as count, 'a' as name, null::int[] as none"
+        row: Any  # its names are the statement's
         [row] = conn.stream(sql)
         assert row == conn.query(sql).one() == (1, "a", None)
         assert (row.count, row["name"], row._asdict()["none"]) == (1, "a", None)
