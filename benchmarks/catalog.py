@@ -10,6 +10,7 @@ import peers
 import pools
 import processes
 import remote
+import streams
 import workloads as queries
 from sitting import Context, Workload
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 def workloads() -> list[Workload]:
     return [
         *map(_query, queries.questions()),
+        *streams.workloads(),
         *connecting.workloads(),
         *pools.workloads(),
         *processes.workloads(),

@@ -1,6 +1,7 @@
 """What takes a fresh process to measure: a driver's import, and the memory of idle connections.
 
-    python benchmarks/processes.py NAME URL     # KiB per connection, in this very process
+    python benchmarks/processes.py NAME URL             # KiB per connection, in this very process
+    python benchmarks/processes.py NAME URL streamed    # KiB at most, while a million rows pass
 
 Each call is a process of its own, so that nobody finds what another has left; but for compiled
 modules, which all have in a folder that is empty at first. Memory is what the
@@ -21,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import peers
+import streams
 from sitting import Context, Workload
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 SQL = "select id, name from item where id = $1"
 CONNECTIONS = 50
-_STATM = Path("/proc/self/statm")
+_STATM, _STATUS = Path("/proc/self/statm"), Path("/proc/self/status")
 _IMPORT = """
 import json, time
 wall, cpu = time.perf_counter(), time.process_time()
@@ -52,6 +54,7 @@ _NAMES = {"pg8000.native": "Connection"}
 def workloads() -> Iterator[Workload]:
     yield Workload("import", "cpu", _imports)
     yield Workload("memory of an idle connection", "wall", _memory, unit="KiB")
+    yield Workload("memory of 1,000,000 rows streamed", "wall", _stream_memory, unit="KiB")
 
 
 def _imports(context: Context) -> Mapping[str, Run]:
@@ -75,6 +78,17 @@ def _memory(context: Context) -> Mapping[str, Run]:
     }
 
 
+def _stream_memory(context: Context) -> Mapping[str, Run]:
+    if not _STATM.exists():
+        return {}
+    cache = context.scope.enter_context(TemporaryDirectory())
+    return {
+        name: partial(_process, cache, [__file__, name, context.url, "streamed"])
+        for name in streams.STREAMS
+        if context.has(name, peers.PEERS[name][1])
+    }
+
+
 def _process(cache: str, arguments: list[str], count: int, watch: Watch) -> None:
     """What the process says is the time, or what is shown as one."""
     for _ in range(count):
@@ -93,9 +107,17 @@ def _process(cache: str, arguments: list[str], count: int, watch: Watch) -> None
 # ---------------------------------------------------------------- in the other process
 
 
-def main(name: str, url: str) -> int:
+def main(name: str, url: str, what: str = "") -> int:
     kind, _ = peers.PEERS[name]
     with asyncio.Runner() as runner:
+        if what:
+            peer = _open(kind, url, runner)
+            grown = _most()
+            streams.STREAMS[name](peer, runner)
+            grown = max(1.0, _most() - grown)  # nothing would be measured for ever
+            print(json.dumps([grown, grown]))
+            peer.close()
+            return 0
         opened = [_open(kind, url, runner) for _ in range(2)]
         before = _resident()
         opened += [_open(kind, url, runner) for _ in range(CONNECTIONS)]
@@ -104,6 +126,12 @@ def main(name: str, url: str) -> int:
         for peer in opened:
             peer.close()
     return 0
+
+
+def _most() -> float:
+    """KiB of this process that have been in memory at most."""
+    # Not by getrusage: what a process was forked from counts there.
+    return float(_STATUS.read_text().partition("VmHWM:")[2].split()[0])
 
 
 def _open(kind: Any, url: str, runner: asyncio.Runner) -> Any:
