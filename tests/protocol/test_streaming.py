@@ -75,6 +75,7 @@ def test_a_batch_is_asked_for_ahead_and_no_more() -> None:
     assert operation.is_exhausted
     assert not operation.lives_on
     assert session.in_step
+    assert not session.in_transaction
 
 
 @pytest.mark.parametrize("rows", [b"", numbers(1), numbers(1, 2)])
@@ -352,6 +353,7 @@ def test_each_step_is_an_operation_of_its_own() -> None:
     session.receive_data(backend.BIND_COMPLETE + numbers(1, 2) + SUSPENDED + backend.ready("T"))
     assert operation.done
     assert operation.lives_on
+    assert session.in_transaction
     assert taken(operation) == [(1,), (2,)]
     between = Ping()
     submit(session, between)
