@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 from pgwire.aio.holding import AsyncOutput
-from pgwire.protocol.fetching import ClosePortal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,16 +76,11 @@ class AsyncStream(AsyncOutput):
 
     async def close(self) -> None:
         """Leave it: no more rows come. Idempotent."""
-        operation, reader = self._operation, self._reader
-        if (
-            reader is not None
-            and operation.lives_on
-            and not self._is_over
-            and self._is_here(reader)
-        ):
-            operation.is_exhausted = True
-            if operation.session.in_transaction:
-                await self._start(ClosePortal(operation.take_portal()), None)
+        reader = self._reader
+        if reader is not None and not self._is_over and self._is_here(reader):
+            closing = self._operation.leave()
+            if closing is not None:
+                await self._start(closing, None)
         await super().close()
 
     def _leave(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from pgwire.blocking.holding import Hold, Output
-from pgwire.protocol.fetching import ClosePortal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,10 +74,10 @@ class Stream(Output):
         """Leave it: no more rows come. Idempotent."""
         self._rows = _NOTHING
         operation, hold = self._operation, self._hold
-        if hold is not None and operation.lives_on and not self._is_over and self._is_here(hold):
-            operation.is_exhausted = True
-            if hold.driver.session.in_transaction:
-                hold.driver.run(ClosePortal(operation.take_portal()))
+        if hold is not None and not self._is_over and self._is_here(hold):
+            closing = operation.leave()
+            if closing is not None:
+                hold.driver.run(closing)
         super().close()
 
     def _ended(self) -> None:

@@ -277,11 +277,6 @@ class Session:
         return not (self.failure or self.pending or self._chunks or self.out)
 
     @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction has been begun that is not at its end, failed or not."""
-        return self.transaction_status is not _IDLE
-
-    @property
     def is_spotless(self) -> bool:
         """Whether it is good, and as it was when it began: nothing under way, nothing changed."""
         return not (

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pgwire.errors import ProgrammingError
 from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.protocol import backend, frontend
-from pgwire.protocol.fetching import Fetch, check_suspended
+from pgwire.protocol.fetching import ClosePortal, Fetch, check_suspended
 from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage, TransactionStatus
 from pgwire.protocol.operation import Phase
@@ -112,10 +112,19 @@ class Streaming(Query):
     def close_portal(self) -> None:
         """Nobody wants more of it: the portal is closed with whatever flight comes next."""
         self.is_exhausted = True
-        if self.done and not self._is_held and (portal := self.take_portal()):
+        if self.done and not self._is_held and (portal := self._take_portal()):
             self.session.statements.closing.append(b"\0" + portal)
 
-    def take_portal(self) -> bytes:
+    def leave(self) -> ClosePortal | None:
+        """Nobody wants more of it: what closes the portal at once, if it is still there."""
+        if not self.lives_on:
+            return None
+        self.is_exhausted = True
+        portal = self._take_portal()
+        is_over = self.session.transaction_status is TransactionStatus.IDLE
+        return None if is_over else ClosePortal(portal)
+
+    def _take_portal(self) -> bytes:
         """The portal's name, for whoever closes it; empty if it is closed already."""
         portal, self.portal = self.portal, b""
         return portal

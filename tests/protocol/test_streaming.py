@@ -75,7 +75,7 @@ def test_a_batch_is_asked_for_ahead_and_no_more() -> None:
     assert operation.is_exhausted
     assert not operation.lives_on
     assert session.in_step
-    assert not session.in_transaction
+    assert operation.leave() is None
 
 
 @pytest.mark.parametrize("rows", [b"", numbers(1), numbers(1, 2)])
@@ -353,7 +353,6 @@ def test_each_step_is_an_operation_of_its_own() -> None:
     session.receive_data(backend.BIND_COMPLETE + numbers(1, 2) + SUSPENDED + backend.ready("T"))
     assert operation.done
     assert operation.lives_on
-    assert session.in_transaction
     assert taken(operation) == [(1,), (2,)]
     between = Ping()
     submit(session, between)
@@ -436,6 +435,24 @@ def test_a_portal_that_nobody_wants_is_closed_with_the_next_flight() -> None:
     session.receive_data(backend.CLOSE_COMPLETE + backend.executed(status="T"))
     assert query.error is None
     assert session.in_step
+
+
+@pytest.mark.parametrize("status", ["T", "E", "I"])
+def test_leaving_closes_the_portal_if_it_is_still_there(status: str) -> None:
+    session, operation = begun("T")
+    session.receive_data(backend.BIND_COMPLETE + numbers(1, 2) + SUSPENDED + backend.ready(status))
+    closing = operation.leave()
+    assert operation.leave() is None
+    operation.close_portal()
+    assert not session.statements.closing
+    if status == "I":
+        assert closing is None
+        return
+    assert closing is not None
+    submit(session, closing)
+    assert said(session) == frontend.close_portal(PORTAL) + frontend.SYNC
+    session.receive_data(backend.CLOSE_COMPLETE + backend.ready(status))
+    assert closing.done
 
 
 def test_leaving_inside_of_a_transaction_before_anything_has_come() -> None:
