@@ -27,7 +27,7 @@ from pgwire.errors import DataError
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.changes import is_call
 from pgwire.protocol.encoder import check_parameters
-from pgwire.protocol.looking_up import LookingUp
+from pgwire.protocol.looking_up import MAX_ROUNDS, LookingUp
 from pgwire.protocol.mapping import check_callable, check_row
 from pgwire.protocol.messages import (
     MAX_PARAMETERS,
@@ -57,6 +57,19 @@ if TYPE_CHECKING:
     from pgwire.protocol.session import Session
 
 _DUPLICATE_NAME = "42P05"
+
+
+# So many bytes of rows at once: to compile their decoder takes less time than it saves.
+_MANY = 16_384
+
+
+def _decode_first(
+    statement: Statement, buffer: bytes, position: int, size: int, rows: list[tuple[Any, ...]]
+) -> int:
+    """The rows of a statement that is used for the first time, and perhaps the last."""
+    if size - position > _MANY and not statement.is_generated:
+        statement.generate()
+    return statement.decode_rows(buffer, position, size, rows)
 
 
 class Query(Preparing):
@@ -171,7 +184,13 @@ class Query(Preparing):
             self._parse_anew(self.session, statement)  # some are not there any more
         elif self.session.transaction_status is TransactionStatus.IDLE and is_call(self.sql):
             # Behind another command it could not commit: the server takes both for a block.
-            self.end_flight(partial(self._go_on, statement))
+            self.end_flight(partial(self._begin_flight, statement))
+        else:
+            self._go_on(statement)
+
+    def _begin_flight(self, statement: Statement) -> None:
+        if statement.name == UNNAMED and self._rounds < MAX_ROUNDS:
+            self._parse(self.session)  # behind a pooler this may be another server
         else:
             self._go_on(statement)
 
@@ -180,6 +199,7 @@ class Query(Preparing):
         try:
             if not self.abandoned and self.error is None:
                 self._execute(session, statement)
+                self._decode = partial(_decode_first, statement)
                 if statement.is_open or self.holds:
                     return  # it may have to look types up at the end, or has more to write
         except Exception as error:

@@ -395,3 +395,17 @@ def test_what_rows_are_to_become_is_judged_before_the_statement_is_run() -> None
             session.receive_data(backend.ready())
         assert isinstance(query.error, InterfaceError)
         assert session.in_step
+
+
+@pytest.mark.parametrize(("count", "generated"), [(10, False), (5_000, True)])
+def test_many_rows_have_their_decoder_compiled_at_once(count: int, generated: bool) -> None:
+    """Few wait until the statement is used again."""
+    session, query = Session(REGISTRY), Query("select $1", [1])
+    submit(session, query)
+    said(session)
+    said(session, DESCRIBED)
+    rows = [backend.row(backend.int4(number)) for number in range(count)]
+    session.receive_data(backend.executed(*rows))
+    assert query.result.scalars() == list(range(count))
+    assert query.statement is not None
+    assert query.statement.is_generated is generated
