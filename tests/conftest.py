@@ -17,7 +17,7 @@ import pytest
 from hypothesis import settings
 
 from pgwire import embedded
-from tests.support import servers
+from tests.support import pgbouncer as poolers, servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ SERVER_FIXTURES = {
     "embedded_server",
     "extension_server",
     "fresh_server",
+    "pgbouncer",
     "postgis_server",
     "tls_server",
 }
@@ -96,6 +97,14 @@ def postgis_server() -> Iterator[embedded.Server]:
         pytest.skip("PostGIS comes beside Debian's PostgreSQL only, and there is none")
     with _started("postgis_server", servers.postgis_server()) as own:
         yield own
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(embedded_server: embedded.Server) -> Iterator[poolers.PgBouncer]:
+    """A PgBouncer in transaction mode before `embedded_server`; connect with prepare=False."""
+    with _started("pgbouncer", poolers.pgbouncer(embedded_server)) as found:
+        _in_use["pgbouncer"] = found.origin
+        yield found
 
 
 @pytest.fixture

@@ -7,9 +7,15 @@
 #
 # Beside a PostgreSQL of Debian's, root also installs PostGIS, for the tests of its types (50
 # packages at most, 37 MB to fetch, 171 MB on the disk). There is no wheel that has it.
+#
+# And PgBouncer, whose service is neither started nor left to start when the machine does.
 set -eu
 
 log=.venv/install-servers.log # of apt-get; pip has one of its own
+
+# What says that services do not start; a machine may have one of its own.
+policy=/usr/sbin/policy-rc.d
+[ ! -e "$policy" ] || policy=
 
 find_server() {
     .venv/bin/python - <<'END'
@@ -30,11 +36,15 @@ as_root_with_apt() {
 }
 
 install_packages() {
-    # Read by the package's own scripts, and of no use afterwards.
+    # Read by the packages' own scripts, and of no use afterwards.
     setting=/etc/postgresql-common/createcluster.d/pgwire-tests.conf
     mkdir -p "${setting%/*}"
-    trap 'rm -f "$setting"' EXIT
+    trap 'rm -f "$setting" $policy' EXIT
     echo 'create_main_cluster = false' >"$setting"
+    if [ -n "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq &&
         apt-get install -qq -y --no-install-recommends "$@"
@@ -49,6 +59,14 @@ debian_version() {
 
 has_postgis() {
     [ -e "/usr/share/postgresql/$1/extension/postgis.control" ]
+}
+
+find_pgbouncer() {
+    PATH=$PATH:/usr/sbin command -v pgbouncer
+}
+
+install_pgbouncer() {
+    install_packages pgbouncer && update-rc.d pgbouncer disable && service pgbouncer stop
 }
 
 install_wheel() {
@@ -92,4 +110,15 @@ elif has_postgis "$version"; then
     echo "PostGIS tests use $package"
 else
     echo "PostGIS tests will be skipped: apt-get install $package"
+fi
+
+if ! find_pgbouncer >/dev/null && as_root_with_apt; then
+    echo "installing the package pgbouncer, for the tests behind a pooler"
+    install_pgbouncer >"$log.pgbouncer" 2>&1 </dev/null ||
+        echo "apt-get could not ($log.pgbouncer)"
+fi
+if found=$(find_pgbouncer); then
+    echo "PgBouncer tests use $found"
+else
+    echo "PgBouncer tests will be skipped: apt-get install pgbouncer"
 fi

@@ -364,6 +364,7 @@ _FINDERS: dict[str, tuple[Callable[[Mistake], str | None], ...]] = {
     "42601": (several_statements, misplaced_parameter, foreign_placeholder),
     "42703": (percent_s_for_a_column, string_in_double_quotes),
     "42725": (_ambiguous,),
+    "42P05": (_stale_statement,),
     "42804": (_polymorphic, _needless_cast),
     "42883": (_no_function, _no_operator),
     "42P02": (no_such_parameter,),

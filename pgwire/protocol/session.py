@@ -30,12 +30,7 @@ from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, 
 from pgwire.pgtypes.registration import Registration, Registrations
 from pgwire.protocol import backend
 from pgwire.protocol.events import MAX_EVENTS, Event, ParameterChange
-from pgwire.protocol.messages import (
-    BackendKeyData,
-    BackendMessage,
-    TransactionStatus,
-    message_name,
-)
+from pgwire.protocol.messages import BackendKeyData, BackendMessage, TransactionStatus, message_name
 from pgwire.protocol.operation import Operation, Phase
 from pgwire.protocol.statement import StatementCache
 from pgwire.sqlstate import mixed_in, postgres_error
@@ -86,6 +81,9 @@ class Session:
         # Where datetimes are to come in the session's own time zone: see `_set_parameter`.
         self._zone_of = zone_of
         self.statements = StatementCache(statement_cache_size if prepare else 0)
+        # Behind a pooler nothing is written before all that was asked has been answered: at a
+        # ReadyForQuery the server may get another client, whatever stands behind the Sync.
+        self._one_at_a_time = not prepare
         self.transaction_status = TransactionStatus.IDLE
         self.parameters: dict[str, str] = {}
         self.backend_key: BackendKeyData | None = None
@@ -295,6 +293,8 @@ class Session:
 
     def pass_floor(self) -> None:
         """The operation that kept the floor has written its Sync: let the next ones begin."""
+        if self._one_at_a_time and self.pending and self.pending[0] is self.floor:
+            return  # they begin when it is done
         self.floor = None
         while self._unsent and self.floor is None:
             self._give_floor(self._unsent.popleft())
@@ -338,7 +338,7 @@ class Session:
             self._withdraw(operation)
             return
         try:
-            if not operation.begin(self):
+            if not operation.begin(self) and not self._one_at_a_time:
                 self.floor = None
         except Exception as error:
             # A misfit, found before anything was written: there will be no reply.

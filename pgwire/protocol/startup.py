@@ -13,6 +13,7 @@ Before AuthenticationOk the server may send little, and nothing on its own.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pgwire.demands import PROTOCOL_3_0
@@ -46,6 +47,9 @@ _INSTEAD = (
 # What servers, and poolers in front of them, say to a version that they do not know.
 _NOT_UNDERSTOOD = frozenset({"0A000", "08P01"})
 
+# What PgBouncer says to a parameter that it does not know how to keep for its clients.
+_PROTOCOL_VIOLATION = "08P01"
+_REFUSED_PARAMETER = re.compile(r"unsupported startup parameter(?: in options)?: (\w[\w.]*)")
 
 # What a server may say between letting us in and being ready, each message's bytes and as many
 # more as it costs to remember: some 16,000 notices, or one of 16 MB. Usual is less than 20.
@@ -55,6 +59,10 @@ _COST = 1_000
 
 class ServerTooOld(ConnectionFailed, NotSupportedError):
     """It does not speak min_protocol_version, and waiting will not change that."""
+
+
+class ParameterRefused(ConnectionFailed, NotSupportedError):
+    """A pooler does not take a parameter of ours, and waiting will not change that."""
 
 
 class Startup(Operation):
@@ -212,6 +220,7 @@ class Startup(Operation):
         if self._version == PROTOCOL_3_0 and len(key.secret) != 4:
             raise backend.malformed("BACKEND_KEY_DATA")
         self.session.backend_key = key
+        self.session.statements.tell_apart(key.pid)
 
     def on_asynchronous(self, buffer: bytes, start: int, end: int) -> None:
         self._heard += end - start + _COST
@@ -240,6 +249,12 @@ class Startup(Operation):
             and error.sqlstate in _NOT_UNDERSTOOD
         ):
             hint = "it may not know this version of the protocol: max_protocol_version=3.0"
+        elif refused := _refused_parameter(error):
+            hint = (
+                f"a pooler refuses {refused}: leave it out here (keywords, service, PG* variables) "
+                "and give what it sets to the role (alter role … set …), or have PgBouncer drop it "
+                "(ignore_startup_parameters)"
+            )
         if hint:
             error.hint = hint if error.hint is None else f"{error.hint}\n{hint}"
 
@@ -303,7 +318,15 @@ class Startup(Operation):
 
 def failure_class(error: PostgresError) -> type[ConnectionFailed]:
     """What a server's refusal means to whoever wanted to connect."""
-    return AuthenticationError if error.sqlstate.startswith("28") else ConnectionFailed
+    if error.sqlstate.startswith("28"):
+        return AuthenticationError
+    return ParameterRefused if _refused_parameter(error) else ConnectionFailed
+
+
+def _refused_parameter(error: PostgresError) -> str:
+    """The name of the startup parameter that a pooler does not take; empty for other errors."""
+    found = _REFUSED_PARAMETER.match(error.message)
+    return found[1] if found and error.sqlstate == _PROTOCOL_VIOLATION else ""
 
 
 def _shown(version: int) -> str:

@@ -229,21 +229,31 @@ class StatementCache:
     oldest that has not been used since it was passed over last ("second chance").
     """
 
-    __slots__ = ("closing", "get", "known", "next_number", "size")
+    __slots__ = ("_prefix", "closing", "get", "known", "next_number", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.closing: list[bytes] = []  # names of statements, and of portals behind a NUL
         self.next_number = 1
+        self._prefix = b"_pgwire_"
         self.known: dict[str, Statement] = {}  # by SQL
         self.get = self.known.get  # who finds one notes its use
 
     def __len__(self) -> int:
         return len(self.known)
 
+    def tell_apart(self, pid: int) -> None:
+        """Have names that sessions with other process ids do not use.
+
+        A pooler may change servers between two transactions. Where all sessions count alike, a
+        name may there be that of another session's statement, which would be run in silence; now
+        it is unknown, which is an error. (PgBouncer makes up a process id for each client.)
+        """
+        self._prefix = b"_pgwire_%x_" % (pid & 0xFFFF_FFFF)
+
     def new_name(self) -> bytes:
         """A name that this session has not used yet."""
-        name = b"_pgwire_%d\0" % self.next_number
+        name = b"%b%d\0" % (self._prefix, self.next_number)
         self.next_number += 1
         return name
 

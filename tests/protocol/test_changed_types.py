@@ -260,6 +260,21 @@ def test_a_call_is_not_run_behind_a_look_up() -> None:
     assert ping.done
 
 
+def test_a_call_without_a_name_is_not_left_alone_between_two_flights() -> None:
+    """Behind its Sync a pooler may have given the server, and its one unnamed statement, away."""
+    session = Session(TypeRegistry(), prepare=False)
+    query = Query("call p($1)", ["sad"])
+    session.submit(query)
+    parsed = said(session)
+    said(session, CALLED)
+    assert said(session, answer(MOOD)) == frontend.SYNC
+    assert said(session, backend.ready()) == parsed
+    assert said(session, CALLED).endswith(EXECUTE_SYNC)
+    session.receive_data(backend.executed())
+    assert query.error is None
+    assert session.in_step
+
+
 def test_a_call_that_is_abandoned_behind_its_look_up_is_not_run() -> None:
     session, query, _ = calling()
     query.abandon()

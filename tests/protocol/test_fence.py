@@ -154,7 +154,7 @@ def test_rows_that_came_before_the_cancel_do_not_stay() -> None:
 
 
 def test_an_unnamed_statement_is_parsed_anew() -> None:
-    session = Session(REGISTRY, prepare=False)
+    session = Session(REGISTRY, statement_cache_size=0)
     meant, struck = submitted(session, 1, 2)
     session.receive_data(DESCRIBED)
     meant.abandon()

@@ -557,6 +557,7 @@ def test_stale_statements() -> None:
     assert hint("0A000", "select 1 for update", routine="transformLockingClause") is None
     ours = 'prepared statement "_pgwire_3" does not exist'
     assert hint("26000", "select 1", ours) == again + pooler
+    assert hint("42P05", "select 1", ours.replace("does not", "already")) == again + pooler
     assert hint("26000", "execute x", 'prepared statement "x" does not exist') is None
 
 
@@ -602,7 +603,7 @@ def test_a_value_that_cannot_be_looked_at() -> None:
     assert hint("42P18", "select f($1)", "type of parameter $1", [value]) is None
 
 
-STATES = ["0A000", "22P02", "26000", "42601", "42703", "42725", "42804", "42883"]
+STATES = ["0A000", "22P02", "26000", "42601", "42703", "42725", "42804", "42883", "42P05"]
 STATES += ["42P02", "42P08", "42P18"]
 PIECES = ["$1", "$0", "$99999", " ", "%s", "?", "(", ")", ",", "'", '"', "/*", "*/", "--", "\n"]
 PIECES += [";", "in", "set", "from", "::", "[]", "=", "+", "->", "text", "unknown", "☃", ":", "{}"]

@@ -76,6 +76,27 @@ def test_without_a_cache_the_unnamed_statement_is_used_each_time() -> None:
     assert not session.statements.closing
 
 
+def test_behind_a_pooler_nothing_is_written_before_the_answer() -> None:
+    """At ReadyForQuery the server may get another client, whatever stands behind the Sync."""
+    session = Session(REGISTRY, prepare=False)
+    first, ping = Query("select $1", [1]), Ping()
+    second, misfit = Query("select $1", [2]), Query("select $1", [1.5])
+    for operation in (first, ping, misfit, second):
+        session.submit(operation)
+    assert said(session) == parse_describe(b"", b"select $1")
+    assert said(session, DESCRIBED) == bind(b"", 1) + EXECUTE_SYNC
+    assert said(session, answer(1)) == frontend.SYNC
+    assert said(session, backend.ready()) == parse_describe(b"", b"select $1")
+    assert said(session, DESCRIBED) == frontend.SYNC  # of the one that does not fit
+    assert said(session, backend.ready()) == parse_describe(b"", b"select $1")
+    assert said(session, DESCRIBED) == bind(b"", 2) + EXECUTE_SYNC
+    session.receive_data(answer(2))
+    assert [query.result.scalar() for query in (first, second)] == [1, 2]
+    assert ping.done
+    assert isinstance(misfit.error, DataError)
+    assert session.in_step
+
+
 def test_what_falls_out_of_the_cache_is_closed_in_the_flight_that_comes_next() -> None:
     session = Session(REGISTRY, statement_cache_size=1)
     submit(session, Query("a", [1]), Query("b", [2]), Query("c", [3]))

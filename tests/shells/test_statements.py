@@ -75,7 +75,7 @@ class TestTheCache:
                 line.expect("PDH")
                 line.send(backend.described(columns=text))
                 closed, *_ = line.expect("CBES")
-                assert closed == b"S_pgwire_" + number + b"\0"
+                assert closed == b"S_pgwire_1092_" + number + b"\0"  # of the process 4242
                 line.send(backend.CLOSE_COMPLETE, backend.executed(backend.row(name)))
             line.wait_for_hang_up()
 
@@ -149,7 +149,7 @@ class TestStaleStatements:
 
     def test_a_name_that_is_taken(self, connect: Connect) -> None:
         conn = connect()
-        conn.script("prepare _pgwire_1 as select 'mine'")
+        conn.script(f"prepare _pgwire_{conn.backend_pid:x}_1 as select 'mine'")
         assert conn.query("select 'ours'").scalar() == "ours"
 
 
