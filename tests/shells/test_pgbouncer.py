@@ -211,6 +211,47 @@ def test_a_time_out_cancels_on_the_server(client: Client) -> None:
     assert other.query(running + "and state = 'active'").scalar() == 0
 
 
+def test_cancel(client: Client, shell: Shell, pgbouncer: PgBouncer) -> None:
+    conn, other = client(), client()
+    with pgwire.connect(pgbouncer.direct) as direct:
+        for _ in range(3):
+            with pytest.raises(errors.QueryCanceled):
+                sleep_and_cancel(conn, shell, direct)
+            conn.cancel()  # of nothing
+            assert [conn.query("select 1").scalar(), other.query("select 2").scalar()] == [1, 2]
+
+
+def wait_until_it_sleeps(direct: pgwire.Connection) -> None:
+    sleeping = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
+    while not direct.query(sleeping).scalar():
+        pass
+
+
+def sleep_and_cancel(conn: pgwire.Connection, shell: Shell, direct: pgwire.Connection) -> None:
+    if isinstance(shell, LoopShell):
+        target: Any = conn._target  # type: ignore[attr-defined]
+
+        async def run() -> None:
+            query = target.query("select pg_sleep(60)")
+            await asyncio.to_thread(wait_until_it_sleeps, direct)
+            await target.cancel()
+            await query
+
+        shell.call(run)
+        return
+
+    def cancel() -> None:
+        wait_until_it_sleeps(direct)
+        conn.cancel()
+
+    with ThreadPoolExecutor(1) as thread:
+        canceling = thread.submit(cancel)
+        try:
+            conn.query("select pg_sleep(60)")
+        finally:
+            canceling.result()
+
+
 @pytest.mark.parametrize(
     ("parameters", "name"),
     [

@@ -125,7 +125,7 @@ def _wait_until_it_answers(url: str, directory: Path) -> None:
             pgwire.connect(url, connect_timeout=_PATIENCE).close()
             return
         except pgwire.ConnectionFailed as error:
-            output = (directory / "output").read_text() if time.monotonic() > deadline else ""
-            if output or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
+                output = (directory / "output").read_text()
                 raise Unavailable(f"PgBouncer did not start: {error}; {output}") from error
         time.sleep(0.01)
