@@ -137,6 +137,28 @@ class Driver(DriverBase):
             raise operation.error
         return operation.result
 
+    def in_turn(self, work: Callable[[], Any], deadline: float | None, reentered: str) -> None:
+        """Do several things in one turn; `reentered` is said to a callback that comes back.
+
+        `run` is the same for one operation, written out, as it is what most of all is called.
+        """
+        turn, me = self._turn, _get_ident()
+        if self._owner == me:
+            raise InterfaceError(reentered)
+        try:
+            if not turn.acquire(False):
+                self._wait_for_turn(deadline)
+            self._owner = me
+            work()
+        finally:
+            # As in `run`.
+            if self._owner == me:
+                self._owner = None
+            try:  # noqa: SIM105
+                turn.release()
+            except RuntimeError:
+                pass  # it was never ours
+
     def run_together(self, crowd: Crowd) -> None:
         """Run what the crowd has, and what joins it, in one turn; see `together`. Never raises."""
         with self._turn:

@@ -10,13 +10,12 @@ there is something to be taken from it.
 from __future__ import annotations
 
 from functools import partial
-from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pgwire.blocking.net import Deadline, deadline_in
 from pgwire.driving import GRACE
-from pgwire.errors import Error, InterfaceError
+from pgwire.errors import Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,23 +100,7 @@ class Hold:
         self._take_turn(partial(self._exhaust, take), self._deadline)
 
     def _take_turn(self, work: Callable[[], Any], deadline: float | None) -> None:
-        driver, me = self.driver, get_ident()
-        turn = driver._turn
-        if driver._owner == me:
-            raise InterfaceError(_REENTERED)
-        try:
-            if not turn.acquire(False):
-                driver._wait_for_turn(deadline)
-            driver._owner = me
-            work()
-        finally:
-            # As in `Driver.run`.
-            if driver._owner == me:
-                driver._owner = None
-            try:  # noqa: SIM105
-                turn.release()
-            except RuntimeError:
-                pass  # it was never ours
+        self.driver.in_turn(work, deadline, _REENTERED)
 
     def _take(self, take: Callable[[], Any], taken: list[Any]) -> None:
         driver, session = self.driver, self.driver.session
