@@ -102,9 +102,20 @@ def bind_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
 def _terms(kinds: Sequence[str]) -> tuple[list[str], list[str]]:
     """What is joined to a message: calls of packs, whose struct codes are the second, and texts."""
     lengths = "".join(f" + length_{n}" for n, kind in enumerate(kinds) if kind in _CHECKS)
+    begin = "ci{head}s", ['b"B"', f"length{lengths}", "head"]
+    return terms_of(kinds, begin, ("{tail}s", ["tail"]))
+
+
+def terms_of(
+    kinds: Sequence[str], begin: tuple[str, list[str]], end: tuple[str, list[str]]
+) -> tuple[list[str], list[str]]:
+    """Values with their lengths: calls of packs, whose struct codes are the second, and texts.
+
+    `begin` and `end`: struct codes and arguments of what is packed before them, and behind.
+    """
     terms: list[str] = []
     codes: list[str] = []
-    code, arguments = "ci{head}s", ['b"B"', f"length{lengths}", "head"]
+    code, arguments = begin
     for n, kind in enumerate(kinds):
         if kind in _CHECKS:
             terms += [f"pack_{len(codes)}({', '.join([*arguments, f'length_{n}'])})", f"text_{n}"]
@@ -112,9 +123,11 @@ def _terms(kinds: Sequence[str]) -> tuple[list[str], list[str]]:
             code, arguments = "", []
         else:
             code += "i" + kind[0]
-            arguments += [str(Struct("!" + kind[0]).size), f"value_{n}"]
-    terms.append(f"pack_{len(codes)}({', '.join([*arguments, 'tail'])})")
-    return terms, [*codes, code + "{tail}s"]
+            arguments = [*arguments, str(Struct("!" + kind[0]).size), f"value_{n}"]
+    if code or end[0]:
+        terms.append(f"pack_{len(codes)}({', '.join([*arguments, *end[1]])})")
+        codes.append(code + end[0])
+    return terms, codes
 
 
 @lru_cache(maxsize=512)

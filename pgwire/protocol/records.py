@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.errors import DataError, ProgrammingError
 from pgwire.pgtypes.codec import Literal, NeedsText, encoded, part_literal
 from pgwire.pgtypes.temporal import EPOCHS
-from pgwire.protocol.binding import OTHER, PACKED_FROM, TEXT, can_generate
+from pgwire.protocol.binding import OTHER, PACKED_FROM, TEXT, can_generate, terms_of
 from pgwire.protocol.frontend import pack_int32, pack_uint16
 from pgwire.protocol.sources import CHUNK
 from pgwire.protocol.statement import parameter_kind
@@ -267,7 +267,7 @@ def _no_record(record: Any) -> ProgrammingError:
 
 def encode_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
     """The source for columns of these kinds (see `binding`), and the struct codes of its packs."""
-    terms, codes = _terms(kinds)
+    terms, codes = terms_of(kinds, ("H", [str(len(kinds))]), ("", []))
     steps = [step.format(n=n) for n, kind in enumerate(kinds) for step in _STEPS.get(kind, ())]
     tests = " and ".join(_TESTS[kind].format(n=n) for n, kind in enumerate(kinds))
     checks = [_CHECKS[kind].format(n=n) for n, kind in enumerate(kinds) if kind in _CHECKS]
@@ -315,25 +315,6 @@ def _own(n: int, kind: str) -> str:
 
 def _size(kind: str) -> int:
     return 0 if kind in _CHECKS else Struct("!" + kind[0]).size
-
-
-def _terms(kinds: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The pieces of a record: calls of packs, whose struct codes are the second, and texts."""
-    terms: list[str] = []
-    codes: list[str] = []
-    code, arguments = "H", [str(len(kinds))]
-    for n, kind in enumerate(kinds):
-        if kind in _CHECKS:
-            terms += [f"pack_{len(codes)}({', '.join([*arguments, f'length_{n}'])})", f"text_{n}"]
-            codes.append(code + "i")
-            code, arguments = "", []
-        else:
-            code += "i" + kind[0]
-            arguments += [str(_size(kind)), f"value_{n}"]
-    if code:
-        terms.append(f"pack_{len(codes)}({', '.join(arguments)})")
-        codes.append(code)
-    return terms, codes
 
 
 @lru_cache(maxsize=512)
