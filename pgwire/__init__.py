@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         quote_literal as quote_literal,
     )
     from pgwire.protocol.rows import Result as Result, Row as Row
+    from pgwire.protocol.two_phase import PreparedTransaction as PreparedTransaction
     from pgwire.sqlstate import *  # noqa: F403
 
 _MODULES = {
@@ -130,6 +131,7 @@ _MODULES = {
     "pgwire.protocol.quoting": ("quote_identifier", "quote_literal"),
     "pgwire.protocol.rows": ("Result", "Row"),
     "pgwire.protocol.events": ("ParameterChange",),
+    "pgwire.protocol.two_phase": ("PreparedTransaction",),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -11,6 +11,7 @@ from pgwire.aio.statement import AsyncStatement
 from pgwire.aio.streaming import AsyncStream
 from pgwire.aio.transaction import AsyncTransaction
 from pgwire.handle import Handle
+from pgwire.protocol import two_phase
 from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.many import QueryMany
@@ -19,6 +20,7 @@ from pgwire.protocol.query import Query
 from pgwire.protocol.simple import Ping, SimpleQuery
 from pgwire.protocol.sources import weight_of, weight_of_record
 from pgwire.protocol.streaming import Streaming
+from pgwire.protocol.two_phase import PreparedTransaction
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -226,6 +228,48 @@ class AsyncConnection(Handle):
         server answers with ROLLBACK raises. Manual: "BEGIN", "SAVEPOINT".
         """
         return AsyncTransaction(self, isolation, read_only, deferrable)
+
+    async def prepare_transaction(self, gid: str, *, timeout: float | None = None) -> None:
+        """Prepare the open transaction for two-phase commit: it now outlives the session.
+
+        Inside `async with conn.transaction()`, in no block nested in that, whose end
+        does nothing more then; or after a BEGIN of one's own. Any connection decides on it, by
+        `commit_prepared` or `rollback_prepared`; until then it keeps its locks. After a timeout
+        or a lost connection `list_prepared` says whether it is there.
+
+        Raises `InterfaceError` where no transaction is open. Manual: "PREPARE TRANSACTION".
+        """
+        operation = SimpleQuery(
+            two_phase.prepare_statement(self._blocks, self.transaction_status, gid)
+        )
+        operation.is_brief = True  # as a COMMIT
+        results = None
+        try:
+            results = await self._run(operation, timeout)
+        finally:
+            two_phase.note_prepared(self._blocks, self.transaction_status, results)
+
+    async def commit_prepared(self, gid: str, *, timeout: float | None = None) -> None:
+        """Commit what was prepared under this name. Manual: "COMMIT PREPARED".
+
+        Not inside a transaction; `UndefinedObject` where there is none of this name.
+        """
+        await self._run(SimpleQuery(two_phase.commit_statement(gid)), timeout)
+
+    async def rollback_prepared(self, gid: str, *, timeout: float | None = None) -> None:
+        """Undo what was prepared under this name. Manual: "ROLLBACK PREPARED".
+
+        Not inside a transaction; `UndefinedObject` where there is none of this name.
+        """
+        await self._run(SimpleQuery(two_phase.rollback_statement(gid)), timeout)
+
+    async def list_prepared(self, *, timeout: float | None = None) -> list[PreparedTransaction]:
+        """The transactions that are prepared in all databases, the oldest first.
+
+        Manual: "pg_prepared_xacts".
+        """
+        found = await self.query(two_phase.LIST_PREPARED, timeout=timeout, row=PreparedTransaction)
+        return found.rows
 
     async def ping(self, timeout: float | None = None) -> None:
         """One empty round trip: returns if the server answers, raises if it does not."""

@@ -9,6 +9,7 @@ from pgwire.blocking.statement import Statement
 from pgwire.blocking.streaming import Stream
 from pgwire.blocking.transaction import Transaction
 from pgwire.handle import Handle
+from pgwire.protocol import two_phase
 from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.many import QueryMany
@@ -16,6 +17,7 @@ from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.simple import Ping, SimpleQuery
 from pgwire.protocol.streaming import Streaming
+from pgwire.protocol.two_phase import PreparedTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -212,6 +214,45 @@ class Connection(Handle):
         server answers with ROLLBACK raises. Manual: "BEGIN", "SAVEPOINT".
         """
         return Transaction(self, isolation, read_only, deferrable)
+
+    def prepare_transaction(self, gid: str, *, timeout: float | None = None) -> None:
+        """Prepare the open transaction for two-phase commit: it now outlives the session.
+
+        Inside `with conn.transaction()`, in no block nested in that, whose end
+        does nothing more then; or after a BEGIN of one's own. Any connection decides on it, by
+        `commit_prepared` or `rollback_prepared`; until then it keeps its locks. After a timeout
+        or a lost connection `list_prepared` says whether it is there.
+
+        Raises `InterfaceError` where no transaction is open. Manual: "PREPARE TRANSACTION".
+        """
+        sql = two_phase.prepare_statement(self._blocks, self.transaction_status, gid)
+        results = None
+        try:
+            results = self._run(SimpleQuery(sql), timeout)
+        finally:
+            two_phase.note_prepared(self._blocks, self.transaction_status, results)
+
+    def commit_prepared(self, gid: str, *, timeout: float | None = None) -> None:
+        """Commit what was prepared under this name. Manual: "COMMIT PREPARED".
+
+        Not inside a transaction; `UndefinedObject` where there is none of this name.
+        """
+        self._run(SimpleQuery(two_phase.commit_statement(gid)), timeout)
+
+    def rollback_prepared(self, gid: str, *, timeout: float | None = None) -> None:
+        """Undo what was prepared under this name. Manual: "ROLLBACK PREPARED".
+
+        Not inside a transaction; `UndefinedObject` where there is none of this name.
+        """
+        self._run(SimpleQuery(two_phase.rollback_statement(gid)), timeout)
+
+    def list_prepared(self, *, timeout: float | None = None) -> list[PreparedTransaction]:
+        """The transactions that are prepared in all databases, the oldest first.
+
+        Manual: "pg_prepared_xacts".
+        """
+        found = self.query(two_phase.LIST_PREPARED, timeout=timeout, row=PreparedTransaction)
+        return found.rows
 
     def ping(self, timeout: float | None = None) -> None:
         """One empty round trip: returns if the server answers, raises if it does not."""

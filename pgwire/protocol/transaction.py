@@ -93,6 +93,11 @@ class TransactionBlock:
         self._savepoint = f"_pgwire_{len(self._stack) + 1}"
         return f"SAVEPOINT {self._savepoint}"
 
+    @property
+    def is_nested(self) -> bool:
+        """Whether it is a savepoint."""
+        return self._savepoint is not None
+
     def begun(self) -> None:
         self._stack.append(self)
 
@@ -137,12 +142,13 @@ class TransactionBlock:
             del self._stack[self._stack.index(self) :]
 
     @staticmethod
-    def check_committed(results: Sequence[Result[Any]]) -> None:
+    def check_committed(results: Sequence[Result[Any]], command: str = "COMMIT") -> None:
         """A COMMIT that the server answers with ROLLBACK has committed nothing."""
         if results[0].command_tag == "ROLLBACK":
+            done = "committed" if command == "COMMIT" else "prepared"
             error = InFailedSqlTransaction(
-                "COMMIT was answered with ROLLBACK: an error inside the transaction was "
-                "caught, and nothing has been committed"
+                f"{command} was answered with ROLLBACK: an error inside the transaction was "
+                f"caught, and nothing has been {done}"
             )
             error.message = str(error.args[0])
             error.hint = "Let the error leave the block, or put what may fail into a nested one."
