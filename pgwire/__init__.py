@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from pgwire.aio.connect import connect_async as connect_async
     from pgwire.aio.connection import AsyncConnection as AsyncConnection
     from pgwire.aio.copying import AsyncCopyOutput as AsyncCopyOutput
+    from pgwire.aio.pipeline import (
+        AsyncPipeline as AsyncPipeline,
+        AsyncPipelineQuery as AsyncPipelineQuery,
+    )
     from pgwire.aio.statement import AsyncStatement as AsyncStatement
     from pgwire.aio.streaming import AsyncStream as AsyncStream
     from pgwire.aio.transaction import AsyncTransaction as AsyncTransaction
     from pgwire.blocking.connect import connect as connect
     from pgwire.blocking.connection import Connection as Connection
     from pgwire.blocking.copying import CopyOutput as CopyOutput
+    from pgwire.blocking.pipeline import Pipeline as Pipeline, PipelineQuery as PipelineQuery
     from pgwire.blocking.statement import Statement as Statement
     from pgwire.blocking.streaming import Stream as Stream
     from pgwire.blocking.transaction import Transaction as Transaction
@@ -99,12 +104,14 @@ _MODULES = {
     "pgwire.aio.connect": ("connect_async",),
     "pgwire.aio.connection": ("AsyncConnection",),
     "pgwire.aio.copying": ("AsyncCopyOutput",),
+    "pgwire.aio.pipeline": ("AsyncPipeline", "AsyncPipelineQuery"),
     "pgwire.aio.statement": ("AsyncStatement",),
     "pgwire.aio.streaming": ("AsyncStream",),
     "pgwire.aio.transaction": ("AsyncTransaction",),
     "pgwire.blocking.connect": ("connect",),
     "pgwire.blocking.connection": ("Connection",),
     "pgwire.blocking.copying": ("CopyOutput",),
+    "pgwire.blocking.pipeline": ("Pipeline", "PipelineQuery"),
     "pgwire.blocking.statement": ("Statement",),
     "pgwire.blocking.streaming": ("Stream",),
     "pgwire.blocking.transaction": ("Transaction",),

@@ -14,6 +14,7 @@ PUBLIC = {
     "Box", "Circle", "Line", "LineSegment", "Multirange", "Path", "Point", "Polygon", "Range",
     "SparseVector",
     "AsyncCopyOutput", "CopyOutput", "AsyncStream", "Stream",
+    "AsyncPipeline", "AsyncPipelineQuery", "Pipeline", "PipelineQuery",
     "AsyncConnection", "AsyncLease", "AsyncPool", "AsyncStatement", "AsyncTransaction",
     "connect_async",
     "Array", "Attempt", "AuthenticationError", "Column", "Connection", "ConnectionFailed",

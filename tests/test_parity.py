@@ -25,6 +25,8 @@ PAIRS: list[tuple[type, type]] = [
     (Transaction, AsyncTransaction),
     (pgwire.CopyOutput, pgwire.AsyncCopyOutput),
     (pgwire.Stream, pgwire.AsyncStream),
+    (pgwire.Pipeline, pgwire.AsyncPipeline),
+    (pgwire.PipelineQuery, pgwire.AsyncPipelineQuery),
     (pgwire.Pool, pgwire.AsyncPool),
     (Lease, AsyncLease),
 ]

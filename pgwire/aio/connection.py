@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from pgwire.aio.copying import AsyncCopyOutput, copy_to
 from pgwire.aio.feeding import sent
+from pgwire.aio.pipeline import AsyncPipeline
 from pgwire.aio.statement import AsyncStatement
 from pgwire.aio.streaming import AsyncStream
 from pgwire.aio.transaction import AsyncTransaction
@@ -228,6 +229,14 @@ class AsyncConnection(Handle):
         server answers with ROLLBACK raises. Manual: "BEGIN", "SAVEPOINT".
         """
         return AsyncTransaction(self, isolation, read_only, deferrable)
+
+    def pipeline(self) -> AsyncPipeline:
+        """An `async with` block whose queries are sent without waiting for each other's answers.
+
+        `p.query(…)` gives a handle with `.result()`; each query has its own error
+        (`AsyncPipeline`). Manual: "Pipelining" in "Frontend/Backend Protocol".
+        """
+        return AsyncPipeline(self)
 
     async def prepare_transaction(self, gid: str, *, timeout: float | None = None) -> None:
         """Prepare the open transaction for two-phase commit: it now outlives the session.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from pgwire.blocking.copying import CopyOutput, copy_to
+from pgwire.blocking.pipeline import Pipeline
 from pgwire.blocking.statement import Statement
 from pgwire.blocking.streaming import Stream
 from pgwire.blocking.transaction import Transaction
@@ -214,6 +215,14 @@ class Connection(Handle):
         server answers with ROLLBACK raises. Manual: "BEGIN", "SAVEPOINT".
         """
         return Transaction(self, isolation, read_only, deferrable)
+
+    def pipeline(self) -> Pipeline:
+        """A `with` block whose queries are sent without waiting for each other's answers.
+
+        `p.query(…)` gives a handle with `.result()`; each query has its own error (`Pipeline`).
+        Manual: "Pipelining" in "Frontend/Backend Protocol".
+        """
+        return Pipeline(self)
 
     def prepare_transaction(self, gid: str, *, timeout: float | None = None) -> None:
         """Prepare the open transaction for two-phase commit: it now outlives the session.

@@ -167,7 +167,9 @@ class Driver(DriverBase):
                 if self._cancelled:
                     with suppress(Error):
                         self._outlive_cancel(monotonic() + PATIENCE)
+                self.session.unordered = True  # each operation is somebody else's
                 SharedRun(self, crowd).run()
+                self._unsafe = False
             finally:
                 self._owner = None
 

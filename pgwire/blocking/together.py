@@ -19,7 +19,7 @@ from pgwire.errors import Error, InterfaceError
 from pgwire.protocol.simple import Fence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pgwire.blocking.driver import Driver
     from pgwire.protocol.operation import Operation
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # As `driver.write` does. The server may be stuck in an answer while nobody reads: all that it has
 # not answered yet must fit the buffers, or be written while reading.
-_UNANSWERED = 32_768
+UNANSWERED = 32_768
 
 
 class Crowd(Protocol):
@@ -52,10 +52,10 @@ class Crowd(Protocol):
 class SharedRun:
     """One turn of a driver for a crowd. Nothing is raised: what fails, fails for each of them."""
 
-    def __init__(self, driver: Driver, crowd: Crowd) -> None:
+    def __init__(self, driver: Driver, crowd: Crowd, *, tells: bool = True) -> None:
+        self._tells = tells  # what the server says by itself; else the caller does, afterwards
         self._driver = driver
         self._session = driver.session
-        self._session.unordered = True  # each operation is somebody else's
         self._crowd = crowd
         self._watched: Operation | None = None  # at the head when it was looked at last
         self._give_up_at: float | None = None
@@ -63,31 +63,60 @@ class SharedRun:
         self._unanswered: deque[tuple[Operation, int]] = deque()
         self._unanswered_size = 0
 
-    def run(self) -> None:
-        """Until nothing is under way, and nobody has come meanwhile."""
+    def run(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Until nothing is under way, and nobody has come meanwhile; or until it is enough."""
         session, crowd = self._session, self._crowd
+        if self._give_up_at is None:
+            self._watched = None  # it may be wanted by nobody now
         while True:
             for operation in crowd.take():
                 session.submit(operation)
-            self._settle()
-            if not session.pending:
+            self.settle()
+            if not session.pending or enough():
                 return
-            try:
-                self._exchange()
-            except OSError as error:
-                self._driver.catch_up()  # the server may have said why
-                session.fail(lost(error))
-            except Exception as error:  # whatever it is, nobody must wait for ever
-                session.fail(lost(error))
-            if session.failure is not None:
-                self._driver.abort()
-            self._settle()
+            self._try(self._exchange)
 
-    def _settle(self) -> None:
+    def send(self) -> None:
+        """Write what there is; waits for no answer."""
+        self._try(self._write_all)
+
+    def receive(self) -> None:
+        """Read what has come meanwhile, if anything has."""
+        if self._session.pending and self._driver.channel.is_readable():
+            self._try(self._read)
+
+    @property
+    def unanswered(self) -> int:
+        """How many bytes are written and not answered."""
+        unanswered = self._unanswered
+        while unanswered and unanswered[0][0].done:
+            self._unanswered_size -= unanswered.popleft()[1]
+        return self._unanswered_size
+
+    @property
+    def is_canceling(self) -> bool:
+        """Whether what runs now is wanted by nobody, and has its time to end."""
+        return bool(self._session.pending) and self._is_unwanted(self._session.pending[0])
+
+    def _try(self, step: Callable[[], object]) -> None:
+        session = self._session
+        try:
+            step()
+        except OSError as error:
+            self._driver.catch_up()  # the server may have said why
+            session.fail(lost(error))
+        except Exception as error:  # whatever it is, nobody must wait for ever
+            session.fail(lost(error))
+        if session.failure is not None:
+            self._driver.abort()
+        self.settle()
+
+    def settle(self) -> None:
+        """Hand on what is done, and what the server has said by itself."""
         session = self._session
         if session.completed:
             self._crowd.settle(session.take_completed())
-        if session.events:
+        if session.events and self._tells:
             with suppress(Exception):  # nobody's call to raise it from
                 self._driver.deliver_events()
 
@@ -95,29 +124,47 @@ class SharedRun:
         """Write what there is, wait for an answer or for the next deadline, and read."""
         session, driver = self._session, self._driver
         self._watch_head()
-        deadline = _first(self._crowd.next_deadline(), self._give_up_at)
+        if not self._write_all() or session.completed or session.failure is not None:
+            return  # time is up, or the answer came while writing
         try:
-            if out := session.data_to_send():
-                self._write(out, deadline)
-            if session.completed or session.failure is not None:
-                return  # the answer came while writing
-            driver.channel.wait_readable(_first(deadline, self._crowd.next_look()))
+            driver._unsafe = False
+            driver.channel.wait_readable(_first(self._deadline(), self._crowd.next_look()))
+            driver._unsafe = True
         except Deadline:
+            driver._unsafe = True
             self._time_is_up()
             return
-        data = driver.channel.receive()
+        self._read()
+
+    def _read(self) -> None:
+        session = self._session
+        data = self._driver.channel.receive()
         if data:
             session.receive_data(data)
         elif data is not None:
             session.receive_eof()
 
+    def _deadline(self) -> float | None:
+        return _first(self._crowd.next_deadline(), self._give_up_at)
+
+    def _write_all(self) -> bool:
+        """Write what there is; whether that was done in time."""
+        out = self._session.data_to_send()
+        if not out:
+            return True
+        try:
+            self._write(out, self._deadline())
+        except Deadline:
+            self._driver._unsafe = True
+            self._time_is_up()
+            return False
+        return True
+
     def _write(self, out: bytes, deadline: float | None) -> None:
-        unanswered, driver = self._unanswered, self._driver
-        while unanswered and unanswered[0][0].done:
-            self._unanswered_size -= unanswered.popleft()[1]
-        unanswered.append((self._session.pending[-1], len(out)))
-        self._unanswered_size += len(out)
-        if self._unanswered_size <= _UNANSWERED:
+        driver, size = self._driver, self.unanswered + len(out)
+        self._unanswered.append((self._session.pending[-1], len(out)))
+        self._unanswered_size = size
+        if size <= UNANSWERED:
             driver.channel.send(out)
         else:
             driver._pump(out, deadline)

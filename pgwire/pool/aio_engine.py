@@ -342,7 +342,6 @@ class AsyncEngine:
         """The chore of opening has succeeded."""
         self._openings.pop(slot, None)
         self._refusal, self._hopeless = None, False
-        driver.session.unordered = self.core.config.max_pipeline > 1
         driver.lost_listener = partial(self._lost, slot)
         self.report(self.core.opened, slot, driver)
 

@@ -35,6 +35,7 @@ class AsyncLease(AsyncConnection):
 
     def __init__(self, engine: AsyncEngine, slot: Slot[AsyncDriver], place: Place) -> None:
         self._driver = slot.connection
+        self._driver.session.unordered = False  # as it may be while queries of many share it
         self._engine = engine
         self._default_timeout = engine.options.query_timeout
         self._slot = slot

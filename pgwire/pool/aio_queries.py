@@ -96,8 +96,10 @@ class Queries:
         future.place, future.runner = slot, driver
         if self._engine.listeners:
             self._tell("acquire", future, driver)
-        if self.pace is not None and slot.users <= 1:
-            driver.head_since = self._clock()
+        if self.pace is not None:
+            driver.session.unordered = True  # each operation is somebody else's
+            if slot.users <= 1:
+                driver.head_since = self._clock()
         extra = future.extra
         if extra is None or extra.deadline is None:
             driver.start(future)

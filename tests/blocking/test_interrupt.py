@@ -106,6 +106,13 @@ def in_transactions(conn: pgwire.Connection) -> None:
             conn.query("select 1")
 
 
+def pipelining(conn: pgwire.Connection) -> None:
+    for _ in range(20):
+        with conn.pipeline() as p:
+            asked = [p.query("select $1::int", [n]) for n in range(100)]
+        assert [each.result().scalar() for each in asked] == [*range(100)]
+
+
 # Where it strikes in a destructor Python itself drops it, and says so.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
@@ -116,6 +123,7 @@ def in_transactions(conn: pgwire.Connection) -> None:
         (reading, 25, 0.03),
         (writing, 25, 0.03),
         (in_transactions, 80, 0.008),
+        (pipelining, 80, 0.008),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -161,6 +169,26 @@ def test_while_waiting_it_costs_the_query_and_not_the_connection(keeper: Keeper)
     began = time.monotonic()
     for _ in range(5):
         keeper.strike(lambda conn: conn.query("select pg_sleep(30)"), 0.02)
+    assert keeper.interrupts == 5
+    assert keeper.connections == 1
+    assert time.monotonic() - began < 5
+
+
+def test_while_a_pipeline_waits_it_costs_what_is_under_way(keeper: Keeper) -> None:
+    def work(conn: pgwire.Connection) -> None:
+        with conn.pipeline() as p:
+            asked.append(p.query("select 1"))
+            asked.append(p.query("select pg_sleep(30)"))
+            asked.append(p.query("select pg_sleep(30)"))
+            asked[-1].result()
+
+    began = time.monotonic()
+    for _ in range(5):
+        asked: list[pgwire.PipelineQuery[Any]] = []
+        keeper.strike(work, 0.03)
+        for each in asked[1:]:
+            with pytest.raises((pgwire.QueryCanceled, pgwire.InterfaceError)):
+                each.result()
     assert keeper.interrupts == 5
     assert keeper.connections == 1
     assert time.monotonic() - began < 5

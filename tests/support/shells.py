@@ -33,6 +33,7 @@ _PATIENCE = 20.0
 _WRAPPED = (
     *(pgwire.AsyncConnection, pgwire.AsyncStatement, pgwire.AsyncTransaction),
     *(pgwire.AsyncCopyOutput, pgwire.AsyncStream),
+    *(pgwire.AsyncPipeline, pgwire.AsyncPipelineQuery),
 )
 
 
@@ -68,7 +69,9 @@ class LoopShell(Shell):
 
         async def call() -> Any:
             result = function(*args, **keywords)
-            return await result if isawaitable(result) else result
+            if isawaitable(result) and not isinstance(result, _WRAPPED):
+                return await result
+            return result
 
         task = self.loop.create_task(call())
         try:
