@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         Notification as Notification,
         TransactionStatus as TransactionStatus,
     )
+    from pgwire.protocol.progress import Progress as Progress
     from pgwire.protocol.quoting import (
         quote_identifier as quote_identifier,
         quote_literal as quote_literal,
@@ -135,6 +136,7 @@ _MODULES = {
     "pgwire.pool.config": ("PoolStats",),
     "pgwire.pool.lease": ("Lease",),
     "pgwire.protocol.messages": ("Column", "Notification", "TransactionStatus"),
+    "pgwire.protocol.progress": ("Progress",),
     "pgwire.protocol.quoting": ("quote_identifier", "quote_literal"),
     "pgwire.protocol.rows": ("Result", "Row"),
     "pgwire.protocol.events": ("ParameterChange",),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pgwire.aio.driver import AsyncDriver
     from pgwire.aio.future import QueryFuture
     from pgwire.protocol.operation import Operation
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Result, Row
     from pgwire.protocol.sources import AsyncCopySource, CopySink
     from pgwire.protocol.transaction import IsolationLevel
@@ -113,6 +114,7 @@ class AsyncConnection(Handle):
         rows: Iterable[Sequence[Any]],
         *,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Result[Row]:
         """Run one statement over many parameter tuples, in one flight.
 
@@ -121,8 +123,9 @@ class AsyncConnection(Handle):
         Errors carry the number of their record, from 0, as `record_index`. `rows` is taken a
         bit at a time, so that it may be endless; it must not use this connection. The
         result's `row_count` is the sum; rows that the statement returns are all in it.
+        `progress` is called with a `Progress` as records are sent, and at the end.
         """
-        result: Result[Row] = await self._run(QueryMany(sql, rows), timeout)
+        result: Result[Row] = await self._run(QueryMany(sql, rows, progress=progress), timeout)
         return result
 
     async def script(self, sql: str, *, timeout: float | None = None) -> list[Result[Row]]:
@@ -146,18 +149,25 @@ class AsyncConnection(Handle):
         *,
         fetch_size: int = 1000,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AsyncStream:
         """Take the rows of a query as they come, with `fetch_size` of them in memory at a time.
 
         An async iterator of rows and a context manager (`AsyncStream`, which says what it holds
         and when it ends). Parameters and errors are those of `query`, and come with the first
-        row. `timeout` is for all of it, what is done between two rows included.
+        row. `timeout` is for all of it, what is done between two rows included. `progress` is
+        called with a `Progress` for each batch, and at the end.
         """
-        operation = Streaming(sql, params, fetch_size=fetch_size)
+        operation = Streaming(sql, params, fetch_size=fetch_size, progress=progress)
         return AsyncStream(self, operation, self._run, timeout)
 
     async def copy_in(
-        self, sql: str, source: AsyncCopySource, *, timeout: float | None = None
+        self,
+        sql: str,
+        source: AsyncCopySource,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> int:
         """Send data to a `COPY … FROM STDIN`; how many rows the server has taken.
 
@@ -166,22 +176,39 @@ class AsyncConnection(Handle):
         exception comes through. All or nothing outside of a transaction; inside, that has
         failed then. A file, or an iterable that is not async, keeps the loop waiting.
 
+        `progress` is called with a `Progress` as it goes, and at the end.
+
         Raises `ProgrammingError` for any other statement. Manual: "COPY", "COPY Operations".
         """
-        make = partial(CopyIn, sql)
+        make = partial(CopyIn, sql, progress=progress)
         count: int = await sent(self._run, make, source, weight_of, timeout)
         return count
 
     @overload
     def copy_out(
-        self, sql: str, sink: None = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        sink: None = None,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AsyncCopyOutput: ...
     @overload
     def copy_out(
-        self, sql: str, sink: CopySink, *, timeout: float | None = None
+        self,
+        sql: str,
+        sink: CopySink,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Coroutine[Any, Any, int]: ...
     def copy_out(
-        self, sql: str, sink: CopySink | None = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        sink: CopySink | None = None,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AsyncCopyOutput | Coroutine[Any, Any, int]:
         """Write what a `COPY … TO STDOUT` gives to a file; how many rows there were.
 
@@ -190,11 +217,13 @@ class AsyncConnection(Handle):
         the connection until its end. `timeout` is for all of it, what is done between two pieces
         included. If the sink raises, the COPY is canceled.
 
+        `progress` is called with a `Progress` as it goes, and at the end.
+
         Raises `ProgrammingError` for any other statement. Manual: "COPY", "COPY Operations".
         """
         if sink is None:
-            return AsyncCopyOutput(self, sql, self._run, timeout)
-        return copy_to(self._run, sql, sink, timeout)
+            return AsyncCopyOutput(self, sql, self._run, timeout, progress)
+        return copy_to(self._run, sql, sink, timeout, progress)
 
     async def copy_records(
         self,
@@ -204,15 +233,16 @@ class AsyncConnection(Handle):
         columns: Sequence[str] | None = None,
         schema: str | None = None,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> int:
         """Copy tuples of Python values into a table; how many rows it has taken.
 
         Values are those of `query`, by the types of the columns; without `columns`, of all that
         are not generated, in their order. `table` is one name; without `schema` it is looked for
         on the search path. Errors carry the number of their record, from 0, as `record_index`.
-        All or nothing, and taken a bit at a time, as in `copy_in`. Manual: "COPY".
+        All or nothing, taken a bit at a time, and `progress`, as in `copy_in`. Manual: "COPY".
         """
-        make = partial(CopyRecords, table, columns=columns, schema=schema)
+        make = partial(CopyRecords, table, columns=columns, schema=schema, progress=progress)
         count: int = await sent(self._run, make, records, weight_of_record, timeout)
         return count
 

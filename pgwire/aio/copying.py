@@ -12,6 +12,7 @@ from pgwire.protocol.copying_out import CopyOut, writer_of
 if TYPE_CHECKING:
     from pgwire.aio.feeding import Start
     from pgwire.handle import Handle
+    from pgwire.protocol.progress import ProgressCallback
 
 
 class AsyncCopyOutput(AsyncOutput):
@@ -26,10 +27,15 @@ class AsyncCopyOutput(AsyncOutput):
     _operation: CopyOut
 
     def __init__(
-        self, connection: Handle | None, sql: str, start: Start, timeout: float | None
+        self,
+        connection: Handle | None,
+        sql: str,
+        start: Start,
+        timeout: float | None,
+        progress: ProgressCallback | None,
     ) -> None:
         super().__init__(connection, start, timeout)
-        self._operation = CopyOut(sql, holds=True)
+        self._operation = CopyOut(sql, holds=True, progress=progress)
 
     @property
     def row_count(self) -> int | None:
@@ -42,15 +48,25 @@ class AsyncCopyOutput(AsyncOutput):
 
     async def __anext__(self) -> bytes:
         await self._proceed()
-        if self._reader is not None and self._operation.is_ready:
-            return self._reader.take(self._operation.take_received)
-        raise StopAsyncIteration
+        operation = self._operation
+        if self._reader is None or not operation.is_ready:
+            raise StopAsyncIteration
+        data = self._reader.take(operation.take_received)
+        if operation.meter is not None:
+            self._tell_progress()
+        return data
 
 
-async def copy_to(start: Start, sql: str, sink: Any, timeout: float | None) -> int:
+async def copy_to(
+    start: Start,
+    sql: str,
+    sink: Any,
+    timeout: float | None,
+    progress: ProgressCallback | None,
+) -> int:
     """Write all of it to a file, whose `write` may be a coroutine function; the number of rows."""
     write = writer_of(sink)
-    operation = CopyOut(sql)
+    operation = CopyOut(sql, progress=progress)
     reader = Reader(operation, asyncio.get_running_loop())
     reader.start(start, timeout)
     try:
@@ -58,9 +74,11 @@ async def copy_to(start: Start, sql: str, sink: Any, timeout: float | None) -> i
             await reader.wait()
             if not operation.is_ready:
                 count: int = reader.future.result()
+                operation.tell_end()
                 return count
             written = write(reader.take(operation.take_received))
             if isawaitable(written):
                 await written
+            operation.tell_progress()
     finally:
         reader.future.cancel()  # does nothing if it is done

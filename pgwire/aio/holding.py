@@ -137,6 +137,16 @@ class AsyncOutput:
                     raise InterfaceError(_ENDED)
                 self._reader.future.result()
                 self._is_over = not await self._go_on()
+                if self._is_over:
+                    self._operation.tell_end()
+        except BaseException:
+            self._leave()
+            raise
+
+    def _tell_progress(self) -> None:
+        """Something has been taken, and somebody wants to know; what that raises ends it."""
+        try:
+            self._operation.tell_progress()
         except BaseException:
             self._leave()
             raise

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pgwire.aio.connection import AsyncConnection
     from pgwire.aio.future import QueryFuture
     from pgwire.protocol.messages import Column
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Result, Row
     from pgwire.protocol.statement import Statement as ServerStatement
 
@@ -82,19 +83,30 @@ class AsyncStatement:
             self._statement = operation.statement
 
     async def query_many(
-        self, rows: Iterable[Sequence[Any]], *, timeout: float | None = None
+        self,
+        rows: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Result[Row]:
         """Run it over many parameter tuples; as `AsyncConnection.query_many`."""
-        operation = QueryMany(self.sql, rows, self._open())
+        operation = QueryMany(self.sql, rows, self._open(), progress)
         result: Result[Row] = await self._connection._run(operation, timeout)
         return result
 
     def stream(
-        self, params: Sequence[Any] = (), *, fetch_size: int = 1000, timeout: float | None = None
+        self,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AsyncStream:
         """Take its rows as they come; as `AsyncConnection.stream`."""
         connection = self._connection
-        operation = Streaming(self.sql, params, self._open(), fetch_size=fetch_size)
+        operation = Streaming(
+            self.sql, params, self._open(), fetch_size=fetch_size, progress=progress
+        )
         return AsyncStream(connection, operation, connection._run, timeout)
 
     @property

@@ -61,6 +61,8 @@ class AsyncStream(AsyncOutput):
             if self._reader is None or not self._operation.is_ready:
                 raise StopAsyncIteration
             self._rows = iter(self._reader.take(self._operation.take))
+            if self._operation.meter is not None:
+                self._tell_progress()
 
     async def _proceed(self) -> None:
         if self._reader is None and self._timeout is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgwire.blocking.driver import Driver
     from pgwire.protocol.events import EventName as EventName
     from pgwire.protocol.operation import Operation
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Result, Row
     from pgwire.protocol.sources import CopySink, CopySource
     from pgwire.protocol.statement import Statement as ServerStatement
@@ -106,6 +107,7 @@ class Connection(Handle):
         rows: Iterable[Sequence[Any]],
         *,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Result[Row]:
         """Run one statement over many parameter tuples, in one flight.
 
@@ -114,8 +116,9 @@ class Connection(Handle):
         Errors carry the number of their record, from 0, as `record_index`. `rows` is taken a
         bit at a time, so that it may be endless; it must not use this connection. The
         result's `row_count` is the sum; rows that the statement returns are all in it.
+        `progress` is called with a `Progress` as records are sent, and at the end.
         """
-        result: Result[Row] = self._run(QueryMany(sql, rows), timeout)
+        result: Result[Row] = self._run(QueryMany(sql, rows, progress=progress), timeout)
         return result
 
     def script(self, sql: str, *, timeout: float | None = None) -> list[Result[Row]]:
@@ -139,36 +142,66 @@ class Connection(Handle):
         *,
         fetch_size: int = 1000,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Stream:
         """Take the rows of a query as they come, with `fetch_size` of them in memory at a time.
 
         An iterator of rows and a context manager (`Stream`, which says what it holds and when it
         ends). Parameters and errors are those of `query`, and come with the first row. `timeout`
-        is for all of it, what is done between two rows included.
+        is for all of it, what is done between two rows included. `progress` is called with a
+        `Progress` for each batch, and at the end.
         """
         timeout = self._default_timeout if timeout is None else timeout
-        return Stream(self, Streaming(sql, params, fetch_size=fetch_size), timeout)
+        return Stream(
+            self, Streaming(sql, params, fetch_size=fetch_size, progress=progress), timeout
+        )
 
-    def copy_in(self, sql: str, source: CopySource, *, timeout: float | None = None) -> int:
+    def copy_in(
+        self,
+        sql: str,
+        source: CopySource,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> int:
         """Send data to a `COPY … FROM STDIN`; how many rows the server has taken.
 
         `source` is bytes, a str, an open file, or an iterable of bytes and str, which may be
         endless: a bit is taken at a time. If it raises, the COPY fails and its exception comes
         through. All or nothing outside of a transaction; inside, that has failed then.
 
+        `progress` is called with a `Progress` as it goes, and at the end.
+
         Raises `ProgrammingError` for any other statement. Manual: "COPY", "COPY Operations".
         """
-        count: int = self._run(CopyIn(sql, source), timeout)
+        count: int = self._run(CopyIn(sql, source, progress), timeout)
         return count
 
     @overload
     def copy_out(
-        self, sql: str, sink: None = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        sink: None = None,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> CopyOutput: ...
     @overload
-    def copy_out(self, sql: str, sink: CopySink, *, timeout: float | None = None) -> int: ...
     def copy_out(
-        self, sql: str, sink: CopySink | None = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        sink: CopySink,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> int: ...
+    def copy_out(
+        self,
+        sql: str,
+        sink: CopySink | None = None,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> CopyOutput | int:
         """Write what a `COPY … TO STDOUT` gives to a file; how many rows there were.
 
@@ -176,12 +209,14 @@ class Connection(Handle):
         manager (`CopyOutput`), which holds the connection until its end. `timeout` is for all of
         it, what is done between two pieces included. If the sink raises, the COPY is canceled.
 
+        `progress` is called with a `Progress` as it goes, and at the end.
+
         Raises `ProgrammingError` for any other statement. Manual: "COPY", "COPY Operations".
         """
         timeout = self._default_timeout if timeout is None else timeout
         if sink is None:
-            return CopyOutput(self, sql, timeout)
-        return copy_to(self._driver, sql, sink, timeout)
+            return CopyOutput(self, sql, timeout, progress)
+        return copy_to(self._driver, sql, sink, timeout, progress)
 
     def copy_records(
         self,
@@ -191,15 +226,16 @@ class Connection(Handle):
         columns: Sequence[str] | None = None,
         schema: str | None = None,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> int:
         """Copy tuples of Python values into a table; how many rows it has taken.
 
         Values are those of `query`, by the types of the columns; without `columns`, of all that
         are not generated, in their order. `table` is one name; without `schema` it is looked for
         on the search path. Errors carry the number of their record, from 0, as `record_index`.
-        All or nothing, and taken a bit at a time, as in `copy_in`. Manual: "COPY".
+        All or nothing, taken a bit at a time, and `progress`, as in `copy_in`. Manual: "COPY".
         """
-        count: int = self._run(CopyRecords(table, records, columns, schema), timeout)
+        count: int = self._run(CopyRecords(table, records, columns, schema, progress), timeout)
         return count
 
     def transaction(

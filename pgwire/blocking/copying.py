@@ -11,6 +11,7 @@ from pgwire.protocol.copying_out import CopyOut, writer_of
 if TYPE_CHECKING:
     from pgwire.blocking.driver import Driver
     from pgwire.handle import Handle
+    from pgwire.protocol.progress import ProgressCallback
 
 
 class CopyOutput(Output):
@@ -24,9 +25,15 @@ class CopyOutput(Output):
 
     _operation: CopyOut
 
-    def __init__(self, connection: Handle | None, sql: str, timeout: float | None) -> None:
+    def __init__(
+        self,
+        connection: Handle | None,
+        sql: str,
+        timeout: float | None,
+        progress: ProgressCallback | None,
+    ) -> None:
         super().__init__(connection, timeout)
-        self._operation = CopyOut(sql, holds=True)
+        self._operation = CopyOut(sql, holds=True, progress=progress)
 
     @property
     def row_count(self) -> int | None:
@@ -39,18 +46,34 @@ class CopyOutput(Output):
 
     def __next__(self) -> bytes:
         self._proceed()
-        if self._operation.is_ready:
-            return self._operation.take_received()
-        raise StopIteration
+        operation = self._operation
+        if not operation.is_ready:
+            raise StopIteration
+        data = operation.take_received()
+        if operation.meter is not None:
+            self._tell_progress()
+        return data
 
 
-def copy_to(driver: Driver, sql: str, sink: Any, timeout: float | None) -> int:
+def copy_to(
+    driver: Driver,
+    sql: str,
+    sink: Any,
+    timeout: float | None,
+    progress: ProgressCallback | None,
+) -> int:
     """Write all of it to a file, in one turn; the number of rows."""
     write = writer_of(sink)
-    operation = CopyOut(sql)
+    operation = CopyOut(sql, progress=progress)
+
+    def hand_on() -> None:
+        write(operation.take_received())
+        operation.tell_progress()
+
     hold = Hold(driver, operation, None if timeout is None else deadline_in(timeout))
-    hold.exhaust(lambda: write(operation.take_received()))
+    hold.exhaust(hand_on)
     if operation.error is not None:
         raise operation.error
+    operation.tell_end()
     count: int = operation.result
     return count

@@ -226,6 +226,15 @@ class Output:
             raise  # else it can be gone on with: one of its callbacks came back, say
         self._is_over = True
         self._ended()
+        operation.tell_end()
+
+    def _tell_progress(self) -> None:
+        """Something has been taken, and somebody wants to know; what that raises ends it."""
+        try:
+            self._operation.tell_progress()
+        except BaseException:
+            self.close()
+            raise
 
     def _deadline(self) -> float | None:
         return None if self._timeout is None else deadline_in(self._timeout)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pgwire.blocking.connection import Connection
     from pgwire.protocol.messages import Column
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Result, Row
     from pgwire.protocol.statement import Statement as ServerStatement
 
@@ -72,20 +73,31 @@ class Statement:
         return result if row is None else result.mapped(row)
 
     def query_many(
-        self, rows: Iterable[Sequence[Any]], *, timeout: float | None = None
+        self,
+        rows: Iterable[Sequence[Any]],
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Result[Row]:
         """Run it over many parameter tuples; as `Connection.query_many`."""
-        operation = QueryMany(self.sql, rows, self._open())
+        operation = QueryMany(self.sql, rows, self._open(), progress)
         result: Result[Row] = self._connection._run(operation, timeout)
         return result
 
     def stream(
-        self, params: Sequence[Any] = (), *, fetch_size: int = 1000, timeout: float | None = None
+        self,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Stream:
         """Take its rows as they come; as `Connection.stream`."""
         connection = self._connection
         timeout = connection._default_timeout if timeout is None else timeout
-        operation = Streaming(self.sql, params, self._open(), fetch_size=fetch_size)
+        operation = Streaming(
+            self.sql, params, self._open(), fetch_size=fetch_size, progress=progress
+        )
         return Stream(connection, operation, timeout)
 
     @property

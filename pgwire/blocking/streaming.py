@@ -53,6 +53,8 @@ class Stream(Output):
             if not self._operation.is_ready:
                 raise StopIteration
             self._rows = iter(self._take_batch())
+            if self._operation.meter is not None:
+                self._tell_progress()
 
     def _take_batch(self) -> list[Row]:
         operation, hold = self._operation, self._hold

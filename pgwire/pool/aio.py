@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pgwire.pool.config import PoolStats
     from pgwire.pool.options import PoolEvent
     from pgwire.protocol.operation import Operation
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Result, Row
     from pgwire.protocol.sources import AsyncCopySource, CopySink
     from pgwire.protocol.transaction import IsolationLevel
@@ -177,13 +178,16 @@ class AsyncPool(PoolTypes):
         rows: Iterable[Sequence[Any]],
         *,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Result[Row]:
         """Run one statement over many parameter tuples; as `AsyncConnection.query_many`.
 
         `timeout` is one budget for waiting and running, as in `query`.
         """
         timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
-        result: Result[Row] = await self._engine.queries.query(QueryMany(sql, rows), timeout)
+        result: Result[Row] = await self._engine.queries.query(
+            QueryMany(sql, rows, progress=progress), timeout
+        )
         return result
 
     def stream(
@@ -193,6 +197,7 @@ class AsyncPool(PoolTypes):
         *,
         fetch_size: int = 1000,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AsyncStream:
         """Take the rows of a query as they come; as `AsyncConnection.stream`.
 
@@ -200,29 +205,51 @@ class AsyncPool(PoolTypes):
         `timeout` is one budget for waiting and running, as in `query`.
         """
         timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
-        operation = Streaming(sql, params, fetch_size=fetch_size)
+        operation = Streaming(sql, params, fetch_size=fetch_size, progress=progress)
         return AsyncStream(None, operation, self._engine.queries.query, timeout)
 
     async def copy_in(
-        self, sql: str, source: AsyncCopySource, *, timeout: float | None = None
+        self,
+        sql: str,
+        source: AsyncCopySource,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> int:
         """Send data to a `COPY … FROM STDIN`; as `AsyncConnection.copy_in`.
 
         `timeout` is one budget for waiting and running, as in `query`.
         """
-        count: int = await self._sent(partial(CopyIn, sql), source, weight_of, timeout)
+        count: int = await self._sent(
+            partial(CopyIn, sql, progress=progress), source, weight_of, timeout
+        )
         return count
 
     @overload
     def copy_out(
-        self, sql: str, sink: None = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        sink: None = None,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AsyncCopyOutput: ...
     @overload
     def copy_out(
-        self, sql: str, sink: CopySink, *, timeout: float | None = None
+        self,
+        sql: str,
+        sink: CopySink,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Coroutine[Any, Any, int]: ...
     def copy_out(
-        self, sql: str, sink: CopySink | None = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        sink: CopySink | None = None,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AsyncCopyOutput | Coroutine[Any, Any, int]:
         """Write what a `COPY … TO STDOUT` gives to a file; as `AsyncConnection.copy_out`.
 
@@ -232,8 +259,8 @@ class AsyncPool(PoolTypes):
         timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
         start = self._engine.queries.query
         if sink is None:
-            return AsyncCopyOutput(None, sql, start, timeout)
-        return copy_to(start, sql, sink, timeout)
+            return AsyncCopyOutput(None, sql, start, timeout, progress)
+        return copy_to(start, sql, sink, timeout, progress)
 
     async def copy_records(
         self,
@@ -243,12 +270,13 @@ class AsyncPool(PoolTypes):
         columns: Sequence[str] | None = None,
         schema: str | None = None,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> int:
         """Copy tuples of Python values into a table; as `AsyncConnection.copy_records`.
 
         `timeout` is one budget for waiting and running, as in `query`.
         """
-        make = partial(CopyRecords, table, columns=columns, schema=schema)
+        make = partial(CopyRecords, table, columns=columns, schema=schema, progress=progress)
         count: int = await self._sent(make, records, weight_of_record, timeout)
         return count
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pgwire.pool.config import PoolStats
     from pgwire.pool.options import PoolEvent
     from pgwire.protocol.operation import Operation
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Result, Row
     from pgwire.protocol.sources import CopySink, CopySource
     from pgwire.protocol.transaction import IsolationLevel
@@ -166,12 +167,13 @@ class Pool(PoolTypes):
         rows: Iterable[Sequence[Any]],
         *,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Result[Row]:
         """Run one statement over many parameter tuples; as `Connection.query_many`.
 
         `timeout` is one budget for waiting and running, as in `query`.
         """
-        result: Result[Row] = self._run(QueryMany(sql, rows), timeout)
+        result: Result[Row] = self._run(QueryMany(sql, rows, progress=progress), timeout)
         return result
 
     def stream(
@@ -181,6 +183,7 @@ class Pool(PoolTypes):
         *,
         fetch_size: int = 1000,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Stream:
         """Take the rows of a query as they come; as `Connection.stream`.
 
@@ -188,24 +191,50 @@ class Pool(PoolTypes):
         `timeout` is one budget for waiting and running, as in `query`.
         """
         timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
-        return PoolStream(self._engine, Streaming(sql, params, fetch_size=fetch_size), timeout)
+        return PoolStream(
+            self._engine, Streaming(sql, params, fetch_size=fetch_size, progress=progress), timeout
+        )
 
-    def copy_in(self, sql: str, source: CopySource, *, timeout: float | None = None) -> int:
+    def copy_in(
+        self,
+        sql: str,
+        source: CopySource,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> int:
         """Send data to a `COPY … FROM STDIN`; as `Connection.copy_in`.
 
         `timeout` is one budget for waiting and running, as in `query`.
         """
-        count: int = self._run(CopyIn(sql, source), timeout)
+        count: int = self._run(CopyIn(sql, source, progress), timeout)
         return count
 
     @overload
     def copy_out(
-        self, sql: str, sink: None = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        sink: None = None,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> CopyOutput: ...
     @overload
-    def copy_out(self, sql: str, sink: CopySink, *, timeout: float | None = None) -> int: ...
     def copy_out(
-        self, sql: str, sink: CopySink | None = None, *, timeout: float | None = None
+        self,
+        sql: str,
+        sink: CopySink,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> int: ...
+    def copy_out(
+        self,
+        sql: str,
+        sink: CopySink | None = None,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> CopyOutput | int:
         """Write what a `COPY … TO STDOUT` gives to a file; as `Connection.copy_out`.
 
@@ -213,7 +242,7 @@ class Pool(PoolTypes):
         budget for waiting and running, as in `query`.
         """
         timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
-        output = PoolCopyOutput(self._engine, sql, timeout)
+        output = PoolCopyOutput(self._engine, sql, timeout, progress)
         return output if sink is None else output.write_to(sink)
 
     def copy_records(
@@ -224,12 +253,13 @@ class Pool(PoolTypes):
         columns: Sequence[str] | None = None,
         schema: str | None = None,
         timeout: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> int:
         """Copy tuples of Python values into a table; as `Connection.copy_records`.
 
         `timeout` is one budget for waiting and running, as in `query`.
         """
-        count: int = self._run(CopyRecords(table, records, columns, schema), timeout)
+        count: int = self._run(CopyRecords(table, records, columns, schema, progress), timeout)
         return count
 
     def _run(self, operation: Operation, timeout: float | None) -> Any:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
     from pgwire.pool.slots import Slot
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.streaming import Streaming
 
 
@@ -62,14 +63,21 @@ class PoolStream(PooledOutput, Stream):
 class PoolCopyOutput(PooledOutput, CopyOutput):
     """See `CopyOutput`, and `PooledOutput`."""
 
-    def __init__(self, engine: Engine, sql: str, timeout: float | None) -> None:
-        super().__init__(None, sql, timeout)
+    def __init__(
+        self,
+        engine: Engine,
+        sql: str,
+        timeout: float | None,
+        progress: ProgressCallback | None,
+    ) -> None:
+        super().__init__(None, sql, timeout, progress)
         self._engine = engine
+        self._progress = progress
 
     def write_to(self, sink: Any) -> int:
         """Write all of it to a file, in one turn; the number of rows."""
         driver = self._take()
         try:
-            return copy_to(driver, self._operation.sql, sink, self._left)
+            return copy_to(driver, self._operation.sql, sink, self._left, self._progress)
         finally:
             self._ended()

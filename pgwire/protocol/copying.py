@@ -20,6 +20,7 @@ from pgwire.protocol import backend, frontend
 from pgwire.protocol.changes import changes_session, first_word
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase, expect_empty
+from pgwire.protocol.progress import meter_for
 from pgwire.protocol.reading import advise, check_copy_done
 from pgwire.protocol.sources import CHUNK, Inlet, as_bytes, pieces_of
 from pgwire.protocol.statement import UNNAMED
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgwire.errors import PostgresError
+    from pgwire.protocol.progress import Meter, ProgressCallback
     from pgwire.protocol.session import Session
 
 # The unnamed statement as the unnamed portal, without parameters; results in text.
@@ -113,6 +115,7 @@ class Sending(Copying):
     DRAINING: Phase
     COMPLETE: Phase
     row_count = 0
+    _meter: Meter | None = None
 
     def write_more(self) -> None:
         if self.phase is self.COPYING:
@@ -194,6 +197,8 @@ class Sending(Copying):
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
         if self.error is None and not self.abandoned:
             self.result = self.row_count
+            if self._meter is not None:
+                self._meter.tell_end(self, self.row_count)
         self.on_ready(buffer, start, end)
 
     COPY_PARSING = Phase(
@@ -261,9 +266,10 @@ class CopyIn(Sending):
     `source` is bytes, str, a file, an iterable of bytes and str, or an `Inlet` of these.
     """
 
-    def __init__(self, sql: str, source: Any) -> None:
+    def __init__(self, sql: str, source: Any, progress: ProgressCallback | None = None) -> None:
         check_copy(sql, "copy_in()", "FROM STDIN")
         self.sql = sql
+        self._meter = meter_for(progress)
         self._inlet = source if isinstance(source, Inlet) else None
         self._pieces: Iterator[Any] = pieces_of(source) if self._inlet is None else self._inlet
         self._rest = memoryview(b"")  # of a piece that is too long for one message
@@ -277,6 +283,8 @@ class CopyIn(Sending):
         data = self._take()
         if data:
             self.write_data(data)
+            if self._meter is not None:
+                self._meter.sent(self, len(data), None)
         if len(data) >= CHUNK:
             return
         if self._inlet is not None and not self._inlet.is_spent:

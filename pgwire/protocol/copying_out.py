@@ -19,11 +19,13 @@ from pgwire.protocol import backend, frontend
 from pgwire.protocol.copying import FAIL, Copying, check_copy, count_of
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Phase
+from pgwire.protocol.progress import meter_for
 from pgwire.protocol.reading import check_copy_done
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.session import Session
 
 # So much waits to be taken before it is better not to read more.
@@ -45,7 +47,7 @@ def take_copy_data(copy: CopyOut, buffer: bytes, position: int, size: int) -> in
         append(buffer[position + 5 : end])
         position = end
     if pieces:
-        copy.keep(b"".join(pieces))
+        copy.keep(b"".join(pieces), len(pieces))
     return position
 
 
@@ -56,12 +58,16 @@ class CopyOut(Copying):
     With `holds` nobody else may ask for anything before its end (`Session.submit`).
     """
 
-    def __init__(self, sql: str, *, holds: bool = False) -> None:
+    def __init__(
+        self, sql: str, *, holds: bool = False, progress: ProgressCallback | None = None
+    ) -> None:
         check_copy(sql, "copy_out()", "TO STDOUT")
         self.sql = sql
         self.holds = holds
+        self.meter = meter_for(progress)
         self.received: list[bytes] = []
         self._received_size = 0
+        self._message_count = 0  # the server sends one for each row, and a header's
         self._row_count = 0
         self.listener: Callable[[], object] | None = None
 
@@ -78,13 +84,26 @@ class CopyOut(Copying):
     def take_received(self) -> bytes:
         """All that has come since the last call."""
         received, self.received = self.received, []
+        if self.meter is not None:
+            self.meter.bytes += self._received_size
         self._received_size = 0
         return received[0] if len(received) == 1 else b"".join(received)
 
-    def keep(self, data: bytes) -> None:
+    def tell_progress(self) -> None:
+        """Something has been taken: tell who wants to know. What that raises comes through."""
+        if self.meter is not None:
+            self.meter.tell(self._message_count)
+
+    def tell_end(self) -> None:
+        """The same when all has been taken, and it is done."""
+        if self.meter is not None and self.result is not None:
+            self.meter.tell(self.result)
+
+    def keep(self, data: bytes, messages: int = 1) -> None:
         if data and self.error is None and not self.abandoned:
             self.received.append(data)
             self._received_size += len(data)
+            self._message_count += messages
             if self.listener is not None:
                 self.listener()
 

@@ -29,6 +29,7 @@ from pgwire.protocol.decoder import plain_decoder
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Phase
 from pgwire.protocol.preparing import Preparing
+from pgwire.protocol.progress import meter_for
 from pgwire.protocol.quoting import quote_identifier
 from pgwire.protocol.records import BinaryRecords, TextRecords
 from pgwire.protocol.sources import CHUNK, Inlet, records_of
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pgwire.errors import PostgresError
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
 
@@ -71,6 +73,7 @@ class CopyRecords(Sending, Preparing):
         records: Any,
         columns: Sequence[str] | None = None,
         schema: str | None = None,
+        progress: ProgressCallback | None = None,
     ) -> None:
         quoted = quote_identifier(table)
         self._table = table
@@ -78,6 +81,7 @@ class CopyRecords(Sending, Preparing):
         self._names = None if columns is None else _checked_names(columns)
         selected = "*" if self._names is None else ", ".join(map(quote_identifier, self._names))
         super().__init__(f"SELECT {selected} FROM {self._target}")
+        self._meter = meter_for(progress)
         self._inlet = records if isinstance(records, Inlet) else None
         self._records: Iterator[Any] = records_of(records) if self._inlet is None else self._inlet
         self._generated: set[int] = set()
@@ -196,19 +200,24 @@ class CopyRecords(Sending, Preparing):
         self._take()
         data, self._block = self._block, b""
         if self._for_text:
-            self.write_data(data + self._format.trailer)
+            self._send(data + self._format.trailer)
             self.session.write(DONE + frontend.FLUSH)
             self._go_on_as_text()
             self.phase = self.PARTING
         elif self._has_ended:
             if data := data + self._format.trailer:
-                self.write_data(data)
+                self._send(data)
             self.session.write(DONE + frontend.SYNC)
             self.end(self.FINISHING)
         elif data:
-            self.write_data(data)
+            self._send(data)
         else:
             self._ask_inlet()
+
+    def _send(self, data: bytes) -> None:
+        self.write_data(data)
+        if self._meter is not None:
+            self._meter.sent(self, len(data), self._taken)
 
     def _take(self) -> None:
         """Encode more records, until there is a chunk to send or nothing more to be had."""

@@ -32,6 +32,8 @@ class Fetch(LookingUp):
         self._stream = stream
         self._columns = stream._columns
         self._rows = []
+        if stream.meter is not None:
+            stream.meter.watch(self)
 
     def begin(self, session: Session) -> bool:
         stream = self._stream
@@ -81,7 +83,7 @@ class Fetch(LookingUp):
         if self.error is not None and self._raw is not None and self.look_up_late():
             return
         if self.error is None and not self.abandoned and self._rows:
-            self._stream.batches.append(self._rows)
+            self._stream.keep(self._rows)
         self.session.complete(self)
         if self._stream.is_exhausted:
             self._stream.close_portal()

@@ -23,6 +23,7 @@ from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Phase, expect_empty
 from pgwire.protocol.preparing import Preparing
+from pgwire.protocol.progress import meter_for
 from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
 from pgwire.protocol.statement import PLAN_STATES, STALE_STATES, UNNAMED
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pgwire.errors import PostgresError
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
 
@@ -50,9 +52,14 @@ class QueryMany(Preparing):
     usual_answer = b""  # how a record is answered, as far as has been seen
 
     def __init__(
-        self, sql: str, records: Iterable[Sequence[Any]], statement: Statement | None = None
+        self,
+        sql: str,
+        records: Iterable[Sequence[Any]],
+        statement: Statement | None = None,
+        progress: ProgressCallback | None = None,
     ) -> None:
         super().__init__(sql)
+        self._meter = meter_for(progress)
         self.statement = statement
         self._records = iter(records)
         self._taken = self._answered = self._row_count = 0
@@ -132,8 +139,11 @@ class QueryMany(Preparing):
                 self._taken += 1
             else:
                 end = frontend.POISON if self.abandoned else b""
+            if self._meter is not None and messages:
+                self._meter.sent(self, size, self._taken)
         except BaseException as error:
             # The source's own exception, or a value that does not fit: the caller's, both.
+            self.prefer_errors()
             self._blame(error, self._taken)
             end = frontend.POISON
             if isinstance(error, DataError):  # it may fit what the types are now: the next time
@@ -254,6 +264,8 @@ class QueryMany(Preparing):
             tag = self._tag or "".join(self.sql.split()[:1]).upper()
             tag = f"{tag} {self._row_count}".lstrip()
             self.result = Result(self._rows, self._columns, tag, self._row_class)
+            if self._meter is not None:
+                self._meter.tell_end(self, self._answered)
         self.session.complete(self)
 
     BINDING = Phase(

@@ -30,6 +30,7 @@ from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage, TransactionStatus
 from pgwire.protocol.operation import Phase
 from pgwire.protocol.preparing import Preparing
+from pgwire.protocol.progress import BatchMeter
 from pgwire.protocol.query import Query
 from pgwire.protocol.reading import Reading, check_empty_query
 from pgwire.protocol.rows import Result
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from pgwire.errors import PostgresError
     from pgwire.protocol.messages import Column
+    from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Row
     from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
@@ -63,6 +65,7 @@ class Streaming(Query):
     _is_synced = False
     _has_delivered = False
     portal = b""
+    meter: BatchMeter | None = None
 
     def __init__(
         self,
@@ -71,8 +74,12 @@ class Streaming(Query):
         statement: Statement | None = None,
         *,
         fetch_size: int = 1000,
+        progress: ProgressCallback | None = None,
     ) -> None:
         super().__init__(sql, params, statement)
+        if progress is not None:
+            self.meter = BatchMeter(progress)
+            self.meter.watch(self)
         if type(fetch_size) is not int or not 1 <= fetch_size <= _MOST:
             raise ProgrammingError(
                 f"fetch_size is {fetch_size!r}; it must be an int from 1 to {_MOST}"
@@ -100,10 +107,22 @@ class Streaming(Query):
     def take(self) -> list[Row]:
         """The rows of the batch that came first. What this has the session write is to be sent."""
         tuples = self.batches.popleft()
+        if self.meter is not None:
+            self.meter.take(len(tuples))
         if self.phase is self.WAITING and not self.done:
             self._fetch_ahead()
         rows: list[Row] = Result(tuples, self._columns, "", self._row_class).rows
         return rows
+
+    def tell_progress(self) -> None:
+        """Rows have been taken: tell who wants to know. What that raises comes through."""
+        if self.meter is not None:
+            self.meter.tell(self.meter.rows)
+
+    def tell_end(self) -> None:
+        """The same when all have been taken, and there are no more."""
+        if self.error is None and not self.abandoned:
+            self.tell_progress()
 
     def fetch(self) -> Fetch:
         """What brings the next batch, where it `lives_on`."""
@@ -178,6 +197,8 @@ class Streaming(Query):
         statement.used = True
         if statement.changes_session:
             session.changed = True
+        if self.meter is not None:
+            self.meter.begin()
         end = frontend.FLUSH if self._is_held else frontend.SYNC
         session.write(
             self._close_messages(session)
@@ -237,10 +258,16 @@ class Streaming(Query):
 
     def _keep_batch(self) -> None:
         if self._rows:
-            self.batches.append(self._rows)
+            self.keep(self._rows)
             self._rows = []
             self._has_delivered = True
             self._tell()
+
+    def keep(self, rows: list[tuple[Any, ...]]) -> None:
+        """A batch has come, and waits to be taken."""
+        self.batches.append(rows)
+        if self.meter is not None:
+            self.meter.keep()
 
     def _go_on_ahead(self) -> None:
         statement = self.statement

@@ -268,3 +268,35 @@ class TestPool:
 class Raising:
     def write(self, data: bytes) -> None:
         raise ZeroDivisionError
+
+
+def test_a_progress_callback_cannot_use_the_connection_that_calls_it(
+    conn: pgwire.Connection, connect: Connect
+) -> None:
+    conn.query("create temp table copied (n int, name text)")
+    with pytest.raises(pgwire.InterfaceError, match="callbacks cannot use"):
+        conn.copy_in(IN, "1\tx\n", progress=lambda _: conn.query("select 1"))
+    other = connect()
+    assert conn.copy_in(IN, "1\tx\n", progress=lambda _: other.query("select 1")) == 1
+    assert conn.query("select count(*) from copied").scalar() == 1
+
+
+def test_ctrl_c_in_a_progress_callback(connect: Connect) -> None:
+    """It is an exception of the callback's like any other."""
+
+    def interrupted(_progress: pgwire.Progress) -> None:
+        raise KeyboardInterrupt
+
+    conn = connect()
+    conn.query("create temp table copied (n int, name text)")
+    with pytest.raises(KeyboardInterrupt):
+        conn.copy_in(IN, lines(), progress=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        conn.copy_out(MANY, io.BytesIO(), progress=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(conn.copy_out(MANY, progress=interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        conn.query_many(
+            "insert into copied values ($1)", ((n,) for n in count()), progress=interrupted
+        )
+    assert conn.query("select count(*) from copied").scalar() == 0

@@ -22,6 +22,15 @@ OUTPUTS = pytest.mark.parametrize(
     ids=["stream", "copy_out"],
 )
 
+OUTPUTS_TOLD = pytest.mark.parametrize(
+    "begin",
+    [
+        lambda p, tell: p.stream(NUMBERS, progress=tell),
+        lambda p, tell: p.copy_out(COPY, progress=tell),
+    ],
+    ids=["stream", "copy_out"],
+)
+
 
 @pytest.fixture
 def one(dsn: str) -> Iterator[pgwire.Pool]:
@@ -106,3 +115,48 @@ def test_copying_in_and_out(one: pgwire.Pool) -> None:
         ]
     finally:
         one.query("drop table pool_copied")
+
+
+def test_progress(one: pgwire.Pool) -> None:
+    """At the end of what is iterated over the connection has been given back already."""
+    one.query("create table pool_progressed (n int)")
+    told: list[tuple[pgwire.Progress, int]] = []
+
+    def tell(progress: pgwire.Progress) -> None:
+        told.append((progress, in_use(one)))
+
+    numbers = range(100_000)
+    try:
+        for run in (
+            lambda: list(one.stream(NUMBERS, progress=tell)),
+            lambda: list(one.copy_out(COPY, progress=tell)),
+            lambda: one.copy_out(COPY, io.BytesIO(), progress=tell),
+            lambda: one.copy_in(
+                "copy pool_progressed from stdin", map("{}\n".format, numbers), progress=tell
+            ),
+            lambda: one.copy_records("pool_progressed", ((n,) for n in numbers), progress=tell),
+            lambda: one.query_many(
+                "insert into pool_progressed values ($1)", ((n,) for n in numbers), progress=tell
+            ),
+        ):
+            told.clear()
+            run()
+            assert [used for _, used in told[:-1]] == [1] * (len(told) - 1)
+            assert len(told) > 2
+            assert told[-1][0].rows == 100_000
+    finally:
+        one.query("drop table pool_progressed")
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+@OUTPUTS_TOLD
+def test_progress_that_raises_gives_it_back(one: pgwire.Pool, begin: Any, at_the_end: bool) -> None:
+    def tell(progress: pgwire.Progress) -> None:
+        if not at_the_end or progress.rows == 100_000:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(begin(one, tell))
+    assert in_use(one) == 0
+    assert one.query("select 7").scalar() == 7
+    assert one.stats().opened == 1

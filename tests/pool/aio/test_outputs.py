@@ -116,3 +116,53 @@ async def test_copying_in_and_out(dsn: str) -> None:
             assert rows == [(1, "a"), (2, "b"), (3, None)]
         finally:
             await p.query("drop table async_pool_copied")
+
+
+async def test_progress(dsn: str) -> None:
+    told: list[pgwire.Progress] = []
+    tell = told.append
+
+    async def all_of(output: Any) -> None:
+        async for _ in output:
+            pass
+
+    numbers = range(100_000)
+    async with pool(dsn, max_size=1) as p:
+        await p.query("create table pool_progressed (n int)")
+        try:
+            for run in (
+                lambda: all_of(p.stream(NUMBERS, progress=tell)),
+                lambda: all_of(p.copy_out(COPY, progress=tell)),
+                lambda: p.copy_out(COPY, io.BytesIO(), progress=tell),
+                lambda: p.copy_in(
+                    "copy pool_progressed from stdin", map("{}\n".format, numbers), progress=tell
+                ),
+                lambda: p.copy_records("pool_progressed", ((n,) for n in numbers), progress=tell),
+                lambda: p.query_many(
+                    "insert into pool_progressed values ($1)",
+                    ((n,) for n in numbers),
+                    progress=tell,
+                ),
+            ):
+                told.clear()
+                await run()
+                assert len(told) > 2
+                assert told[-1].rows == 100_000
+        finally:
+            await p.query("drop table pool_progressed")
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+@pytest.mark.parametrize("call", ["stream", "copy_out"])
+async def test_progress_that_raises_gives_it_back(dsn: str, call: str, at_the_end: bool) -> None:
+    def tell(progress: pgwire.Progress) -> None:
+        if not at_the_end or progress.rows == 100_000:
+            raise ZeroDivisionError
+
+    async with pool(dsn, max_size=1) as p:
+        begin = getattr(p, call)
+        with pytest.raises(ZeroDivisionError):
+            async for _ in begin(COPY if call == "copy_out" else NUMBERS, progress=tell):
+                pass
+        assert await serves(p)
+        assert p.stats().opened == 1
