@@ -111,6 +111,8 @@ def _shortcut(codec: Codec) -> tuple[type | None, Callable[[Any], bytes]]:
 def _encode_value(value: Any, codec: Codec, number: int, texts: list[int]) -> bytes:
     """Length and value of parameter `number`, from 1; those sent as text are put into `texts`."""
     if value is None:
+        if not codec.has_binary:  # the server may have nothing to read it with, not even NULL
+            texts.append(number)
         return _NULL
     try:
         data = encoded(codec, value)

@@ -42,6 +42,18 @@ def read_back(conn: pgwire.Connection, cast: str, value: Any) -> Any:
 
 
 @each_type
+def test_null(conn: pgwire.Connection, name: str) -> None:
+    cast = CASES[name].cast or name
+    sql = f"select $1::{cast}, $2::{cast}[], $3::int"
+    assert conn.query(sql, [None, None, 5]).one() == (None, None, 5)
+    assert conn.query_many(sql, [[None, None, 5]] * 2).rows == [(None, None, 5)] * 2
+    conn.query("drop table if exists pg_temp.nulls")
+    conn.query(f"create temp table nulls (a {cast}, b {cast}[], c int)")
+    conn.copy_records("nulls", [(None, None, 5), (None, None, None)])
+    assert conn.query("table nulls").rows == [(None, None, 5), (None, None, None)]
+
+
+@each_type
 @patient
 @given(data=st.data())
 def test_values(conn: pgwire.Connection, name: str, data: st.DataObject) -> None:
