@@ -28,6 +28,7 @@ SQL = "select id, name from item where id = $1"
 TASKS = (1, 10, 100, 1000)
 THREADS = (1, 8, 32)
 ASYNC_SIZE, SIZE = 10, 8
+SIZES = (1, 3, 30)  # of pools for 100 tasks, beside the usual one
 _ASYNCIO = "pgwire, asyncio"
 _PSYCOPG = {"autocommit": True, "prepare_threshold": 0}
 
@@ -44,7 +45,10 @@ def workloads() -> Iterator[Workload]:
     )
     for tasks in TASKS:
         name = f"{tasks:,} task{'s' * (tasks > 1)} on a pool of {ASYNC_SIZE}"
-        yield Workload(name, "wall", partial(_in_tasks, tasks), own=_ASYNCIO)
+        yield Workload(name, "wall", partial(_in_tasks, tasks, ASYNC_SIZE), own=_ASYNCIO)
+    for size in SIZES:
+        name = f"100 tasks on a pool of {size}"
+        yield Workload(name, "wall", partial(_in_tasks, 100, size), own=_ASYNCIO)
     for threads in THREADS:
         name = f"{threads} thread{'s' * (threads > 1)} on a pool of {SIZE}"
         build = partial(_in_threads, threads)
@@ -206,19 +210,19 @@ def _run(context: Context, run: Callable[[int, Watch], Awaitable[Any]]) -> Run:
 # ---------------------------------------------------------------- many tasks
 
 
-def _in_tasks(tasks: int, context: Context) -> Mapping[str, Run]:
+def _in_tasks(tasks: int, size: int, context: Context) -> Mapping[str, Run]:
     queries: dict[str, AsyncQuery] = {}
-    own = _async_pool(context, ASYNC_SIZE)
+    own = _async_pool(context, size)
     queries[_ASYNCIO] = lambda key: own.query(SQL, [key])
-    shared = _async_pool(context, ASYNC_SIZE, max_pipeline=32)
+    shared = _async_pool(context, size, max_pipeline=32)
     queries["pgwire, asyncio, max_pipeline=32"] = lambda key: shared.query(SQL, [key])
     if context.has("asyncpg", "asyncpg"):
-        peer = _asyncpg_pool(context, ASYNC_SIZE)
-        bare = _asyncpg_pool(context, ASYNC_SIZE, reset=_keep)
+        peer = _asyncpg_pool(context, size)
+        bare = _asyncpg_pool(context, size, reset=_keep)
         queries["asyncpg"] = lambda key: peer.fetch(SQL, key)
         queries["asyncpg, no reset"] = lambda key: bare.fetch(SQL, key)
     if context.has("psycopg_pool", "psycopg_pool"):
-        psycopg = _psycopg_async_pool(context, ASYNC_SIZE)
+        psycopg = _psycopg_async_pool(context, size)
 
         async def query(key: int) -> Any:
             async with psycopg.connection() as conn:

@@ -28,6 +28,16 @@ GROWTH: dict[str, tuple[str, Sequence[str], dict[str, int]]] = {
         ("pgwire", "asyncpg", "psycopg", "pg8000"),
         {"100 rows, mixed": 100, "1,000 rows, mixed": 1000, "50,000 rows, mixed": 50_000},
     ),
+    "columns": (
+        "Time per value of 100 rows, by the number of columns (half int, half text)",
+        ("pgwire", "asyncpg", "psycopg", "pg8000"),
+        {
+            "100 rows of 2 columns": 200,
+            "100 rows of 10 columns": 1000,
+            "100 rows of 20 columns": 2000,
+            "100 rows, wide": 5000,
+        },
+    ),
     "tasks": (
         "Time per query, by the number of tasks on a pool of 10 connections",
         ("pgwire, asyncio", "pgwire, asyncio, max_pipeline=32", "asyncpg", "asyncpg, no reset"),
@@ -36,6 +46,16 @@ GROWTH: dict[str, tuple[str, Sequence[str], dict[str, int]]] = {
             "10 tasks on a pool of 10": 10,
             "100 tasks on a pool of 10": 100,
             "1,000 tasks on a pool of 10": 1000,
+        },
+    ),
+    "connections": (
+        "Time per query of 100 tasks, by the number of connections in the pool",
+        ("pgwire, asyncio", "pgwire, asyncio, max_pipeline=32", "asyncpg", "asyncpg, no reset"),
+        {
+            "100 tasks on a pool of 1": 100,
+            "100 tasks on a pool of 3": 100,
+            "100 tasks on a pool of 10": 100,
+            "100 tasks on a pool of 30": 100,
         },
     ),
     "threads": (

@@ -60,6 +60,7 @@ _LAYOUTS = {
         as document, array['red', 'tag ' || n % 50, 'blue'] as labels,
         timestamptz '2024-02-29 12:00:00.25+00' + n * interval '61.5 s' as at""",
 }
+COLUMNS = (2, 10, 20)  # of the widest table, beside all its 50
 _WIDE = ", ".join(f"n * {i} as number_{i}, 'text {i} of ' || n as text_{i}" for i in range(1, 26))
 
 
@@ -106,9 +107,22 @@ def questions() -> list[Question]:
         for layout in _LAYOUTS
         for size in (100, 1000, MOST_ROWS)
     ]
+    columns = [
+        Question(
+            f"100 rows of {count} columns",
+            "rows",
+            "select "
+            + ", ".join(f"number_{i}, text_{i}" for i in range(1, count // 2 + 1))
+            + " from wide",
+            100,
+            "cpu",
+        )
+        for count in COLUMNS
+    ]
     return [
         *one_row,
         *rows,
+        *columns,
         Question("100 rows, wide", "rows", "select * from wide", 100, "cpu"),
         Question("1 MB of text", "rows", "select body from big"),
         Question("1 MB of bytea", "rows", "select image from big"),
