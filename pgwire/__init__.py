@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgwire.aio.connect import connect_async as connect_async
     from pgwire.aio.connection import AsyncConnection as AsyncConnection
     from pgwire.aio.copying import AsyncCopyOutput as AsyncCopyOutput
+    from pgwire.aio.notifying import AsyncNotifications as AsyncNotifications
     from pgwire.aio.pipeline import (
         AsyncPipeline as AsyncPipeline,
         AsyncPipelineQuery as AsyncPipelineQuery,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pgwire.blocking.connect import connect as connect
     from pgwire.blocking.connection import Connection as Connection
     from pgwire.blocking.copying import CopyOutput as CopyOutput
+    from pgwire.blocking.notifying import Notifications as Notifications
     from pgwire.blocking.pipeline import Pipeline as Pipeline, PipelineQuery as PipelineQuery
     from pgwire.blocking.statement import Statement as Statement
     from pgwire.blocking.streaming import Stream as Stream
@@ -105,6 +107,7 @@ _MODULES = {
     "pgwire.aio.connect": ("connect_async",),
     "pgwire.aio.connection": ("AsyncConnection",),
     "pgwire.aio.copying": ("AsyncCopyOutput",),
+    "pgwire.aio.notifying": ("AsyncNotifications",),
     "pgwire.aio.pipeline": ("AsyncPipeline", "AsyncPipelineQuery"),
     "pgwire.aio.statement": ("AsyncStatement",),
     "pgwire.aio.streaming": ("AsyncStream",),
@@ -112,6 +115,7 @@ _MODULES = {
     "pgwire.blocking.connect": ("connect",),
     "pgwire.blocking.connection": ("Connection",),
     "pgwire.blocking.copying": ("CopyOutput",),
+    "pgwire.blocking.notifying": ("Notifications",),
     "pgwire.blocking.pipeline": ("Pipeline", "PipelineQuery"),
     "pgwire.blocking.statement": ("Statement",),
     "pgwire.blocking.streaming": ("Stream",),

@@ -9,11 +9,13 @@ import os
 from typing import TYPE_CHECKING
 
 from pgwire.errors import ConnectionLost, Error, InterfaceError
+from pgwire.protocol.listening import refuse_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgwire.protocol.events import Event
+    from pgwire.protocol.events import Event, Inbox
+    from pgwire.protocol.messages import Notification
     from pgwire.protocol.session import Session
 
 # How long what nobody wants any more may take to end by itself: a cancel request costs the
@@ -66,6 +68,24 @@ class DriverBase:
             raise ConnectionLost(
                 f"the connection was lost before: {self.session.failure}"
             ) from self.session.failure
+
+    def take_notification(self, inbox: Inbox) -> Notification | None:
+        """The next of those that have come; None if none is there, and more may come.
+
+        Raises as `check_usable` does; but what came before the connection was lost is taken first,
+        and after it the error that it was lost by.
+        """
+        failure = self.session.failure
+        lost = failure is not None and type(failure) is not InterfaceError  # `close` says that
+        if not lost or self.is_inherited or inbox.loss_is_told:
+            self.check_usable()
+        notification = inbox.take()
+        if notification is None:
+            if failure is not None:
+                inbox.loss_is_told = True
+                raise failure
+            refuse_held(self.session)
+        return notification
 
     def deliver_events(self) -> None:
         """Hand what the server has said by itself to who listens."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pgwire.errors import InterfaceError, ProgrammingError
+from pgwire.errors import ConnectionLost, InterfaceError, ProgrammingError
 from pgwire.pgtypes.registration import RegistersTypes
 from pgwire.protocol.events import EVENT_NAMES, event_name
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pgwire.pgtypes.registration import Registration
-    from pgwire.protocol.events import Event, EventName as EventName
+    from pgwire.protocol.events import Event, EventName as EventName, Inbox
     from pgwire.protocol.messages import TransactionStatus
     from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
@@ -69,9 +69,8 @@ class Handle(RegistersTypes):
         """
         if event not in EVENT_NAMES:
             raise ProgrammingError(f"no event {event!r}; there are: {', '.join(EVENT_NAMES)}")
+        self._attend()
         self._driver.listener = self._deliver
-        if not self._callbacks:
-            self._callbacks = {name: [] for name in EVENT_NAMES}
         self._callbacks[event].append(callback)
 
     def off(self, event: EventName, callback: Callable[[Any], object]) -> None:
@@ -79,6 +78,18 @@ class Handle(RegistersTypes):
         callbacks = self._callbacks.get(event, [])
         if callback in callbacks:
             callbacks.remove(callback)
+
+    def _attend(self) -> None:
+        """What the server says by itself is from now on of interest here."""
+        if not self._callbacks:
+            self._callbacks = {name: [] for name in EVENT_NAMES}
+
+    def _hear(self) -> Inbox:
+        """Where notifications wait to be taken, from now on."""
+        if not isinstance(self._session.failure, ConnectionLost):  # what came before it is there
+            self._driver.check_usable()
+        self._attend()
+        return self._session.events.hear()
 
     def _deliver(self, event: Event) -> None:
         for callback in tuple(self._callbacks.get(event_name(event), ())):

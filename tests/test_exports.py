@@ -13,7 +13,7 @@ from pgwire import errors, sqlstate
 PUBLIC = {
     "Box", "Circle", "Line", "LineSegment", "Multirange", "Path", "Point", "Polygon", "Range",
     "SparseVector",
-    "AsyncCopyOutput", "CopyOutput", "AsyncStream", "Stream",
+    "AsyncCopyOutput", "CopyOutput", "AsyncNotifications", "Notifications", "AsyncStream", "Stream",
     "AsyncPipeline", "AsyncPipelineQuery", "Pipeline", "PipelineQuery",
     "AsyncConnection", "AsyncLease", "AsyncPool", "AsyncStatement", "AsyncTransaction",
     "connect_async",

@@ -27,6 +27,7 @@ PAIRS: list[tuple[type, type]] = [
     (pgwire.Stream, pgwire.AsyncStream),
     (pgwire.Pipeline, pgwire.AsyncPipeline),
     (pgwire.PipelineQuery, pgwire.AsyncPipelineQuery),
+    (pgwire.Notifications, pgwire.AsyncNotifications),
     (pgwire.Pool, pgwire.AsyncPool),
     (Lease, AsyncLease),
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from pgwire.aio.copying import AsyncCopyOutput, copy_to
 from pgwire.aio.feeding import sent
+from pgwire.aio.notifying import AsyncNotifications
 from pgwire.aio.pipeline import AsyncPipeline
 from pgwire.aio.statement import AsyncStatement
 from pgwire.aio.streaming import AsyncStream
@@ -15,6 +16,7 @@ from pgwire.handle import Handle
 from pgwire.protocol import two_phase
 from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_records import CopyRecords
+from pgwire.protocol.listening import check_wait, listening, unlistening
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
@@ -309,6 +311,37 @@ class AsyncConnection(Handle):
         """
         found = await self.query(two_phase.LIST_PREPARED, timeout=timeout, row=PreparedTransaction)
         return found.rows
+
+    # ---------------------------------------------------------------- notifications
+
+    async def listen(self, channel: str, *, timeout: float | None = None) -> None:
+        """Hear of what is sent to a channel by NOTIFY; inside a transaction, from its COMMIT on.
+
+        What comes waits for `notifications` from now on. The name is taken as it is, as if in
+        quotes: `listen("News")` is LISTEN "News". Listening twice is listening once.
+
+        Raises `ProgrammingError` for a name that is empty or longer than 63 bytes, which the
+        server would cut, `NotSupportedError` with `prepare=False`, that is behind a pooler, and
+        what `query` raises. Manual: "LISTEN".
+        """
+        self._hear()
+        await self._run(listening(self._session, channel), timeout)
+
+    async def unlisten(self, channel: str, *, timeout: float | None = None) -> None:
+        """Hear no more of a channel; inside a transaction, from its COMMIT on.
+
+        What has come before stays where it is, and will be taken. Manual: "UNLISTEN".
+        """
+        await self._run(unlistening(channel), timeout)
+
+    def notifications(self, timeout: float | None = None) -> AsyncNotifications:
+        """Take the notifications that come, and wait for the next: an iterator.
+
+        It ends after `timeout` seconds without one; see `AsyncNotifications` for its other ends,
+        and for how many wait to be taken. What comes before the first call of `listen` or of
+        this is for callbacks alone.
+        """
+        return AsyncNotifications(self, self._hear(), check_wait(timeout))
 
     async def ping(self, timeout: float | None = None) -> None:
         """One empty round trip: returns if the server answers, raises if it does not."""

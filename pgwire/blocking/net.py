@@ -92,6 +92,39 @@ def _poller(sock: socket.socket, *, writing: bool = False) -> _Poller:
     return poller
 
 
+class Waker:
+    """Lets other threads wake one that waits for a socket."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.setblocking(False)
+        self._theirs.setblocking(False)
+
+    def wake(self) -> None:
+        """Never waits; more than once does no harm."""
+        with suppress(OSError):  # it has been told often enough, or waits no more
+            self._theirs.send(b"\0")
+
+    def wait(self, sock: socket.socket | None, seconds: float | None) -> None:
+        """Wait until the socket can be read, it is woken, or time is up."""
+        filenos = [self._ours.fileno()]
+        if sock is not None and sock.fileno() >= 0:  # else another thread has closed it
+            filenos.append(sock.fileno())
+        if hasattr(select, "poll"):
+            poller = select.poll()
+            for fileno in filenos:
+                poller.register(fileno, select.POLLIN)
+            poller.poll(None if seconds is None else math.ceil(seconds * 1000))
+        else:
+            select.select(filenos, [], [], seconds)
+        with suppress(BlockingIOError):
+            self._ours.recv(RECEIVE)
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+
 _READABLE = ~getattr(select, "POLLOUT", 4)
 
 

@@ -15,11 +15,10 @@ from pgwire.pool.released import RELEASED
 from pgwire.pool.slots import Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from types import TracebackType
 
     from pgwire.aio.driver import AsyncDriver
-    from pgwire.handle import EventName
     from pgwire.pool.aio_engine import AsyncEngine
     from pgwire.pool.ledger import Place
 
@@ -67,13 +66,14 @@ class AsyncLease(AsyncConnection):
             check_loop(driver.loop, "lease")
         if self._callbacks:
             driver.listener = self._listener_before
+            driver.session.events.leave()
         self._driver = RELEASED
         self._engine.release(self._slot, discard=discard)
 
-    def on(self, event: EventName, callback: Callable[[Any], object]) -> None:
+    def _attend(self) -> None:
         if not self._callbacks:
             self._listener_before = self._driver.listener
-        super().on(event, callback)
+        super()._attend()
 
     async def close(self) -> None:
         """The same as `release(discard=True)`."""

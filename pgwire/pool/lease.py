@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from pgwire.blocking.connection import Connection
 from pgwire.errors import InterfaceError
@@ -12,10 +12,8 @@ from pgwire.pool.ledger import caller, frame_above, told
 from pgwire.pool.released import RELEASED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
-    from pgwire.blocking.connection import EventName
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
     from pgwire.pool.ledger import Place
@@ -65,6 +63,7 @@ class Lease(Connection):
             raise InterfaceError("this lease has been released already")
         if self._callbacks:
             driver.listener = self._listener_before
+            driver.session.events.leave()
         self._driver = RELEASED
         try:
             self._engine.release(self._slot, discard=discard)
@@ -72,10 +71,10 @@ class Lease(Connection):
             self._engine.orphan(self._slot, self._uses)
             raise
 
-    def on(self, event: EventName, callback: Callable[[Any], object]) -> None:
+    def _attend(self) -> None:
         if not self._callbacks:
             self._listener_before = self._driver.listener
-        super().on(event, callback)
+        super()._attend()
 
     def close(self) -> None:
         """The same as `release(discard=True)`."""

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, ProtocolError
 from pgwire.pgtypes.registration import Registration, Registrations
 from pgwire.protocol import backend
-from pgwire.protocol.events import MAX_EVENTS, Event, ParameterChange
+from pgwire.protocol.events import Events, ParameterChange
 from pgwire.protocol.messages import BackendKeyData, BackendMessage, TransactionStatus, message_name
 from pgwire.protocol.operation import Operation, Phase
 from pgwire.protocol.statement import StatementCache
@@ -83,7 +83,7 @@ class Session:
         self.statements = StatementCache(statement_cache_size if prepare else 0)
         # Behind a pooler nothing is written before all that was asked has been answered: at a
         # ReadyForQuery the server may get another client, whatever stands behind the Sync.
-        self._one_at_a_time = not prepare
+        self.is_pooled = not prepare
         self.transaction_status = TransactionStatus.IDLE
         self.parameters: dict[str, str] = {}
         self.backend_key: BackendKeyData | None = None
@@ -91,7 +91,7 @@ class Session:
         # True once a statement may have changed the session's settings or objects.
         self.changed = False
         self.pending: deque[Operation] = deque()
-        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self.events = Events()
         self._unsent: deque[Operation] = deque()
         self.floor: Operation | None = None  # who has more to write than is written
         self.out: list[bytes] = []  # what operations have written, to be sent
@@ -102,8 +102,7 @@ class Session:
         self.unordered = False
         self._idle = Idle(self)
         self._chunks: list[bytes] = []
-        self._have = 0
-        self._need = 0
+        self._have = self._need = 0
 
     def __repr__(self) -> str:
         state = f"failed: {self.failure!r}" if self.failure else self.transaction_status.name
@@ -120,7 +119,7 @@ class Session:
         if self.floor is not None:
             if self.floor.holds:
                 self.pending.pop()
-                operation.error = InterfaceError(_HELD)
+                operation.error = InterfaceError(HELD)
                 self._finish(operation)
             else:
                 self._unsent.append(operation)
@@ -227,6 +226,7 @@ class Session:
         for operation in self.pending:
             self._lose(operation, error)
         self.pending.clear()
+        self.events.session_failed()
 
     def _lose(self, operation: Operation, error: Error) -> None:
         """Complete an operation that will never be answered."""
@@ -293,7 +293,7 @@ class Session:
 
     def pass_floor(self) -> None:
         """The operation that kept the floor has written its Sync: let the next ones begin."""
-        if self._one_at_a_time and self.pending and self.pending[0] is self.floor:
+        if self.is_pooled and self.pending and self.pending[0] is self.floor:
             return  # they begin when it is done
         self.floor = None
         while self._unsent and self.floor is None:
@@ -338,7 +338,7 @@ class Session:
             self._withdraw(operation)
             return
         try:
-            if not operation.begin(self) and not self._one_at_a_time:
+            if not operation.begin(self) and not self.is_pooled:
                 self.floor = None
         except Exception as error:
             # A misfit, found before anything was written: there will be no reply.
@@ -395,7 +395,7 @@ class Session:
             fields = backend.parse_fields(data, start, end, "NOTICE_RESPONSE")
             self.events.append(postgres_error(fields))
         elif code == BackendMessage.NOTIFICATION_RESPONSE:
-            self.events.append(backend.parse_notification(data, start, end))
+            self.events.notified(backend.parse_notification(data, start, end))
         else:
             self._set_parameter(*backend.parse_parameter_status(data, start, end))
 
@@ -433,7 +433,7 @@ class Session:
             self.registry = self._shared_registry
 
 
-_HELD = (
+HELD = (
     "this connection is held by an open iteration over what the server sends: take all of it, or "
     "leave its block, before anything else is done here"
 )

@@ -32,7 +32,7 @@ COARSE = 0.005  # seconds; uvloop counts in milliseconds, from the beginning of 
 _PATIENCE = 20.0
 _WRAPPED = (
     *(pgwire.AsyncConnection, pgwire.AsyncStatement, pgwire.AsyncTransaction),
-    *(pgwire.AsyncCopyOutput, pgwire.AsyncStream),
+    *(pgwire.AsyncCopyOutput, pgwire.AsyncStream, pgwire.AsyncNotifications),
     *(pgwire.AsyncPipeline, pgwire.AsyncPipelineQuery),
 )
 
