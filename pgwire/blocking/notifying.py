@@ -11,8 +11,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from pgwire.blocking.net import Waker, deadline_in
-from pgwire.driving import PATIENCE
-from pgwire.errors import QueryTimeout
+from pgwire.driving import PATIENCE, lost
+from pgwire.errors import Error, QueryTimeout
 
 if TYPE_CHECKING:
     from pgwire.blocking.driver import Driver
@@ -111,9 +111,20 @@ def _catch_up(driver: Driver) -> None:
     if driver._cancelled:
         driver._outlive_cancel(monotonic() + PATIENCE)
     driver._unsafe = True
-    driver.catch_up()
+    try:
+        _feed(driver)
+    except (OSError, Error) as error:
+        driver.session.fail(lost(error))
     driver._unsafe = False
     if driver.session.failure is not None:
         driver.abort_when_gone()
     if driver.session.events:
         driver.deliver_events()
+
+
+def _feed(driver: Driver) -> None:
+    session, channel = driver.session, driver.channel
+    while session.failure is None and (data := channel.receive_nowait()) is not None:
+        driver._take(data)
+        if out := session.data_to_send():  # an answer to a pipeline's query
+            driver.write(out, None)

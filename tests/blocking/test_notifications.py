@@ -56,6 +56,20 @@ def test_nothing_is_lost_among_threads_that_query_and_one_that_waits(
     assert taker.outcome() == [str(n) for n in range(count)]
 
 
+def test_a_pipeline_that_is_under_way_gets_its_answers_all_the_same(
+    conn: pgwire.Connection, connect: Connect
+) -> None:
+    """They are read for it, and what they have the session write is written."""
+    conn.listen("news")
+    notify(connect(), "a")
+    with conn.pipeline() as pipeline:
+        queries = [pipeline.query(f"select {n} + $1::int", [1]) for n in range(100)]
+        assert queries[0].result().scalar() == 1
+        assert next(conn.notifications(PATIENCE)).payload == "a"
+        assert list(conn.notifications(timeout=0.05)) == []
+        assert [query.result().scalar() for query in queries] == list(range(1, 101))
+
+
 def test_several_threads_share_them(conn: pgwire.Connection, connect: Connect) -> None:
     conn.listen("news")
     threads = [sleeper(conn.notifications()) for _ in range(3)]
