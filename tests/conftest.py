@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 from pgwire import embedded
-from tests.support import pgbouncer as poolers, servers
+from tests.support import pgbouncer as poolers, servers, standby
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,7 @@ SERVER_FIXTURES = {
     "embedded_server",
     "extension_server",
     "fresh_server",
+    "pair",
     "pgbouncer",
     "postgis_server",
     "tls_server",
@@ -116,6 +117,21 @@ def fresh_server() -> Iterator[embedded.Server]:
     """An embedded PostgreSQL for one test, which may stop, kill and start it."""
     with _started("fresh_server", servers.embedded_server()) as own:
         yield own
+
+
+@pytest.fixture(scope="session")
+def lasting_pair() -> Iterator[standby.Pair]:
+    """What `pair` is made of."""
+    with _started("pair", standby.pair()) as own:
+        _in_use["pair"] = str(own.primary.installation)
+        yield own
+
+
+@pytest.fixture
+def pair(lasting_pair: standby.Pair) -> standby.Pair:
+    """A primary and its standby, which a test may stop, kill and promote."""
+    lasting_pair.renew()
+    return lasting_pair
 
 
 @contextlib.contextmanager

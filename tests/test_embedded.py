@@ -66,6 +66,16 @@ def asked_of(server: embedded.Server, user: str, unix: bool = False) -> int:
         return log_in(client, user)[0]
 
 
+def reported_by(server: embedded.Server) -> list[bytes]:
+    """The settings that it reports to a new session."""
+    with dialled(server, unix=True) as client:
+        log_in(client, server.user)
+        reported = []
+        while (message := read_message(client))[0] != b"Z":
+            reported.append(message[1])
+        return reported
+
+
 def answer_to_ssl_request(client: socket.socket) -> bytes:
     client.sendall(struct.pack("!II", 8, 80877103))
     return read_exactly(client, 1)
@@ -195,15 +205,8 @@ class TestStartAndStop:
         assert asked_of(fresh_server, "trusted") == OK
 
     def test_settings_win_over_ours(self) -> None:
-        with (
-            embedded.server(settings={"timezone": "Asia/Tokyo"}) as server,
-            dialled(server, unix=True) as client,
-        ):
-            log_in(client, server.user)
-            reported = []
-            while (message := read_message(client))[0] != b"Z":
-                reported.append(message)
-        assert (b"S", b"TimeZone\0Asia/Tokyo\0") in reported
+        with embedded.server(settings={"timezone": "Asia/Tokyo"}) as server:
+            assert b"TimeZone\0Asia/Tokyo\0" in reported_by(server)
 
     def test_names_and_passwords_may_hold_anything(self) -> None:
         name, other, password = "me & you @:/?", 'it\'s "me"', "o'neil @:/?"
@@ -216,12 +219,54 @@ class TestStartAndStop:
             assert asked_of(server, server.user) == CLEARTEXT
 
 
+STANDBY, PRIMARY = b"in_hot_standby\0on\0", b"in_hot_standby\0off\0"
+
+
+class TestStandby:
+    def test_it_is_promoted_and_the_other_follows(self, fresh_server: embedded.Server) -> None:
+        with embedded.standby(fresh_server) as standby:
+            assert standby.port != fresh_server.port
+            assert STANDBY in reported_by(standby)
+            assert asked_of(standby, "trusted") == OK
+            fresh_server.kill()
+            standby.promote()
+            assert PRIMARY in reported_by(standby)
+            port = fresh_server.port
+            fresh_server.follow(standby)
+            assert STANDBY in reported_by(fresh_server)
+            assert fresh_server.port == port
+        assert STANDBY in reported_by(fresh_server)  # and waits for a primary
+
+    def test_settings_win_over_those_of_the_primary(self, fresh_server: embedded.Server) -> None:
+        with embedded.standby(fresh_server, settings={"timezone": "Asia/Tokyo"}) as standby:
+            assert b"TimeZone\0Asia/Tokyo\0" in reported_by(standby)
+
+    def test_it_speaks_tls_where_the_primary_does(self, tls_server: embedded.Server) -> None:
+        with embedded.standby(tls_server) as standby:
+            context = ssl.create_default_context(cafile=str(standby.ca))
+            assert standby.tls_url.startswith(f"{standby.url}?sslmode=verify-full")
+            with dialled(standby) as client:
+                assert answer_to_ssl_request(client) == b"S"
+                context.wrap_socket(client, server_hostname="localhost").close()
+
+    def test_what_cannot_be(self, fresh_server: embedded.Server) -> None:
+        with pytest.raises(embedded.Unavailable, match="not in standby mode"):
+            fresh_server.promote()
+        fresh_server.stop()
+        with (
+            pytest.raises(embedded.Unavailable, match="pg_basebackup failed: connection to server"),
+            embedded.standby(fresh_server),
+        ):
+            pass
+
+
 class TestNothingIsLeft:
     def test_after_the_block(self) -> None:
-        with embedded.server() as server:
-            assert listens(server.port)
-        assert not listens(server.port)
-        assert not server.directory.exists()
+        with embedded.server() as server, embedded.standby(server) as standby:
+            both = server, standby
+            assert [listens(each.port) for each in both] == [True, True]
+        assert [listens(each.port) for each in both] == [False, False]
+        assert [each.directory.exists() for each in both] == [False, False]
 
     @pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt])
     def test_after_an_exception(self, problem: type[BaseException]) -> None:

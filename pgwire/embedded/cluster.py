@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -96,16 +97,21 @@ def workplace() -> Iterator[Path]:
 
 
 class Cluster:
-    """A data directory, and the programs that work on it as the right user."""
+    """A data directory, and the programs that work on it as the right user.
 
-    def __init__(self, installation: Installation, directory: Path) -> None:
+    `beside` is a cluster whose programs are used, as long as it is there.
+    """
+
+    def __init__(
+        self, installation: Installation, directory: Path, beside: Cluster | None = None
+    ) -> None:
         self.installation = installation
         self.directory = directory
         self.data = directory / "data"
         self.pid_file = self.data / "postmaster.pid"
         self.log_file = directory / "log"
         self.log_file.touch()
-        self._programs = installation.programs
+        self._programs: Path = installation.programs if beside is None else beside._programs
         self._account = server_account()
         # What the environment says to clients and about language is not for this server.
         own = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_"))}
@@ -135,6 +141,18 @@ class Cluster:
             *arguments, DATABASE,
             stdin="".join(f"{statement};\n\n" for statement in statements),
         )  # fmt: skip
+
+    def copy(self, url: str) -> None:
+        """Have the data of the server there, and follow it (manual: "pg_basebackup")."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        self._call(
+            "pg_basebackup", "-D", str(self.data), "-d", url, "--write-recovery-conf",
+            "--checkpoint=fast", "--no-sync", "--no-manifest",
+        )  # fmt: skip
+
+    def promote(self) -> None:
+        """Make the standby that runs here a primary. Returns when it is."""
+        self._call("pg_ctl", "promote", "-D", str(self.data), "--wait")
 
     def make_certificates(self) -> dict[str, str]:
         """Make an authority and a certificate signed by it; returns the settings for them."""

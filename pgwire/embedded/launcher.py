@@ -101,8 +101,40 @@ def server(
                 own.stop("immediate")
 
 
+@contextlib.contextmanager
+def standby(
+    primary: Server, *, settings: Mapping[str, str] | None = None, timeout: float = 60.0
+) -> Iterator[Server]:
+    """Start a standby that streams from a running server, and remove every trace of it at the end.
+
+    It has the same settings, roles and passwords, and answers queries (manual: "Hot Standby"). Its
+    block must lie inside that of the primary, whose programs it uses. Where writes are to be
+    acknowledged only once they are here, the primary has to be told: it needs
+    `synchronous_commit` and `synchronous_standby_names`.
+
+    Args:
+        primary: What `server()` started.
+        settings: Server settings; they win over those of the primary.
+        timeout: Seconds that a start may take.
+
+    Raises:
+        Unavailable: the primary could not be copied, or the standby did not start.
+    """
+    owner = os.getpid()
+    with workplace() as directory:
+        cluster = Cluster(primary.installation, directory, primary._cluster)
+        options = {"unix_socket_directories": str(directory)} | dict(settings or {})
+        own = primary._twin(cluster, options, timeout)
+        try:
+            own.follow(primary)
+            yield own
+        finally:
+            if os.getpid() == owner:  # as above
+                own.stop("immediate")
+
+
 class Server:
-    """A PostgreSQL that `server()` started. Its attributes outlast a stop.
+    """A PostgreSQL that `server()` or `standby()` started. Its attributes outlast a stop.
 
     Attributes:
         installation: The programs in use.
@@ -210,6 +242,33 @@ class Server:
     def kill(self) -> None:
         """Kill the postmaster (SIGKILL). Returns when the others have noticed, and are gone."""
         self._end(signal.SIGKILL, _STOP_TIMEOUT)
+
+    def follow(self, primary: Server) -> None:
+        """Begin anew as a standby of another server, with its data. What was here is given up.
+
+        Returns when it answers queries. It need not stream yet: see `pg_stat_replication`.
+
+        Raises:
+            Unavailable: the other one could not be copied, or this one did not start.
+        """
+        self.stop("immediate")
+        self._cluster.copy(primary.socket_url)
+        self.start()
+
+    def promote(self) -> None:
+        """Make it, which is a standby, a primary, as `pg_ctl promote` does; returns when it is.
+
+        Raises:
+            Unavailable: it is no standby, or it did not come off.
+        """
+        self._cluster.promote()
+
+    def _twin(self, cluster: Cluster, options: Mapping[str, str], timeout: float) -> Server:
+        """Another one of its kind, not started: these settings are its own."""
+        arguments = [*self._arguments, *(f"--{name}={value}" for name, value in options.items())]
+        twin = Server(cluster, arguments, self.user, self.password, tls=False, timeout=timeout)
+        twin.ca = self.ca  # its certificate, too, is for localhost
+        return twin
 
     def _launch(self, port: int) -> bool:
         """Start a postmaster: True when it is ready, False when it gave up."""
