@@ -15,8 +15,9 @@ import re
 _LEADING = re.compile(r"(?:\s|\(|--[^\r\n]*(?:[\r\n]|$)|/\*(?:(?!/\*|\*/).)*\*/)*", re.DOTALL)
 _KEEPS_SESSION = re.compile(
     r"(?:select|insert|update|delete|merge|values|table|with|explain|show|copy|lock"
-    r"|begin|start|commit|end|rollback|abort|savepoint|release"
-    r"|set\s+(?:transaction|local|constraints))\b",
+    r"|begin|start|commit|end|rollback|abort|savepoint|release)\b"
+    # A setting of somebody's own may be called like that: `set local.x = 1`, `set local$ = 1`.
+    r"|set\s+(?:transaction|local|constraints)(?![\w$]|[^\0-\x7f]|\s*[./-])",
     re.IGNORECASE,
 )
 _SESSION_WORDS = re.compile(

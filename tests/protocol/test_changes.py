@@ -77,6 +77,12 @@ CHANGES = [
     "selection",
     "settings",
     "set\u00a0 x",
+    # Settings of somebody's own, in classes whose names are keywords or begin with one.
+    "set local.x = 1",
+    "set transaction . x = 1",
+    "set constraints/**/.x = 1",
+    "set local$.x = 1",
+    "set local\u00b7.x = 1",
     # PostgreSQL's comments nest, and its line comments end at a carriage return as well.
     "/* /* */ select */ set x = 1",
     "/* a /* b */ c */ select 1",
