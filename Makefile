@@ -22,7 +22,7 @@ PURE_CODE := $(HEARTS),pgwire/pgtypes/*,pgwire/config.py,$\
 TYPED := pgwire tests $(wildcard benchmarks/*.py examples/*.py tools/*.py)
 GENERATORS := $(wildcard tools/generate_*.py)
 
-.PHONY: help demo test check cover mutate bench format clean
+.PHONY: help demo test check cover mutate fuzz bench format clean
 
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile
@@ -52,6 +52,12 @@ cover: .venv/.installed-dev  ## what the pure cores' tests alone cover: all of t
 mutate: .venv/.installed-mutate  ## mutants of the pool's core that no test notices (some minutes)
 	$(BIN)/python tools/mutate.py
 
+SECONDS := 60
+TARGET :=
+
+fuzz: .venv/.installed-fuzz  ## make up inputs for the parsers (TARGET=conninfo SECONDS=3600)
+	$(BIN)/python tools/fuzz.py --seconds $(SECONDS) $(ARGS) $(TARGET)
+
 bench: .venv/.installed-dev  ## pgwire against its peers (ARGS="--only rows --quick" and so on)
 	@tools/install_test_servers.sh
 	$(BIN)/python benchmarks/suite.py $(ARGS)
@@ -61,7 +67,7 @@ format: .venv/.installed-dev  ## put the code into shape
 	$(BIN)/ruff check --fix
 
 clean:  ## remove .venv and all that tools have left
-	rm -rf .venv build dist mutants .coverage .coverage.* htmlcov benchmarks/out
+	rm -rf .venv build dist mutants .fuzz .coverage .coverage.* htmlcov benchmarks/out
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -15,7 +15,7 @@ from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from tests.support import backend
-from tests.support.backend_double import BackendDouble, run
+from tests.support.backend_double import check_fit_for_the_next_query
 from tests.support.conversations import REGISTRY, Recording, Replay, load
 from tests.support.scenarios import SCENARIOS
 from tests.support.situations import WAYS
@@ -24,20 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NAMES = sorted(SCENARIOS)
-MARKER = 7_654_321
-
-
-def check_fit_for_the_next_query(session: Session) -> None:
-    """It has failed, or waits in the middle of something, or the next answer is the next one's."""
-    if session.failure is None and session.in_step:
-        marker = Query("echo /* marker */", [MARKER])
-        run(session, BackendDouble(), marker)
-        assert marker.error is None
-        assert marker.result.scalars() == [MARKER]
-    session.receive_eof()
-    assert session.failure is not None
-    assert not session.pending
-
 
 framed = st.builds(
     backend.message, st.sampled_from([chr(code) for code in BackendMessage]), st.binary(max_size=40)

@@ -22,6 +22,7 @@ import re
 from struct import unpack_from
 from typing import TYPE_CHECKING
 
+from pgwire.protocol.query import Query
 from tests.support import backend
 
 if TYPE_CHECKING:
@@ -231,3 +232,18 @@ def run(session: Session, server: BackendDouble, *operations: Operation) -> None
         session.submit(operation)
     converse(session, server)
     assert all(operation.done for operation in operations), session
+
+
+MARKER = 7_654_321
+
+
+def check_fit_for_the_next_query(session: Session) -> None:
+    """It has failed, or waits in the middle of something, or the next answer is the next one's."""
+    if session.failure is None and session.in_step:
+        marker = Query("echo /* marker */", [MARKER])
+        run(session, BackendDouble(), marker)
+        assert marker.error is None
+        assert marker.result.scalars() == [MARKER]
+    session.receive_eof()
+    assert session.failure is not None
+    assert not session.pending
