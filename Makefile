@@ -1,7 +1,10 @@
 # Everything runs in .venv, which comes about by itself. Choose its Python with
-# PYTHON=python3.12; hand options to pytest or the benchmark with ARGS="-k pool".
-
+# PYTHON=python3.12; hand options to pytest or the benchmark with ARGS="-k pool". The tests run in
+# as many processes as there are processors, each with servers of its own; JOBS=0 runs them in one,
+# for a debugger or `-s`.
 BIN := .venv/bin
+JOBS ?= $(if $(PGWIRE_TEST_DSN),0,auto)
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # The tests of the pure cores: no server, no socket, no clock; seconds altogether.
 PURE_TESTS := tests/protocol tests/pgtypes \
@@ -32,7 +35,7 @@ demo: .venv/.installed-embedded  ## start a PostgreSQL and show the pool at work
 
 test: .venv/.installed-dev  ## run all tests (PGWIRE_TEST_REQUIRE=1: without skipping)
 	@tools/install_test_servers.sh
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: .venv/.installed-dev  ## format, lint, types, layers, generated files, the pure cores' tests
 	$(BIN)/ruff format --check
@@ -41,7 +44,7 @@ check: .venv/.installed-dev  ## format, lint, types, layers, generated files, th
 	$(BIN)/lint-imports --no-logo
 	@set -e; for generator in $(GENERATORS); do \
 		echo "$(BIN)/python $$generator --check"; $(BIN)/python $$generator --check; done
-	$(BIN)/python -m pytest -q -m "not server" $(PURE_TESTS)
+	$(PYTEST) -q -m "not server" $(PURE_TESTS)
 
 cover: .venv/.installed-dev  ## what the pure cores' tests alone cover: all of the two hearts
 	$(BIN)/coverage run -m pytest -q -m "not server" $(PURE_TESTS)

@@ -166,6 +166,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             )
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist: tell the process that reports what it has used."""
+    told: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["servers"] = dict(_in_use)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """In the process that reports: a worker has ended."""
+    _in_use.update(getattr(node, "workeroutput", {}).get("servers", {}))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, origin in _in_use.items():
         terminalreporter.write_line(f"{name}: {origin}")
