@@ -88,7 +88,7 @@ async def check_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None
     ok = False
     try:
         await slot.connection.submit(Ping(), CHECK_TIMEOUT)
-        ok = True
+        ok = slot.connection.is_in_step  # it may have told that it has another role
     except Error:
         pass
     finally:

@@ -42,7 +42,7 @@ from pgwire.pool.ledger import Ledger, name_of
 from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.slots import CHECKING, CLOSING, LEASED, OPENING, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
-from pgwire.protocol.watching import take_role_loss
+from pgwire.protocol.watching import seeing_roles, take_role_loss
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task
@@ -79,9 +79,8 @@ class AsyncEngine:
 
     def _begin(self, config: PoolConfig) -> None:
         """Everything that a forked child has to have anew."""
-        self.core: PoolCore[AsyncDriver] = PoolCore(
-            config, jitter=random.random, is_alive=AsyncDriver.is_alive
-        )
+        look = seeing_roles(AsyncDriver.is_alive) if self._watches_role else AsyncDriver.is_alive
+        self.core: PoolCore[AsyncDriver] = PoolCore(config, jitter=random.random, is_alive=look)
         self.leases = Ledger()
         self.aborting = False
         self.loop: AbstractEventLoop | None = None

@@ -72,8 +72,8 @@ def check_connection(engine: Engine, slot: Slot[Driver]) -> None:
         slot.connection.run(Ping(), CHECK_TIMEOUT)
     except Exception:  # a listener of the connection may raise anything
         engine.report(engine.core.checked, slot, ok=False)
-    else:
-        engine.report(engine.core.checked, slot, ok=True)
+    else:  # it may have told that it has another role
+        engine.report(engine.core.checked, slot, ok=slot.connection.is_in_step)
 
 
 def reset_connection(engine: Engine, slot: Slot[Driver]) -> None:

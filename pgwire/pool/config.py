@@ -126,7 +126,7 @@ class PoolStats:
     opened: int
     open_failures: int
     closed: int
-    lost: int  # found dead while idle
+    lost: int  # found dead while idle, or with a server that has another role now
     retired: int  # closed by the pool's own rules: lifetime, uses, idle time, size, end
     discarded: int  # came back unfit for further use
 

@@ -38,7 +38,7 @@ from pgwire.pool.listeners import Listeners
 from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.slots import LEASED, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
-from pgwire.protocol.watching import take_role_loss
+from pgwire.protocol.watching import seeing_roles, take_role_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,9 +77,8 @@ class Engine:
         """Everything that a forked child has to have anew."""
         self.lock = threading.RLock()
         self._is_inside: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
-        self.core: PoolCore[Driver] = PoolCore(
-            config, jitter=random.random, is_alive=Driver.catch_up
-        )
+        look = seeing_roles(Driver.catch_up) if self._watches_role else Driver.catch_up
+        self.core: PoolCore[Driver] = PoolCore(config, jitter=random.random, is_alive=look)
         self.leases = Ledger()
         self._wakers: dict[Waiter[Driver], Callable[[Waiter[Driver]], object]] = {}
         self._orphans: deque[tuple[Slot[Driver], int]] = deque()

@@ -3,12 +3,13 @@
 A standby is promoted, a primary is made a standby: sessions that are open stay open, and their
 server tells of it with its next answer (since PostgreSQL 14, by ParameterStatus), or refuses to
 write (SQLSTATE 25006). Such a session does what it is in the middle of, and is of no more use
-afterwards; a pool then does without all that it opened before.
+afterwards; a pool then does without all that it opened before. To those who ask nothing a server
+says nothing: it looks at its role when it is about to say that it is ready.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pgwire.errors import ConnectionLost
 from pgwire.protocol.cleaning import Clean
@@ -16,6 +17,8 @@ from pgwire.protocol.roles import misfit, question
 from pgwire.protocol.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgwire.errors import PostgresError
 
 _READ_ONLY_TRANSACTION = "25006"
@@ -50,16 +53,17 @@ class RoleSession(Session):
             self._demand, self.role_watch = demand, watch
 
     @property
-    def _is_misplaced(self) -> bool:
+    def is_misplaced(self) -> bool:
+        """Whether one of those who are watched together has seen a change."""
         return self.role_watch is not None and self.role_watch.is_lost
 
     @property
     def in_step(self) -> bool:
-        return super().in_step and not self._is_misplaced
+        return super().in_step and not self.is_misplaced
 
     @property
     def is_spotless(self) -> bool:
-        return super().is_spotless and not self._is_misplaced
+        return super().is_spotless and not self.is_misplaced
 
     def _set_parameter(self, name: str, value: str) -> None:
         super()._set_parameter(name, value)
@@ -89,6 +93,23 @@ class RoleSession(Session):
         if self.pending and isinstance(self.pending[0], Clean):
             # It is nobody's at the moment, and must not be anybody's any more.
             self.fail(ConnectionLost("the server has another role now"))
+
+
+class _Driver(Protocol):
+    session: Session
+
+
+D = TypeVar("D", bound=_Driver)
+
+
+def seeing_roles(look: Callable[[D], bool]) -> Callable[[D], bool]:
+    """A look at an idle connection that minds its server's role as well."""
+
+    def see(driver: D) -> bool:
+        session = driver.session
+        return look(driver) and not (isinstance(session, RoleSession) and session.is_misplaced)
+
+    return see
 
 
 def take_role_loss(session: Session) -> bool:

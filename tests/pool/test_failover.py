@@ -238,6 +238,19 @@ def test_who_insists_on_a_standby_waits_for_the_next(pair: Pair) -> None:
         assert ports(p) == {pair.first.port}
 
 
+def test_a_connection_that_is_asked_first_is_not_with_a_server_in_another_role(pair: Pair) -> None:
+    """An idle session hears of a promotion when it is asked something, and be it nothing."""
+    with survivor(pair.second), pool(pair, "standby", check_after=0) as p:
+        open_connections(p, MOST)
+        pair.primary.stop("fast")
+        pair.promote()
+        call = Call(p.query, PORT)
+        assert "the server is not a standby" in waits_in_vain(p)
+        assert p.idle_count == 0
+        pair.follow()
+        assert call.outcome().scalar() == pair.first.port
+
+
 @pytest.mark.usefixtures("table")
 def test_a_primary_that_is_told_to_write_no_more(pair: Pair) -> None:
     """One write is refused; then the pool looks for a server that writes, and waits for it."""

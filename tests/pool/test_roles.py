@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 class Member:
     """A server of a cluster. It tells its role at the beginning, and with an answer when it has
-    another; `old` ones are asked, and refuse to write. `gone` counts those that were told good-bye.
+    another, or when it is told to; `old` ones are asked, and refuse to write. `gone` counts those
+    that were told good-bye.
     """
 
     def __init__(self, name: bytes, standby: bool, *, old: bool = False) -> None:
@@ -26,13 +27,19 @@ class Member:
         self.standby = standby
         self.old = old
         self.gone = 0
+        self.lines: list[Line] = []
         self.server = ScriptedServer(self._serve)
 
     def _status(self) -> bytes:
         return backend.parameter_status("in_hot_standby", "on" if self.standby else "off")
 
+    def tell(self) -> None:
+        """Tell one of those who are there which role it has, without being asked."""
+        self.lines[0].send(self._status())
+
     def _serve(self, line: Line) -> None:
         told = self.standby
+        self.lines.append(line)
         line.send(
             backend.AUTHENTICATION_OK,
             b"" if self.old else self._status(),
@@ -129,7 +136,49 @@ def test_a_change_ends_all_connections_from_before(cluster: tuple[Member, Member
         until(lambda: a.gone >= 3)
         fill(pool, 2)
         assert pool.query("select name").scalar() == "b"
-        assert pool.total_count == 2
+        until(lambda: pool.total_count == 2)  # the last of the three may still be closing
+
+
+def test_what_an_idle_connection_hears_ends_them_all(cluster: tuple[Member, Member]) -> None:
+    """PostgreSQL tells it with an answer only; but what has been told is known."""
+    a, _ = cluster
+    with pool_of(cluster, "primary") as pool:
+        fill(pool, 3)
+        switch(cluster)
+        a.tell()
+        until(lambda: a.gone == 3)  # as they are looked at once a second
+        assert pool.query("select name").scalar() == "b"
+
+
+def test_nobody_gets_a_connection_that_has_heard_of_it(cluster: tuple[Member, Member]) -> None:
+    a, _ = cluster
+    now = [1000.0]
+    with pool_of(cluster, "primary", clock=lambda: now[0]) as pool:
+        fill(pool, 3)
+        now[0] += 0.5  # nobody looks at what is idle by himself
+        switch(cluster)
+        a.tell()
+        until(lambda: heard(pool))
+        assert pool.query("select name").scalar() == "b"
+
+
+def heard(pool: pgwire.Pool) -> bool:
+    """Whether one of the pool's idle connections has been sent something, or has read it."""
+    drivers = pool._engine.core.connections()
+    return any(
+        driver.session.parameters["in_hot_standby"] == "on"
+        or (hasattr(driver, "channel") and driver.channel.is_readable())
+        for driver in drivers
+    )
+
+
+def test_the_check_before_the_hand_over_hears_of_it(cluster: tuple[Member, Member]) -> None:
+    a, _ = cluster
+    with pool_of(cluster, "primary", check_after=0) as pool:
+        fill(pool, 3)
+        switch(cluster)
+        assert pool.query("select name").scalar() == "b"
+        until(lambda: a.gone == a.server.connections)
 
 
 def test_a_preferred_standby_that_was_promoted_gives_way(cluster: tuple[Member, Member]) -> None:

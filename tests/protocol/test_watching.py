@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from pgwire.protocol.cleaning import Clean
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery
-from pgwire.protocol.watching import RoleSession, RoleWatch, take_role_loss
+from pgwire.protocol.watching import RoleSession, RoleWatch, seeing_roles, take_role_loss
 from tests.support import backend
 from tests.support.conversations import REGISTRY
 
@@ -91,6 +93,24 @@ def test_all_sessions_of_the_same_opener_are_unfit() -> None:
     answered(sessions[0], DEMOTED)
     assert not sessions[1].in_step
     assert [take_role_loss(session) for session in sessions] == [True, False]
+
+
+@dataclass
+class Holder:
+    session: Session
+
+
+def test_a_look_at_what_is_idle_sees_what_was_told_to_any_of_them() -> None:
+    watch = RoleWatch()
+    sessions = [watched("primary"), watched("primary")]
+    for session in sessions:
+        session.watch("primary", watch)
+    holders = [*map(Holder, sessions), Holder(watched("primary")), Holder(Session(REGISTRY))]
+    look = seeing_roles(lambda _holder: True)
+    assert [look(holder) for holder in holders] == [True] * 4
+    sessions[1].receive_data(DEMOTED)  # nobody has asked for anything
+    assert [look(holder) for holder in holders] == [False, False, True, True]
+    assert not seeing_roles(lambda _holder: False)(holders[2])
 
 
 def test_a_session_like_any_other_is_not_watched() -> None:
