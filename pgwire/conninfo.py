@@ -88,10 +88,15 @@ _KEYWORD = re.compile(rf"([^={_BLANK}]*)[{_BLANK}]*(?:(=)[{_BLANK}]*)?")
 _BARE = re.compile(rf"((?:[^{_BLANK}\\]|\\.|\\\Z)*)[{_BLANK}]*", re.DOTALL)
 _QUOTED = re.compile(rf"'((?:[^'\\]|\\.)*)'[{_BLANK}]*", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_SECRET = re.compile("|".join(name for name, row in PARAMETERS.items() if row.secret))
 
 
 def _parse_keywords(text: str) -> dict[str, str]:
     settings: dict[str, str] = {}
+    # Behind a secret any word may be the rest of it, as an unquoted blank ends a value; and it may
+    # be no secret by the grammar: in `host= password=a b=c` all of it but b belongs to the host.
+    secret = _SECRET.search(text)
+    secret_begins = len(text) if secret is None else secret.start()
     position = _match(_BLANKS, text, 0).end()
     while position < len(text):
         keyword = _match(_KEYWORD, text, position)
@@ -101,8 +106,7 @@ def _parse_keywords(text: str) -> dict[str, str]:
         value = (_QUOTED if quoted else _BARE).match(text, keyword.end())
         if value is None:
             _fail("the quote is not closed", keyword.end())
-        # Behind a secret any word may be the rest of it: an unquoted blank ends a value.
-        nameable = not any(PARAMETERS[name].secret for name in settings)
+        nameable = position <= secret_begins
         _store(settings, keyword[1], _ESCAPE.sub(r"\1", value[1]), position, nameable)
         position = value.end()
     return settings

@@ -215,6 +215,8 @@ MARKER = "hunter2"
         f"password={MARKER} {MARKER}=x",
         f"password=a {MARKER}=x",
         f"password=a {MARKER}",
+        f"host= password=a {MARKER}=x",  # by the grammar that is the host
+        f"host='h password=' {MARKER}=x",
         f"password='{MARKER}",
         f"password='a'{MARKER}=b",
         f"user=u password=a host=h {MARKER}=x",
