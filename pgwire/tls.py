@@ -200,13 +200,19 @@ class TLSLayer:
             raise TLSError(f"the server's certificate is not trusted: {_reason(error)}") from error
         except (ssl.SSLError, OSError) as error:
             raise TLSError(f"the TLS handshake failed: {_reason(error)}") from error
-        if self._needs_alpn and self._tls.selected_alpn_protocol() != _ALPN:
-            # It may be anything that speaks TLS: a web server, say, whose answers somebody steers.
+        self._check_protocol()
+        return True
+
+    def _check_protocol(self) -> None:
+        """It may be anything that speaks TLS: a web server, say, whose answers somebody steers."""
+        chosen = self._tls.selected_alpn_protocol()
+        if chosen is None and self._needs_alpn:
             raise TLSError(
                 "sslnegotiation=direct: the server did not agree to speak PostgreSQL's protocol "
                 "(ALPN); PostgreSQL does from version 17 on"
             )
-        return True
+        if chosen not in (None, _ALPN):  # which only an ssl_context can have offered
+            raise final(TLSError(f"the server chose to speak {chosen!r} (ALPN), not PostgreSQL's"))
 
     def feed(self, wire: bytes) -> None:
         """Bytes from the network; empty means that the other side has closed its end."""

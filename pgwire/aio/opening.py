@@ -140,7 +140,9 @@ class AsyncOpener(OpenerBase):
             clock = asyncio.timeout_at(deadline)
             try:
                 async with clock:
-                    session = await self._begin(line, encryption, visit.host)
+                    await self._connect(line, encryption)
+                    plan.connected(tls=line.tls is not None)
+                    session = await self._begin(line, visit.host)
                     reason = await self._misfit(line, session, search.demand)
                 if reason is None:
                     return await self._drive(line, session)
@@ -161,9 +163,8 @@ class AsyncOpener(OpenerBase):
             plan.failed(error)
         return None
 
-    async def _begin(self, line: Line, encryption: Encryption, host: HostSpec) -> Session:
+    async def _begin(self, line: Line, host: HostSpec) -> Session:
         """A session that has begun."""
-        await self._connect(line, encryption)
         session = self.new_session(line.address)
         password = await _fetched("password", self.known_password(host))
         token = await _fetched("oauth_token", self.config.oauth_token)

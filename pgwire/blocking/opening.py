@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pgwire.addresses import Address
     from pgwire.config import Config, HostSpec, Password
+    from pgwire.protocol.connecting import EncryptionPlan
     from pgwire.protocol.hosts import Search
     from pgwire.protocol.startup import Startup
 
@@ -112,7 +113,7 @@ class Opener(OpenerBase):
         plan = self.plan(address)
         for encryption in plan:
             try:
-                driver = self._attempt(target, encryption)
+                driver = self._attempt(target, encryption, plan)
                 reason = self._misfit(driver, search.demand, target)
             except Deadline:
                 assert limit is not None
@@ -129,7 +130,7 @@ class Opener(OpenerBase):
             plan.failed(error)
         return None
 
-    def _attempt(self, target: _Target, encryption: Encryption) -> Driver:
+    def _attempt(self, target: _Target, encryption: Encryption, plan: EncryptionPlan) -> Driver:
         address, deadline = target.address, target.deadline
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         self._under_way.add(sock)
@@ -138,6 +139,7 @@ class Opener(OpenerBase):
                 raise ConnectionFailed(f"{address}: {_ENDED}")
             connect_socket(sock, address, self.config, deadline)
             channel = self._channel(sock, address, encryption, deadline)
+            plan.connected(tls=channel.tls is not None)
             driver = Driver(self.new_session(address), channel, self._cancel(address))
             password = self._fetched("password", self.known_password(target.host), deadline)
             token = self._fetched("oauth_token", self.config.oauth_token, deadline)

@@ -51,7 +51,7 @@ _NO_SUCH_LINE = "28000"
 
 
 class EncryptionPlan:
-    """The attempts at one address. Iterate; after a failure say so with `failed`."""
+    """The attempts at one address. Iterate; tell how each is `connected`, and if it `failed`."""
 
     def __init__(self, sslmode: str, *, unix_socket: bool, direct: bool = False) -> None:
         # There is no TLS over a Unix socket, whatever the mode: nobody is in between.
@@ -60,13 +60,18 @@ class EncryptionPlan:
         else:
             self._attempts = (Encryption.DIRECT,) if direct else _PLANS[sslmode]
         self._go_on = True
+        self._was_plain = False
 
     def __iter__(self) -> Iterator[Encryption]:
         for attempt in self._attempts:
-            if not self._go_on:
+            if not self._go_on or (attempt is Encryption.PLAIN and self._was_plain):
                 return
             self._go_on = False
             yield attempt
+
+    def connected(self, *, tls: bool) -> None:
+        """Whether the attempt goes on by TLS: after one without it another would be the same."""
+        self._was_plain = not tls
 
     def failed(self, error: Error) -> None:
         """The attempt failed: the next one is made only if encryption may be the reason."""
@@ -87,8 +92,8 @@ def read_ssl_answer(answer: bytes, encryption: Encryption) -> bool:
         if encryption is Encryption.TLS:
             raise TLSError("the server does not offer TLS, and sslmode demands it")
         return False
-    if not answer:
-        raise TLSError("the server closed the connection instead of answering about TLS")
+    if not answer:  # it says nothing about TLS, so there is no reason to try without
+        raise ConnectionFailed("the server closed the connection instead of answering about TLS")
     if answer == b"E":  # it cannot start a process for us, say
         raise ConnectionFailed("the server answered the request for TLS with an error")
     raise ProtocolError("the answer to the request for TLS is not PostgreSQL's")

@@ -74,6 +74,22 @@ def test_the_attempts_of_each_sslmode(
     assert tried(plan(), spoken_too_soon()) == [first]
 
 
+def test_an_attempt_that_went_without_tls_is_not_made_twice() -> None:
+    """Where the server has none, `prefer` has had both of its ways at once."""
+    for sslmode, tls, wanted in [
+        ("prefer", False, [OFFERED]),
+        ("prefer", True, [OFFERED, PLAIN]),
+        ("allow", False, [PLAIN, TLS]),
+    ]:
+        made = []
+        plan = EncryptionPlan(sslmode, unix_socket=False)
+        for attempt in plan:
+            made.append(attempt)
+            plan.connected(tls=tls)
+            plan.failed(refused("28000", AuthenticationError))
+        assert made == wanted
+
+
 @pytest.mark.parametrize("sslmode", ["disable", "prefer", "require", "verify-full"])
 def test_there_is_no_tls_over_a_unix_socket(sslmode: str) -> None:
     assert tried(EncryptionPlan(sslmode, unix_socket=True), TLSError("no")) == [PLAIN]
@@ -97,7 +113,7 @@ def test_the_answer_to_ssl_request() -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (b"", TLSError, "closed the connection instead of answering"),
+        (b"", ConnectionFailed, "closed the connection instead of answering"),
         (b"E", ConnectionFailed, "answered the request for TLS with an error"),
         (b"H", ProtocolError, "not PostgreSQL's"),
         (b"\0", ProtocolError, "not PostgreSQL's"),
