@@ -27,6 +27,7 @@ from pgwire.keywords import read_keywords
 from pgwire.parameters import (
     PARAMETERS,
     ConnectionParameters,
+    check_own,
     check_text,
     parse_integer,
 )
@@ -259,6 +260,8 @@ def _given(name: str, sources: _Sources) -> tuple[str | None, str]:
         text = row.default
     if text is not None:
         check_text(text, source)
+        if not row.secret:
+            check_own(text, source)
     return text, source
 
 

@@ -17,7 +17,14 @@ import re
 from typing import NoReturn
 
 from pgwire.errors import ProgrammingError
-from pgwire.parameters import ALIASES, OWN_KEYWORDS, PARAMETERS, advice, check_text
+from pgwire.parameters import (
+    ALIASES,
+    OWN_KEYWORDS,
+    PARAMETERS,
+    SECRET_NAMES,
+    advice,
+    check_text,
+)
 
 _SCHEMES = ("postgresql://", "postgres://")
 _BLANK = r" \t\n\v\f\r"
@@ -88,14 +95,13 @@ _KEYWORD = re.compile(rf"([^={_BLANK}]*)[{_BLANK}]*(?:(=)[{_BLANK}]*)?")
 _BARE = re.compile(rf"((?:[^{_BLANK}\\]|\\.|\\\Z)*)[{_BLANK}]*", re.DOTALL)
 _QUOTED = re.compile(rf"'((?:[^'\\]|\\.)*)'[{_BLANK}]*", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
-_SECRET = re.compile("|".join(name for name, row in PARAMETERS.items() if row.secret))
 
 
 def _parse_keywords(text: str) -> dict[str, str]:
     settings: dict[str, str] = {}
     # Behind a secret any word may be the rest of it, as an unquoted blank ends a value; and it may
     # be no secret by the grammar: in `host= password=a b=c` all of it but b belongs to the host.
-    secret = _SECRET.search(text)
+    secret = SECRET_NAMES.search(text)
     secret_begins = len(text) if secret is None else secret.start()
     position = _match(_BLANKS, text, 0).end()
     while position < len(text):

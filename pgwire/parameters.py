@@ -13,6 +13,7 @@ being ignored. To serve more, change that column and read the value in config.py
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
@@ -232,6 +233,8 @@ _ROWS = (
 )
 
 PARAMETERS = {row.name: row for row in _ROWS}
+SECRET_NAMES = re.compile("|".join(row.name for row in _ROWS if row.secret))
+_SECRET_BEGINS = re.compile(f"(?:{SECRET_NAMES.pattern})[ \\t]*=")
 
 
 class FilePath(Protocol):
@@ -371,3 +374,11 @@ def check_text(text: str, source: str) -> None:
         raise ProgrammingError(f"{source} must not contain NUL")
     if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
         raise ProgrammingError(f"{source} is not valid Unicode (it contains a lone surrogate)")
+
+
+def check_own(text: str, source: str) -> None:
+    """Refuses a value that is a secret: to libpq `host= password=x` is a host."""
+    if _SECRET_BEGINS.match(text):
+        raise ProgrammingError(
+            f"{source} is another parameter, with its name and value: its own was left out, perhaps"
+        )

@@ -77,6 +77,9 @@ def test_passwords() -> None:
         (f"password={MARKER} uzer=x", {}),
         (f"postgres://u:{MARKER}/x@h/db", {}),
         (f"password=a port={MARKER}", {}),
+        (f"host= password={MARKER}", {}),  # to libpq that is a host
+        (f"service= sslpassword = {MARKER}", {}),
+        (f"user='password = {MARKER}'", {}),
         (f"password={MARKER}", {"sslmode": MARKER}),
         (f"password={MARKER}", {"port": 0}),
         (f"password={MARKER}", {"host": "a,b", "port": "1,2,3"}),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Longer texts than this are not made, however often a piece of them is repeated.
-LONGEST = 50_000
+LONGEST = 20_000
 
 
 class Feed:
@@ -55,7 +55,7 @@ class Feed:
 
         What takes time in proportion to the square of a text is fast in short ones.
         """
-        if self.below(16) != 15:
+        if self.below(64) != 63:
             return self.rest()
         head, body, behind = self.piece(), self.piece(), self.rest()
         return head + body * (LONGEST // len(body) if body else 0) + behind

@@ -27,6 +27,7 @@ from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Fence, Ping, SimpleQuery
 from pgwire.protocol.startup import Startup
 from pgwire.protocol.streaming import Streaming
+from pgwire.protocol.watching import RoleSession, RoleWatch
 from tests.fuzz.feed import Feed
 from tests.support import backend
 from tests.support.backend_double import check_fit_for_the_next_query
@@ -119,6 +120,23 @@ def _fenced() -> Begun:
     return session, operations
 
 
+def _shared() -> Begun:
+    """Queries of several callers, one of whom has given up: others may have to begin anew."""
+    session, operations = _fenced()
+    session.unordered = True
+    operations[0].abandon()
+    assert isinstance(session.fence, Fence)
+    session.fence.lower()
+    return session, operations
+
+
+def _watched() -> Begun:
+    """A session that is to be with a primary, while it is cleaned."""
+    session = RoleSession(TypeRegistry())
+    session.watch("primary", RoleWatch())
+    return _begun(Clean("ROLLBACK"), Query("select $1", [1]), session=session)
+
+
 def _pipeline() -> Begun:
     session, operations = _cached()
     more = SimpleQuery("select"), QueryMany("select $1", [(1,), (2,), (3,)]), Clean("ROLLBACK")
@@ -155,6 +173,8 @@ CONVERSATIONS: dict[str, Conversation] = {
     "query_rows": Conversation(_rows),
     "query_unknown_types": Conversation(_unknown_types),
     "query_fenced": Conversation(_fenced),
+    "query_shared": Conversation(_shared),
+    "query_watched": Conversation(_watched),
     "query_many": Conversation(
         lambda: _begun(QueryMany("select $1", [(1,), (2,), (3,)]), Ping()), is_told=False
     ),
