@@ -62,7 +62,12 @@ def _complain(error: Exception) -> None:
     """The error on standard error: the server's under its own severity, ours under our name."""
     own = not isinstance(error, PostgresError) or isinstance(error, ConnectionFailed)
     source = "pgwire" if own else getattr(error, "severity", "ERROR")
+    if sys.stderr is None:
+        return  # it would go among the output
     print(f"{source}: {error}", file=sys.stderr)
+    context = getattr(error, "where", None) or ""
+    if context.startswith("COPY "):  # it has the line and the column
+        print(f"CONTEXT: {context}", file=sys.stderr)
 
 
 def _drop_output() -> None:
