@@ -59,7 +59,7 @@ def test_it_is_drawn_ten_times_a_second_at_most(capsys: pytest.CaptureFixture[st
             clock.now += 0.0199
             bar(pgwire.Progress(None, 1))
     drawn = capsys.readouterr().err
-    assert drawn.count("1 B") in range(15, 21)
+    assert drawn.count("\r1 B ") in range(15, 21)
     assert drawn.endswith(" \r")
 
 

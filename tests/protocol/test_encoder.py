@@ -49,9 +49,7 @@ def test_null_of_a_type_that_the_server_may_not_read_in_binary() -> None:
     null = b"\xff\xff\xff\xff"
     for oid in (oids.REST["aclitem"][0], 99_999):
         assert encoded([oid], [None]) == b"\0\1\0\0" + b"\0\1" + null
-        assert encoded([oid, oids.INT4], [None, None]) == (
-            b"\0\2\0\0\0\1" + b"\0\2" + null + null
-        )
+        assert encoded([oid, oids.INT4], [None, None]) == (b"\0\2\0\0\0\1" + b"\0\2" + null + null)
 
 
 def test_a_str_for_another_type_is_sent_as_postgresqls_literal() -> None:
