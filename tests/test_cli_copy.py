@@ -234,7 +234,7 @@ def test_a_bar_that_is_gone_at_the_end(table: pgwire.Connection, dsn: str, tmp_p
     assert (status, left) == (0, "COPY 100000\n")
     drawn = [part for part in re.split(r"[\r\n]+", terminal.text) if "%" in part]
     assert re.fullmatch(
-        r" *\d+% \[#*-+\] \d+\.\d kB of 1\.6 MB  [\d.]+ .?B/s  \d+:\d\d left", drawn[0]
+        r" *\d+% \[#*-+\]  \d+\.\d kB of 1\.6 MB  [\d.]+ .?B/s  \d+:\d\d left", drawn[0]
     )
     assert {len(part) for part in drawn} <= {99}
 
