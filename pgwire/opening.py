@@ -31,10 +31,9 @@ from pgwire.protocol.scram import KeyCache, ScramKeys
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Startup
 from pgwire.protocol.watching import RoleSession, RoleWatch
-from pgwire.tls import TLSLayer, ssl_context
+from pgwire.tls import ContextKeeper, TLSLayer
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Mapping
     from datetime import tzinfo
     from typing import Any
@@ -131,7 +130,7 @@ class OpenerBase:
         self.registrations = Registrations(GLOBAL)
         # What is known of the types of each server, as long as there are sessions with it.
         self._registries: WeakValueDictionary[str, TypeRegistry] = WeakValueDictionary()
-        self._ssl_context: ssl.SSLContext | None = None
+        self._contexts = ContextKeeper(config)
         self._keys: ScramKeys | KeyCache = _ready_keys(config) or KeyCache()
 
     def registry(self, server: str) -> TypeRegistry:
@@ -237,12 +236,10 @@ class OpenerBase:
 
     def tls_layer(self, address: Address) -> TLSLayer:
         """The encryption of a new connection; its handshake has not begun."""
-        if self._ssl_context is None:
-            self._ssl_context = ssl_context(self.config)
-        config = self.config
+        config, context = self.config, self._contexts.context()
         return TLSLayer(
-            self._ssl_context,
-            address.host if config.sslsni or self._ssl_context.check_hostname else None,
+            context,
+            address.host if config.sslsni or context.check_hostname else None,
             needs_alpn=config.sslnegotiation == "direct",
         )
 

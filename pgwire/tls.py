@@ -36,7 +36,7 @@ def default_file(name: str) -> str | None:
 
 
 def ssl_context(config: Config) -> ssl.SSLContext:
-    """The context for these settings. Takes some 30 ms: make it once, not per connection.
+    """The context for these settings. Takes some 30 ms: see `ContextKeeper`.
 
     Raises TLSError, after which nothing is tried without TLS: for files that were named and
     cannot be used, and for keys that others may read.
@@ -52,6 +52,49 @@ def ssl_context(config: Config) -> ssl.SSLContext:
     if config.sslcertmode != "disable":
         _load_certificate(context, config)
     return context
+
+
+class ContextKeeper:
+    """The context for these settings, made once, and anew when one of its files has changed.
+
+    Certificates are exchanged while programs run. A new file that cannot be used is an error, as
+    it is for who begins with it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._context: ssl.SSLContext | None = None
+        self._stamps: list[object] = []
+
+    def context(self) -> ssl.SSLContext:
+        stamps = [_stamp(file) for file in _files(self._config)]
+        context = self._context
+        if context is None or stamps != self._stamps:
+            context = self._context = ssl_context(self._config)
+            self._stamps = stamps
+        return context
+
+
+def _files(config: Config) -> list[str | None]:
+    """What `ssl_context` may read. A directory of CRLs is looked into with each handshake."""
+    if config.ssl_context is not None:
+        return []
+    root = config.sslrootcert or default_file("root.crt")
+    return [
+        None if root == "system" else root,
+        config.sslcrl or default_file("root.crl"),
+        config.sslcert or default_file("postgresql.crt"),
+        config.sslkey or default_file("postgresql.key"),
+    ]
+
+
+def _stamp(file: str | None) -> object:
+    """What changes whenever the file does; None where there is none."""
+    try:
+        found = None if file is None else os.stat(file)
+    except OSError:
+        return None
+    return found and (found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
 
 
 _VERSIONS = {

@@ -278,3 +278,29 @@ def test_the_name_that_is_sent_in_clear(files: Files, connect: Connect, sni: boo
     with ScriptedServer(script, raw=True) as server:
         connect(server.dsn, host="localhost", sslmode="require", sslsni=sni).close()
     assert heard == ["localhost" if sni else None]
+
+
+def test_a_pool_takes_files_as_they_are_now(files: Files, tmp_path: Path) -> None:
+    revocations = tmp_path / "now.crl"
+    revocations.write_bytes(files.none_revoked.read_bytes())
+    pool = pgwire.Pool(
+        files.server.url_for("trusted"),
+        max_size=1,
+        sslmode="verify-ca",
+        sslrootcert=str(files.server.ca),
+        sslcrl=str(revocations),
+    )
+    with pool:
+        assert pool.query("select 1").scalar() == 1
+        revocations.write_bytes(files.server_revoked.read_bytes())
+        assert pool.query("select 2").scalar() == 2  # what is open stays
+        pool.expire()
+        with pytest.raises(pgwire.TLSError, match="revoked"):
+            pool.query("select 3")
+        revocations.write_bytes(files.none_revoked.read_bytes())
+        assert pool.query("select 4").scalar() == 4
+        revocations.write_text("nonsense")
+        pool.expire()
+        for _ in range(2):
+            with pytest.raises(pgwire.TLSError, match="sslcrl"):
+                pool.query("select 5")
