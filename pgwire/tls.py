@@ -292,6 +292,9 @@ class TLSLayer:
         """What is to be sent to the network now (TLS itself has things to say, too)."""
         return self._outgoing.read()
 
+    def __repr__(self) -> str:
+        return f"<TLSLayer {self.version or 'handshake'} {self.cipher or ''}>".replace(" >", ">")
+
     @property
     def version(self) -> str | None:
         """The protocol in use, such as "TLSv1.3"."""

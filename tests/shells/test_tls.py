@@ -263,6 +263,7 @@ class TestOwnContext:
         conn = connect(tls_server.url, ssl_context=context)
         assert conn.tls is not None
         assert conn.tls.version == version
+        assert repr(conn.tls) == f"<TLSLayer {version} {conn.tls.cipher}>"
         sql = "select version, cipher from pg_catalog.pg_stat_ssl where pid = pg_backend_pid()"
         assert tuple(conn.query(sql).one()) == (version, conn.tls.cipher)
 
