@@ -1,12 +1,13 @@
 """Feed the parsers with inputs that a fuzzer makes up, looking for new paths through the code.
 
     python tools/fuzz.py [--seconds 60] [--rounds 1] [TARGET …]     all targets, one after the other
-    python tools/fuzz.py --replay TARGET FILE …                     inputs, or folders of them
+    python tools/fuzz.py --replay [TARGET [FILE …]]                 inputs, or folders of them
     python tools/fuzz.py --list
 
 Targets are those of tests/fuzz/targets.py; atheris (libFuzzer for Python) makes the inputs. What
 it has found worth keeping stays in .fuzz/corpus, so that the next run goes on from there; an input
-that a target fails on is written to .fuzz/crashes. Fails if there is one.
+that a target fails on is written to .fuzz/crashes. Fails if there is one. Without files --replay
+runs all that is kept; by coverage.py, it shows what is never reached.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def inputs(paths: Sequence[str]) -> Iterator[Path]:
 
 def replay(target: str, paths: Sequence[str]) -> None:
     function = load_targets()[target]
-    for path in inputs(paths):
+    kept = [str(folder / target) for folder in (SEEDS, WORK / "corpus")]
+    for path in inputs(paths or [folder for folder in kept if Path(folder).is_dir()]):
         try:
             function(path.read_bytes())
         except BaseException as error:
@@ -125,7 +127,8 @@ def main() -> int:
     if unknown := {*options.names[: 1 if options.replay else None]} - targets.keys():
         parser.error(f"no such target: {', '.join(sorted(unknown))}; --list names them all")
     if options.replay:
-        replay(options.names[0], options.names[1:])
+        for target in options.names[:1] or targets:
+            replay(target, options.names[1:])
         return 0
     found: list[Path] = []
     for _ in range(options.rounds):

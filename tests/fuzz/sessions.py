@@ -36,7 +36,7 @@ from tests.support.scram_server import NONCE, SECRET
 from tests.support.situations import DESCRIBED, INT4, after, in_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pgwire.protocol.operation import Operation
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Conversation(NamedTuple):
-    """How one begins. `is_told`: what comes does not depend on when we write."""
+    """How one begins. `is_told`: what may come does not depend on when we write, or take rows."""
 
     begin: Callable[[], Begun]
     is_told: bool = True
@@ -180,6 +180,7 @@ CONVERSATIONS: dict[str, Conversation] = {
     ),
     "script": Conversation(lambda: _begun(SimpleQuery("select; select"), Ping())),
     "stream": Conversation(_stream),
+    "stream_taken": Conversation(_stream, is_told=False),
     "stream_batch": Conversation(_batch),
     "pipeline": Conversation(_pipeline, is_told=False),
     "pooler": Conversation(_behind_a_pooler),
@@ -205,12 +206,14 @@ def _said(session: Session) -> bytes:
     return said
 
 
-def _play(begin: Callable[[], Begun], pieces: Iterator[bytes]) -> Any:
-    """The outcome, the operations' data, and what was said, in messages."""
+def _play(begin: Callable[[], Begun], pieces: Iterable[bytes], *, takes: bool = False) -> Any:
+    """The outcome, the operations' data, and what was said. `takes`: rows, as they come."""
     session, operations = begin()
     said = _said(session)
     for piece in pieces:
         session.receive_data(piece)
+        if takes:
+            _take(operations)
         said += _said(session)
     _check_state(session, operations)
     came_to = outcome(session, operations)
@@ -220,6 +223,15 @@ def _play(begin: Callable[[], Begun], pieces: Iterator[bytes]) -> Any:
         assert operation.done
         assert operation.error is None or isinstance(operation.error, Error)
     return came_to, copied, said
+
+
+def _take(operations: list[Operation]) -> None:
+    for operation in operations:
+        if isinstance(operation, CopyOut):
+            operation.take_received()
+        elif isinstance(operation, Streaming):
+            while operation.is_ready:
+                operation.take()
 
 
 def _check_state(session: Session, operations: list[Operation]) -> None:
@@ -250,14 +262,16 @@ def _copied(operation: Operation) -> Any:
 
 
 def talk(conversation: Conversation, data: bytes) -> None:
-    """The first byte says how what follows is cut; it comes whole once more."""
+    """The first byte says how what follows is cut; it comes whole, or in messages, once more."""
     feed = Feed(data)
     size = 1 + feed.below(64)
     said = feed.rest()
-    cut = _play(conversation.begin, _pieces(said, size))
-    whole = _play(conversation.begin, iter((said,)))
     if not conversation.is_told:
+        _play(conversation.begin, backend.split(said), takes=True)
+        _play(conversation.begin, _pieces(said, size))
         return
+    cut = _play(conversation.begin, _pieces(said, size))
+    whole = _play(conversation.begin, (said,))
     if not cut[0].failure:
         assert cut == whole
         return

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"[A-Za-z_\x80-\uffff][A-Za-z0-9_$\x80-\uffff]*", re.ASCII)
 _DOLLAR = re.compile(r"\$(?:[A-Za-z_\x80-\uffff][A-Za-z0-9_\x80-\uffff]*)?\$", re.ASCII)
 _SPACES = " \t\n\r\f\v"
+# What is a blank for Python alone is a syntax error to the server, wherever it stands.
+_ODD_BLANK = re.compile(rf"(?![{_SPACES}])\s")
 
 
 def tokens(sql: str, *, standard_conforming: bool = True) -> Iterator[str]:
@@ -115,7 +117,7 @@ def _surely_changes(sql: str) -> bool:
 def session_changes(data: bytes) -> None:
     """Whether a statement may change its session: never "no" where the plain reader says "yes"."""
     sql = Feed(data).long().decode(errors="replace")
-    if changes_session(sql):
+    if changes_session(sql) or _ODD_BLANK.search(sql):
         return
     assert not _surely_changes(sql)
     assert not re.search("set_config|advisory|pg_temp|setseed", sql)
@@ -125,15 +127,12 @@ def session_changes(data: bytes) -> None:
     assert first_word(sql).lower() != "call"
 
 
-_ODD = re.compile(r"\r|(?![ \t\n\f\v])\s")
-
-
 def statement_words(data: bytes) -> None:
     """The first word as the hints see it: where there is one, it is the plain reader's."""
     sql = Feed(data).long().decode(errors="replace")
     word = misplaced.first_word(sql)
-    # Python has more blanks than the server, for which a comment may end with "\r" as well.
-    if word and not _ODD.search(sql):
+    # For the server a comment may end with "\r" as well.
+    if word and "\r" not in sql and not _ODD_BLANK.search(sql):
         read = next((token for token in tokens(sql) if token != "("), "")
         assert read.lower().startswith(word)
     hint = misplaced.miscount_hint(sql, 0)
