@@ -237,6 +237,20 @@ class TestCertificates:
         with pytest.raises(pgwire.TLSError, match="not trusted"):
             connect(tls_server.url, sslrootcert="system")
 
+    def test_the_systems_authorities_are_whom_the_environment_names(
+        self, tls_server: embedded.Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And the host is verified, though nothing says so."""
+        monkeypatch.setenv("SSL_CERT_FILE", root_of(tls_server))
+        assert uses_tls(connect(tls_server.url, sslrootcert="system"))
+        with pytest.raises(pgwire.TLSError, match="elsewhere"):
+            connect(
+                tls_server.url,
+                sslrootcert="system",
+                host="elsewhere.example",
+                hostaddr=tls_server.host,
+            )
+
 
 class TestOwnContext:
     def test_it_is_used_and_tls_demanded(

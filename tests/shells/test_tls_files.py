@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,7 @@ import pgwire
 from pgwire import embedded
 from tests.shells.test_tls import uses_tls
 from tests.shells.test_tls_scripted import TLSLine
-from tests.support.authority import Authority
+from tests.support.authority import Authority, found
 from tests.support.leaks import all_that_shows
 from tests.support.scripted import LET_IN, Line, ScriptedServer
 
@@ -27,6 +28,7 @@ class Files(NamedTuple):
     certificate: Path
     key: Path
     encrypted_key: Path
+    key_in_der: Path
     stranger: Path  # the certificate of somebody else
     none_revoked: Path
     server_revoked: Path
@@ -45,7 +47,8 @@ def files(tls_server: embedded.Server, tmp_path_factory: pytest.TempPathFactory)
         none_revoked = authority.revocations("none.crl")
         authority.revoke(server.directory / "server.crt")
         revoked = authority.revocations("server.crl")
-        yield Files(server, certificate, key, encrypted, stranger, none_revoked, revoked)
+        der = authority.in_der(key)
+        yield Files(server, certificate, key, encrypted, der, stranger, none_revoked, revoked)
 
 
 @pytest.fixture
@@ -115,12 +118,35 @@ class TestClientCertificates:
             (files.certificate, garbage),
             (files.certificate, tmp_path),
             (files.stranger, files.key),
+            (files.certificate, files.key_in_der),
         ):
             with pytest.raises(pgwire.TLSError, match="sslcert, sslkey") as caught:
                 connect(url, sslmode=mode, sslcert=certificate, sslkey=key)
             assert len(caught.value.attempts) == 1
 
-    @pytest.mark.parametrize(("mode", "fine"), [(0o600, True), (0o400, True), (0o660, False)])
+    def test_a_key_in_another_format_than_pem(self, files: Files, connect: Connect) -> None:
+        """libpq reads DER, Python does not."""
+        parameters = {"sslcert": files.certificate, "sslkey": files.key_in_der}
+        with pytest.raises(pgwire.TLSError, match="one of the two is no PEM file"):
+            connect(files.server.url_for("certified"), sslmode="require", **parameters)
+
+    def test_what_the_server_needs_in_between_is_sent_along(
+        self, files: Files, connect: Connect, tmp_path: Path
+    ) -> None:
+        """It knows the authority that vouches for the one that has signed ours."""
+        branch = Authority(files.server.directory, tmp_path).branch(tmp_path / "branch")
+        certificate, key = branch.issue("certified")
+        chain = tmp_path / "chain.crt"
+        chain.write_bytes(certificate.read_bytes() + (branch.source / "ca.crt").read_bytes())
+        url = files.server.url_for("certified")
+        assert uses_tls(connect(url, sslmode="require", sslcert=chain, sslkey=key))
+        with pytest.raises(pgwire.ConnectionFailed, match="(?i)unknown.ca"):
+            connect(url, sslmode="require", sslcert=certificate, sslkey=key)
+
+    @pytest.mark.parametrize(
+        ("mode", "fine"),
+        [(0o600, True), (0o400, True), (0o640, os.getuid() == 0), (0o660, False), (0o604, False)],
+    )
     def test_who_else_may_read_the_key(
         self, files: Files, connect: Connect, tmp_path: Path, mode: int, fine: bool
     ) -> None:
@@ -158,6 +184,15 @@ class TestRevocations:
             else:
                 with pytest.raises(pgwire.TLSError, match="revoked"):
                     connect(url, **rest)
+
+    def test_a_list_of_another_authoritys_says_nothing(
+        self, files: Files, connect: Connect, tmp_path: Path
+    ) -> None:
+        """Nobody knows then whether the certificate has been revoked."""
+        other = found(tmp_path).revocations("other.crl")
+        rest = {"sslmode": "verify-ca", "sslrootcert": files.server.ca, "sslcrl": other}
+        with pytest.raises(pgwire.TLSError, match="not trusted: unable to get certificate CRL"):
+            connect(files.server.url_for("trusted"), **rest)
 
     def test_the_default_file(self, files: Files, connect: Connect, home: Path) -> None:
         url, root = files.server.url_for("trusted"), files.server.ca
@@ -261,8 +296,14 @@ class TestDirect:
             assert uses_tls(connect(url, sslmode="require", sslnegotiation="direct"))
 
 
-@pytest.mark.parametrize("sni", [True, False])
-def test_the_name_that_is_sent_in_clear(files: Files, connect: Connect, sni: bool) -> None:
+@pytest.mark.parametrize(
+    ("host", "sni", "sent"),
+    [("localhost", True, "localhost"), ("localhost", False, None), ("127.0.0.1", True, None)],
+)
+def test_the_name_that_is_sent_in_clear(
+    files: Files, connect: Connect, host: str, sni: bool, sent: str | None
+) -> None:
+    """An address is none: the server knows its own."""
     heard: list[str | None] = []
 
     def script(line: Line) -> None:
@@ -273,11 +314,11 @@ def test_the_name_that_is_sent_in_clear(files: Files, connect: Connect, sni: boo
         tls = TLSLine(line, context)
         tls.read_startup()
         line.send(tls.records(LET_IN))
-        line.wait_for_hang_up()
+        tls.read_messages(1)  # Terminate
 
     with ScriptedServer(script, raw=True) as server:
-        connect(server.dsn, host="localhost", sslmode="require", sslsni=sni).close()
-    assert heard == ["localhost" if sni else None]
+        connect(server.dsn, host=host, sslmode="require", sslsni=sni).close()
+    assert heard == [sent]
 
 
 def test_a_pool_takes_files_as_they_are_now(files: Files, tmp_path: Path) -> None:

@@ -19,6 +19,17 @@ default_crl_days = 30
 """
 
 
+_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+def found(folder: Path) -> Authority:
+    """A new authority, that nobody vouches for."""
+    command = ("openssl", "req", "-x509", *_KEY, "-days", "2", "-subj", "/CN=authority")
+    files = ("-keyout", "ca.key", "-out", "ca.crt")
+    subprocess.run([*command, *files], cwd=folder, check=True, capture_output=True)
+    return Authority(folder, folder)
+
+
 class Authority:
     """Signs with `ca.crt` and `ca.key` of a folder; what it makes lies in another."""
 
@@ -35,27 +46,45 @@ class Authority:
             ["openssl", *map(str, arguments)], cwd=self.folder, check=True, capture_output=True
         )
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """A client's certificate and its key."""
+    def issue(
+        self, name: str, *, subject: str | None = None, extension: str = ""
+    ) -> tuple[Path, Path]:
+        """A certificate and its key: a client's, unless there is an `extension`."""
         certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         self._serial += 1
+        (self.folder / "extension.cnf").write_text(extension)
         self._openssl(
-            *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"),
+            *("req", *_KEY, "-subj", f"/CN={name}" if subject is None else subject),
             *("-keyout", key, "-out", f"{name}.csr"),
         )
         self._openssl(
             *("x509", "-req", "-in", f"{name}.csr", "-days", "2", "-out", certificate),
             *("-CA", self.source / "ca.crt", "-CAkey", self.source / "ca.key"),
-            *("-set_serial", self._serial),
+            *("-set_serial", self._serial, "-extfile", "extension.cnf"),
         )
         key.chmod(0o600)
         return certificate, key
+
+    def branch(self, folder: Path) -> Authority:
+        """Another authority, which this one vouches for."""
+        folder.mkdir()
+        self.issue("ca", subject="/CN=branch", extension="basicConstraints=critical,CA:TRUE")
+        for name in ("ca.crt", "ca.key"):
+            (self.folder / name).rename(folder / name)
+        return Authority(folder, folder)
+
+    def in_der(self, key: Path) -> Path:
+        """The same key in the other format."""
+        der = key.with_suffix(".der")
+        self._openssl("pkey", "-in", key, "-outform", "DER", "-out", der)
+        der.chmod(0o600)
+        return der
 
     def encrypt(self, key: Path, password: str) -> Path:
         """The same key, for those who know the password."""
         encrypted = key.with_suffix(".encrypted")
         self._openssl(
-            "rsa", "-aes256", "-in", key, "-out", encrypted, "-passout", f"pass:{password}"
+            "ec", "-aes256", "-in", key, "-out", encrypted, "-passout", f"pass:{password}"
         )
         encrypted.chmod(0o600)
         return encrypted
