@@ -190,7 +190,7 @@ class _KeyPassword:
     def explain(self, error: Exception) -> object:
         """What to say when the key could not be loaded."""
         if not self._was_asked:
-            if isinstance(error, ssl.SSLError) and error.reason is None:
+            if getattr(error, "reason", "") is None:  # OpenSSL's own reader has not understood it
                 return "one of the two is no PEM file, and Python's ssl reads no other"
             return error
         return "the key is encrypted, and sslpassword is " + (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,9 +52,8 @@ def told(client: TLSLayer, certificate: Path, key: Path) -> str:
     try:
         while not client.handshake():
             incoming.write(client.take_wire())
-            with pytest.raises(ssl.SSLWantReadError):
+            with suppress(ssl.SSLWantReadError):
                 server.do_handshake()
-                server.read()  # TLS 1.2: the server is the last to speak
             client.feed(outgoing.read())
     except TLSError as error:
         return str(error)
