@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         AsyncPipeline as AsyncPipeline,
         AsyncPipelineQuery as AsyncPipelineQuery,
     )
+    from pgwire.aio.replicating import AsyncReplication as AsyncReplication
     from pgwire.aio.statement import AsyncStatement as AsyncStatement
     from pgwire.aio.streaming import AsyncStream as AsyncStream
     from pgwire.aio.transaction import AsyncTransaction as AsyncTransaction
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pgwire.blocking.copying import CopyOutput as CopyOutput
     from pgwire.blocking.notifying import Notifications as Notifications
     from pgwire.blocking.pipeline import Pipeline as Pipeline, PipelineQuery as PipelineQuery
+    from pgwire.blocking.replicating import Replication as Replication
     from pgwire.blocking.statement import Statement as Statement
     from pgwire.blocking.streaming import Stream as Stream
     from pgwire.blocking.transaction import Transaction as Transaction
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
         Point as Point,
         Polygon as Polygon,
     )
+    from pgwire.pgtypes.lsn import Lsn as Lsn
     from pgwire.pgtypes.ranges import Multirange as Multirange, Range as Range
     from pgwire.pgtypes.vectors import SparseVector as SparseVector
     from pgwire.pool.aio import AsyncPool as AsyncPool
@@ -89,6 +92,31 @@ if TYPE_CHECKING:
     from pgwire.pool.config import PoolStats as PoolStats
     from pgwire.pool.lease import Lease as Lease
     from pgwire.protocol.events import ParameterChange as ParameterChange
+    from pgwire.protocol.logical import (
+        UNCHANGED as UNCHANGED,
+        Begin as Begin,
+        BeginPrepare as BeginPrepare,
+        ColumnType as ColumnType,
+        Commit as Commit,
+        CommitPrepared as CommitPrepared,
+        Delete as Delete,
+        Insert as Insert,
+        LogicalMessage as LogicalMessage,
+        Origin as Origin,
+        Prepare as Prepare,
+        Relation as Relation,
+        RelationColumn as RelationColumn,
+        ReplicationMessage as ReplicationMessage,
+        RollbackPrepared as RollbackPrepared,
+        StreamAbort as StreamAbort,
+        StreamCommit as StreamCommit,
+        StreamPrepare as StreamPrepare,
+        StreamStart as StreamStart,
+        StreamStop as StreamStop,
+        Truncate as Truncate,
+        Unchanged as Unchanged,
+        Update as Update,
+    )
     from pgwire.protocol.messages import (
         Column as Column,
         Notification as Notification,
@@ -101,6 +129,10 @@ if TYPE_CHECKING:
     )
     from pgwire.protocol.rows import Result as Result, Row as Row
     from pgwire.protocol.two_phase import PreparedTransaction as PreparedTransaction
+    from pgwire.protocol.walsender import (
+        ReplicationSlot as ReplicationSlot,
+        SystemIdentity as SystemIdentity,
+    )
     from pgwire.sqlstate import *  # noqa: F403
 
 _MODULES = {
@@ -109,6 +141,7 @@ _MODULES = {
     "pgwire.aio.copying": ("AsyncCopyOutput",),
     "pgwire.aio.notifying": ("AsyncNotifications",),
     "pgwire.aio.pipeline": ("AsyncPipeline", "AsyncPipelineQuery"),
+    "pgwire.aio.replicating": ("AsyncReplication",),
     "pgwire.aio.statement": ("AsyncStatement",),
     "pgwire.aio.streaming": ("AsyncStream",),
     "pgwire.aio.transaction": ("AsyncTransaction",),
@@ -117,6 +150,7 @@ _MODULES = {
     "pgwire.blocking.copying": ("CopyOutput",),
     "pgwire.blocking.notifying": ("Notifications",),
     "pgwire.blocking.pipeline": ("Pipeline", "PipelineQuery"),
+    "pgwire.blocking.replicating": ("Replication",),
     "pgwire.blocking.statement": ("Statement",),
     "pgwire.blocking.streaming": ("Stream",),
     "pgwire.blocking.transaction": ("Transaction",),
@@ -132,6 +166,7 @@ _MODULES = {
     "pgwire.pgtypes.geometry": (
         "Box", "Circle", "Line", "LineSegment", "Path", "Point", "Polygon",
     ),
+    "pgwire.pgtypes.lsn": ("Lsn",),
     "pgwire.pgtypes.ranges": ("Multirange", "Range"),
     "pgwire.pgtypes.vectors": ("SparseVector",),
     "pgwire.pool.aio": ("AsyncPool",),
@@ -139,10 +174,17 @@ _MODULES = {
     "pgwire.pool.blocking": ("Pool",),
     "pgwire.pool.config": ("PoolStats",),
     "pgwire.pool.lease": ("Lease",),
+    "pgwire.protocol.logical": (
+        "UNCHANGED", "Begin", "BeginPrepare", "ColumnType", "Commit", "CommitPrepared", "Delete",
+        "Insert", "LogicalMessage", "Origin", "Prepare", "Relation", "RelationColumn",
+        "ReplicationMessage", "RollbackPrepared", "StreamAbort", "StreamCommit", "StreamPrepare",
+        "StreamStart", "StreamStop", "Truncate", "Unchanged", "Update",
+    ),
     "pgwire.protocol.messages": ("Column", "Notification", "TransactionStatus"),
     "pgwire.protocol.progress": ("Progress",),
     "pgwire.protocol.quoting": ("quote_identifier", "quote_literal"),
     "pgwire.protocol.rows": ("Result", "Row"),
+    "pgwire.protocol.walsender": ("ReplicationSlot", "SystemIdentity"),
     "pgwire.protocol.events": ("ParameterChange",),
     "pgwire.protocol.two_phase": ("PreparedTransaction",),
 }  # fmt: skip

@@ -42,7 +42,13 @@ __all__ = ["Config", "ConnectionParameters", "HostSpec", "Secret", "UserFiles", 
 DEFAULT_PORT = 5432
 # Where servers put their Unix sockets: Debian's place, then upstream's.
 DEFAULT_SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
-
+# There values come as text, written as the session's settings say: so that they can be read.
+_FOR_REPLICATION = {
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+}
 
 Password: TypeAlias = "Secret | Callable[[], str] | Callable[[], Awaitable[str]]"
 
@@ -87,7 +93,7 @@ class Config:
     """Everything that describes how to connect; durations are in seconds.
 
     `passfile` is where passwords may be; None where `password` is known. `load_balance` takes
-    hosts, and the addresses of each, in random order.
+    hosts, and the addresses of each, in random order. `replication` is logical replication.
     Of `keepalives_*` and `tcp_user_timeout` (milliseconds) None is the system's own value. With
     `sslmode` verify-ca or verify-full and without `sslrootcert` the user's default file holds the
     trusted certificates; "system" stands for the system's. `auth_methods` are those of
@@ -106,6 +112,7 @@ class Config:
     load_balance: bool = False
     application_name: str = ""
     options: str = ""
+    replication: bool = False
     settings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     keepalives: bool = True
     keepalives_idle: int | None = None
@@ -147,7 +154,12 @@ class Config:
             parameters["options"] = self.options
         if self.application_name:
             parameters["application_name"] = self.application_name
-        return {**parameters, "client_encoding": "UTF8", **dict(self.settings)}
+        settings = dict(self.settings)
+        if self.replication:
+            parameters["replication"] = "database"
+            others = {n: v for n, v in settings.items() if n.lower() not in _FOR_REPLICATION}
+            settings = others | _FOR_REPLICATION
+        return {**parameters, "client_encoding": "UTF8", **settings}
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Config cannot be pickled: it may hold a password and a TLS context")
@@ -216,6 +228,7 @@ def _resolve(
         application_name=application_name or "",
         options=values["options"],
         requirepeer=values.get("requirepeer") or None,
+        replication=values.get("replication") == "database",
         target_session_attrs=values["target_session_attrs"],
         load_balance=values["load_balance_hosts"] == "random",
         channel_binding=values["channel_binding"],

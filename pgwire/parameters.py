@@ -157,8 +157,8 @@ _ROWS = (
     Parameter("fallback_application_name"),
     Parameter(
         "replication",
-        served=frozenset({"false", "off", "no", "0"}),
-        reason="the streaming replication protocol is not spoken",
+        served=frozenset({"database", "false", "off", "no", "0"}),
+        reason="physical replication is not spoken",
     ),
     _word("min_protocol_version", "PGMINPROTOCOLVERSION", None, _VERSIONS),
     _word("max_protocol_version", "PGMAXPROTOCOLVERSION", None, _VERSIONS),

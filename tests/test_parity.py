@@ -28,6 +28,7 @@ PAIRS: list[tuple[type, type]] = [
     (pgwire.Pipeline, pgwire.AsyncPipeline),
     (pgwire.PipelineQuery, pgwire.AsyncPipelineQuery),
     (pgwire.Notifications, pgwire.AsyncNotifications),
+    (pgwire.Replication, pgwire.AsyncReplication),
     (pgwire.Pool, pgwire.AsyncPool),
     (Lease, AsyncLease),
 ]

@@ -39,7 +39,7 @@ _WHAT = {
     "options": "command-line options for the session, such as `-c geqo=off`",
     "application_name": "name for logs and `pg_stat_activity`",
     "fallback_application_name": "the same, where `application_name` is not given",
-    "replication": "streaming replication",
+    "replication": "`database`: a connection for [logical replication](replication.md)",
     "min_protocol_version": "oldest protocol to accept; 3.0",
     "max_protocol_version": "newest protocol to speak; 3.0, or `min_protocol_version`. 3.2 has "
     "longer keys for cancelling",

@@ -9,6 +9,7 @@ from pgwire.aio.copying import AsyncCopyOutput, copy_to
 from pgwire.aio.feeding import sent
 from pgwire.aio.notifying import AsyncNotifications
 from pgwire.aio.pipeline import AsyncPipeline
+from pgwire.aio.replicating import AsyncReplicates
 from pgwire.aio.statement import AsyncStatement
 from pgwire.aio.streaming import AsyncStream
 from pgwire.aio.transaction import AsyncTransaction
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncConnection(Handle):
+class AsyncConnection(AsyncReplicates, Handle):
     """One session with a server. Made by `pgwire.connect_async()`, or leased from a pool.
 
     Tasks may share it: what they ask for pipelines by itself, each with its own answer or

@@ -55,11 +55,23 @@ class Reader:
     def is_awaited(self) -> bool:
         return self._waiter is not None and not self._waiter.done()
 
-    async def wait(self) -> None:
-        """Until there is something to be taken, or it is over."""
-        while not (self._operation.is_ready or self.future.done()):
+    async def wait(
+        self, until: float | None = None, enough: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Until there is something to be taken, or it is over, or this is enough.
+
+        `until` is by the loop's clock.
+        """
+        while not (self._operation.is_ready or self.future.done() or enough()):
             self._waiter = self._loop.create_future()
-            await self._waiter
+            if until is None:
+                await self._waiter
+                continue
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._waiter
+            except TimeoutError:
+                return
 
     def take(self, take: Callable[[], T]) -> T:
         """Take something, and send what that has the session write."""
@@ -125,14 +137,12 @@ class AsyncOutput:
             raise InterfaceError("another task is waiting for the next piece of this iteration")
         try:
             if self._reader is None:
-                reader = Reader(self._operation, asyncio.get_running_loop())
-                reader.start(self._start, self._timeout)
-                self._reader = reader
+                self._reader = self._begin()
             elif not self._is_here(self._reader):
                 assert self._connection is not None
                 self._connection._driver.check_usable()  # a lease that was released says so
-            await self._reader.wait()
-            if not self._operation.is_ready:
+            await self._wait(self._reader)
+            if not self._operation.is_ready and self._reader.future.done():
                 if self._reader.future.cancelled():
                     raise InterfaceError(_ENDED)
                 self._reader.future.result()
@@ -150,6 +160,14 @@ class AsyncOutput:
         except BaseException:
             self._leave()
             raise
+
+    def _begin(self) -> Reader:
+        reader = Reader(self._operation, asyncio.get_running_loop())
+        reader.start(self._start, self._timeout)
+        return reader
+
+    async def _wait(self, reader: Reader) -> None:
+        await reader.wait()
 
     async def _go_on(self) -> bool:
         """The operation is done: whether there is something to be taken all the same."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from pgwire.blocking.copying import CopyOutput, copy_to
 from pgwire.blocking.notifying import Notifications
 from pgwire.blocking.pipeline import Pipeline
+from pgwire.blocking.replicating import Replicates
 from pgwire.blocking.statement import Statement
 from pgwire.blocking.streaming import Stream
 from pgwire.blocking.transaction import Transaction
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Connection(Handle):
+class Connection(Replicates, Handle):
     """One session with a server. Made by `pgwire.connect()`, or leased from a pool.
 
     Threads may share it: their calls take turns. A call from one of its own callbacks

@@ -52,7 +52,7 @@ class Hold:
     def __init__(self, driver: Driver, operation: Operation, deadline: float | None) -> None:
         self.driver = driver
         self._operation = operation
-        self._until = _UntilReady(operation)
+        self._until: Any = _UntilReady(operation)
         self._deadline = deadline
         self._has_begun = False
 
@@ -73,7 +73,7 @@ class Hold:
         """
         while not self._until.done:  # a callback may have taken what has come
             self._take_turn(self._step, self._deadline)
-        return self._until.is_ready
+        return bool(self._until.is_ready)
 
     def take(self, take: Callable[[], Any]) -> Any:
         """Take something, and send what that has the session write. Waits for no answer."""
@@ -151,7 +151,7 @@ class Hold:
                 self._has_begun = True
                 session.submit(operation)
             if not self._until.done:
-                driver._drive(cast("Operation", self._until), self._deadline)
+                self._wait()
             driver._unsafe = False
         except BaseException as error:
             driver._stopped(operation, error)
@@ -159,6 +159,9 @@ class Hold:
             driver.abort_when_gone()
         if session.events:
             driver.deliver_events()
+
+    def _wait(self) -> None:
+        self.driver._drive(cast("Operation", self._until), self._deadline)
 
 
 class Output:
@@ -210,7 +213,7 @@ class Output:
         try:
             if self._hold is None:
                 driver = self._take()
-                self._hold = Hold(driver, operation, self._deadline())
+                self._hold = self._new_hold(driver)
             elif not self._is_here(self._hold):
                 self._take().check_usable()  # a lease that was released says so
             if self._hold.proceed() or self._go_on(self._hold):
@@ -235,6 +238,9 @@ class Output:
         except BaseException:
             self.close()
             raise
+
+    def _new_hold(self, driver: Driver) -> Hold:
+        return Hold(driver, self._operation, self._deadline())
 
     def _deadline(self) -> float | None:
         return None if self._timeout is None else deadline_in(self._timeout)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.pgtypes import oids
 from pgwire.pgtypes.codec import Codec, malformed, misfit, text_only, wrong_length
 from pgwire.pgtypes.fixed import integer_codec
+from pgwire.pgtypes.lsn import lsn_text
 from pgwire.pgtypes.text import decode_utf8, literal_codec, text_codec
 
 if TYPE_CHECKING:
@@ -92,14 +93,10 @@ _tid_literal = _refusal('str like "(0,1)"')
 # pg_lsn: a place in the write-ahead log
 
 
-def _lsn_text(number: int) -> str:
-    return f"{number >> 32:X}/{number & _MAX_UINT32:X}"
-
-
 def _decode_lsn(buffer: bytes, start: int, end: int) -> str:
     if end - start != 8:
         raise wrong_length("pg_lsn", end - start)
-    return _lsn_text(int.from_bytes(buffer[start:end], "big"))
+    return lsn_text(int.from_bytes(buffer[start:end], "big"))
 
 
 def _decode_lsn_text(text: str) -> str:
@@ -107,7 +104,7 @@ def _decode_lsn_text(text: str) -> str:
     if match is None:
         raise malformed("pg_lsn")
     # Servers differ in whether they pad the second half with zeros.
-    return _lsn_text(int(match[1], 16) << 32 | int(match[2], 16))
+    return lsn_text(int(match[1], 16) << 32 | int(match[2], 16))
 
 
 def _lsn_number(value: Any) -> int:
@@ -119,7 +116,7 @@ def _encode_lsn(value: Any) -> bytes:
 
 
 def _lsn_literal(value: Any) -> str:
-    return _lsn_text(_lsn_number(value))
+    return lsn_text(_lsn_number(value))
 
 
 # Snapshots: xmin, xmax, and which of those between are in progress

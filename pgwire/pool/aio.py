@@ -22,6 +22,7 @@ from pgwire.pool.options import (
     OPTION_NAMES,
     check_event,
     check_function,
+    check_poolable,
     check_retries,
     check_timeout,
     sorted_options,
@@ -102,6 +103,7 @@ class AsyncPool(PoolTypes):
         try:
             config, options = sorted_options(given, names, check_function)
             opener = AsyncOpener(settings(conninfo, connection_parameters))
+            check_poolable(opener.config)
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
         self.name = options.name

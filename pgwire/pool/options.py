@@ -13,6 +13,8 @@ from pgwire.pool.config import PoolConfig, check_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from pgwire.config import Config
+
     PoolEvent = Literal["connect", "acquire", "release", "remove", "error", "leak"]
 
 EVENTS = ("connect", "acquire", "release", "remove", "error", "leak")
@@ -103,6 +105,15 @@ def sorted_options(
     )
     fields = PoolConfig.__dataclass_fields__
     return PoolConfig(**{name: given[name] for name in fields}), options
+
+
+def check_poolable(config: Config) -> None:
+    """Refuse settings that make connections of no use for a pool."""
+    if config.replication:
+        raise ProgrammingError(
+            "replication=database is for connect() and connect_async(): what a pool does with "
+            "connections, none for replication can do"
+        )
 
 
 def _reset_mode(reset: object) -> bool | None:

@@ -357,11 +357,36 @@ def _stale_statement(mistake: Mistake) -> str | None:
     return _AGAIN + _POOLER if "_pgwire_" in mistake.error.message else None
 
 
+# ------------------------------------------------------------- connections for replication
+
+_REPLICATION_COMMAND = re.compile(r"(?:[A-Z]+_REPLICATION(?:_SLOT)?|IDENTIFY_SYSTEM)\b", re.ASCII)
+
+
+def _replication_command(mistake: Mistake) -> str | None:
+    """SQL has no such statements."""
+    if _REPLICATION_COMMAND.match(mistake.rest):
+        return 'Replication has connections of its own: connect(replication="database").'
+    return None
+
+
+def _for_replication(mistake: Mistake) -> str | None:
+    """The extended protocol on such a connection."""
+    if mistake.error.routine == "forbidden_in_wal_sender":
+        return "A connection for replication takes SQL by script() only: use another one for this."
+    return None
+
+
 _FINDERS: dict[str, tuple[Callable[[Mistake], str | None], ...]] = {
+    "08P01": (_for_replication,),
     "0A000": (_stale_plan,),
     _BAD_TEXT: (_bad_json,),
     "26000": (_stale_statement,),
-    "42601": (several_statements, misplaced_parameter, foreign_placeholder),
+    "42601": (
+        _replication_command,
+        several_statements,
+        misplaced_parameter,
+        foreign_placeholder,
+    ),
     "42703": (percent_s_for_a_column, string_in_double_quotes),
     "42725": (_ambiguous,),
     "42P05": (_stale_statement,),
