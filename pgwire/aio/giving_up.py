@@ -77,7 +77,8 @@ class GivingUp(DriverBase):
         self, operation: Operation, ended: Future[None], fence: Fence, fenced: QueryFuture
     ) -> None:
         try:
-            if not await within(ended, PATIENCE if operation.is_brief else GRACE):
+            is_patient = operation.is_brief or operation.ends_by_itself
+            if not await within(ended, PATIENCE if is_patient else GRACE):
                 await self._cancel_running(ended)
             fence.lower()
             self._flush()

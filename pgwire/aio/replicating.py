@@ -79,8 +79,8 @@ class AsyncReplication(AsyncOutput):
     `DataError`, and the next message can be asked for.
 
     Leaving the block tells what was acknowledged and ends the replication, after which the
-    connection is good for the next; so does whoever is cancelled while waiting for a message.
-    `connection.cancel()` ends it with `QueryCanceled`. Manual: "Streaming Replication Protocol",
+    connection is good for SQL again, but PostgreSQL takes no second one on it; so does whoever is
+    cancelled while waiting for a message. `connection.cancel()` ends it with `QueryCanceled`. Manual: "Streaming Replication Protocol",
     "Logical Replication".
     """
 
@@ -274,13 +274,15 @@ class AsyncReplicates(Handle):
         slot was acknowledged up to, or at `start` where that is later. `streaming` sends large
         transactions before they end, as `StreamStart` … `StreamStop` (True: PostgreSQL 14,
         "parallel": 16); `two_phase` those that are prepared (15); `messages` what
-        pg_logical_emit_message() writes (14); `binary` values in binary format (14); `origin="none"` nothing that has come from
-        elsewhere (16). `proto_version` is the oldest that has what is asked for. The server is told
-        how far we are every `status_interval` seconds, and when it asks; None: only then.
+        pg_logical_emit_message() writes (14); `binary` values in binary format (14);
+        `origin="none"` nothing that has come from elsewhere (16). `proto_version` is the oldest
+        that has what is asked for. The server is told how far we are every `status_interval`
+        seconds, and when it asks; None: only then.
 
         Raises `ProgrammingError` for what makes no sense together; what the server refuses (a slot
         that is not there, or in use) is raised when it begins, and a publication that does not
-        exist with the first change. Manual: "Logical Streaming Replication Protocol".
+        exist, before PostgreSQL 18, with the first change. Manual: "Logical Streaming Replication
+        Protocol".
         """
         place = Lsn(start)
         sql = walsender.start_replication(

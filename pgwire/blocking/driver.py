@@ -266,6 +266,9 @@ class Driver(DriverBase):
             if self._unsafe or self.closed:
                 self.abort()
                 return
+            if operation.ends_by_itself and not operation.done:
+                with suppress(Deadline):
+                    self._drive(operation, monotonic() + PATIENCE)
             deadline = monotonic() + PATIENCE
             if not operation.done:
                 self._cancel_request(self, deadline)

@@ -95,8 +95,8 @@ class Replication(Output):
     lost. What cannot be read raises its `DataError`, and the next message can be asked for.
 
     Leaving the block tells what was acknowledged and ends the replication, after which the
-    connection is good for the next. `connection.cancel()`, from another thread, ends it with
-    `QueryCanceled`. Manual: "Streaming Replication Protocol", "Logical Replication".
+    connection is good for SQL again, but PostgreSQL takes no second one on it.
+    `connection.cancel()`, from another thread, ends it with `QueryCanceled`. Manual: "Streaming Replication Protocol", "Logical Replication".
     """
 
     _operation: Replicating
@@ -277,7 +277,8 @@ class Replicates(Handle):
 
         Raises `ProgrammingError` for what makes no sense together; what the server refuses (a slot
         that is not there, or in use) is raised when it begins, and a publication that does not
-        exist with the first change. Manual: "Logical Streaming Replication Protocol".
+        exist, before PostgreSQL 18, with the first change. Manual: "Logical Streaming Replication
+        Protocol".
         """
         place = Lsn(start)
         sql = walsender.start_replication(

@@ -60,7 +60,11 @@ class Clean(SimpleQuery):
     FAILED = Phase(
         "FAILED", {**SimpleQuery.FAILED.handlers, BackendMessage.READY_FOR_QUERY: on_ready}
     )
-    PHASES = (RUNNING, SimpleQuery.FETCHING, SimpleQuery.COPYING_OUT, FAILED)
+    COPYING_BOTH = Phase(
+        "COPYING_BOTH",
+        {**SimpleQuery.COPYING_BOTH.handlers, BackendMessage.READY_FOR_QUERY: on_ready},
+    )
+    PHASES = (RUNNING, SimpleQuery.FETCHING, SimpleQuery.COPYING_OUT, COPYING_BOTH, FAILED)
 
 
 def cleaning(session: Session, reset: bool | None = None) -> Clean | None:

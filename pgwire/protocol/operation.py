@@ -86,6 +86,8 @@ class Operation:
     spares = False  # see `simple.Fence`
     # Once it is abandoned, what has not come yet is little: no cancel request is worth it.
     ends_soon = False
+    # Once it is abandoned it asks the server for the end itself, and a cancel request does harm.
+    ends_by_itself = False
     # As long as it has the floor nobody else may ask for anything: it waits for its caller, who
     # would wait for ever (see `Session.submit`).
     holds = False

@@ -13,7 +13,9 @@ else a slot whose tables nobody changes would keep the log of all others for eve
 
 It has the floor to its end, and holds the session. The shell calls `tick` when `seconds_to_status`
 are over, and hands out what `take` gives. Who leaves sends CopyDone; a server in the middle of a
-large transaction sends all of that behind its own CopyDone, unless it is asked to cancel.
+large transaction sends all of that behind its own CopyDone, unless it is asked to cancel. That is
+the last resort, as an error makes it drop the temporary slots of the session. After its CopyDone a
+server is good for SQL, and not for another replication: it takes that for left already.
 """
 
 from __future__ import annotations
@@ -49,6 +51,11 @@ _keepalive = Struct("!BQqB")
 _status = Struct("!BQQQqB").pack
 _STATUS = ord("r")
 
+_ENDED = (
+    "the server has ended the replication by itself, as PostgreSQL does with the second one on a "
+    "connection: connect anew for each"
+)
+
 
 class Replicating(Operation):
     """See the module. `clock` counts seconds, `wall_clock` those since 1970.
@@ -57,7 +64,7 @@ class Replicating(Operation):
     """
 
     holds = True
-    ends_soon = True
+    ends_by_itself = True
     has_begun = False  # the server has said that it sends what there is
     listener: Callable[[], object] | None = None
 
@@ -288,7 +295,7 @@ class Replicating(Operation):
 
     def on_ready(self, buffer: bytes, start: int, end: int) -> None:
         if isinstance(self.error, ConnectionLost):  # it is not
-            self.error = OperationalError("the server has ended the replication by itself")
+            self.error = OperationalError(_ENDED)
         super().on_ready(buffer, start, end)
         self._tell_listener()
 

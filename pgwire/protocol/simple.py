@@ -12,6 +12,7 @@ from pgwire.errors import Error, ProtocolError
 from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.changes import changes_session
+from pgwire.protocol.copying import DONE
 from pgwire.protocol.decoder import keeping, whole_runs
 from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage
@@ -148,9 +149,18 @@ class SimpleQuery(LookingUp):
         self.refuse_copy()
         self.phase = self.COPYING_OUT
 
+    def on_copy_both(self, buffer: bytes, start: int, end: int) -> None:
+        backend.check_copy_response(buffer, start, end, "COPY_BOTH_RESPONSE")
+        self.refuse_copy("START_REPLICATION needs replicate()")
+        self.session.write(DONE)
+        self.phase = self.COPYING_BOTH
+
     def on_copy_done(self, buffer: bytes, start: int, end: int) -> None:
         super().on_copy_done(buffer, start, end)
         self.phase = self.RUNNING
+
+    def on_refused_complete(self, buffer: bytes, start: int, end: int) -> None:
+        backend.parse_command_tag(buffer, start, end)
 
     RUNNING = Phase(
         "RUNNING",
@@ -160,6 +170,7 @@ class SimpleQuery(LookingUp):
             BackendMessage.EMPTY_QUERY_RESPONSE: on_empty,
             BackendMessage.COPY_IN_RESPONSE: on_copy_in,
             BackendMessage.COPY_OUT_RESPONSE: on_copy_out,
+            BackendMessage.COPY_BOTH_RESPONSE: on_copy_both,
             BackendMessage.ERROR_RESPONSE: on_error,
             BackendMessage.READY_FOR_QUERY: on_ready,
         },
@@ -180,6 +191,16 @@ class SimpleQuery(LookingUp):
             BackendMessage.ERROR_RESPONSE: on_error,
         },
     )
+    COPYING_BOTH = Phase(
+        "COPYING_BOTH",
+        {
+            BackendMessage.COPY_DATA: Reading.on_copy_data,
+            BackendMessage.COPY_DONE: Reading.on_copy_done,
+            BackendMessage.COMMAND_COMPLETE: on_refused_complete,
+            BackendMessage.ERROR_RESPONSE: on_error,
+            BackendMessage.READY_FOR_QUERY: on_ready,
+        },
+    )
     FAILED = Phase(
         "FAILED",
         {
@@ -188,7 +209,7 @@ class SimpleQuery(LookingUp):
         },
     )
     PHASES: ClassVar[tuple[Phase, ...]] = (
-        *(RUNNING, FETCHING, COPYING_OUT, FAILED),
+        *(RUNNING, FETCHING, COPYING_OUT, COPYING_BOTH, FAILED),
         *LookingUp.LOOKUP_PHASES,
     )
 

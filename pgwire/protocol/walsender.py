@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from pgwire.errors import NotSupportedError, ProgrammingError
+from pgwire.errors import NotSupportedError, ProgrammingError, ProtocolError
 from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol.quoting import quote_identifier
 
@@ -58,14 +58,22 @@ IDENTIFY_SYSTEM = "IDENTIFY_SYSTEM"
 
 def system_identity(results: list[Result[Row]]) -> SystemIdentity:
     """What the answer to IDENTIFY_SYSTEM says."""
-    system_id, timeline, position, database = results[0].one()
+    system_id, timeline, position, database = _only_row(results)
     return SystemIdentity(system_id, timeline, Lsn(position), database)
 
 
 def replication_slot(results: list[Result[Row]]) -> ReplicationSlot:
     """What the answer to CREATE_REPLICATION_SLOT says."""
-    name, point, snapshot, plugin = results[0].one()
+    name, point, snapshot, plugin = _only_row(results)
     return ReplicationSlot(name, Lsn(point), snapshot, plugin)
+
+
+def _only_row(results: list[Result[Row]]) -> Row:
+    """Both commands answer with one, of four columns."""
+    rows = [row for result in results for row in result]
+    if len(rows) != 1 or len(rows[0]) != 4:
+        raise ProtocolError("the server's answer to a replication command is none")
+    return rows[0]
 
 
 def create_replication_slot(

@@ -15,7 +15,7 @@ from pgwire.protocol.messages import BackendMessage, message_name
 from pgwire.protocol.operation import Operation
 from pgwire.protocol.session import Idle
 from pgwire.protocol.startup import Startup
-from tests.support import backend
+from tests.support import backend, pgoutput
 from tests.support.situations import COLUMNS, WAYS
 
 if TYPE_CHECKING:
@@ -49,8 +49,12 @@ WELL_FORMED: dict[BackendMessage, list[bytes]] = {
     M.BIND_COMPLETE: [backend.BIND_COMPLETE],
     M.CLOSE_COMPLETE: [backend.CLOSE_COMPLETE],
     M.COMMAND_COMPLETE: [backend.complete("SELECT 1"), backend.complete("DISCARD ALL")],
-    M.COPY_BOTH_RESPONSE: [backend.message("W", b"\0\0\0")],
-    M.COPY_DATA: [backend.copy_data(b"1\n")],
+    M.COPY_BOTH_RESPONSE: [backend.copy_both()],
+    M.COPY_DATA: [
+        backend.copy_data(b"1\n"),
+        pgoutput.keepalive(),
+        pgoutput.xlog_data(pgoutput.begin()),
+    ],
     M.COPY_DONE: [backend.COPY_DONE],
     M.COPY_IN_RESPONSE: [backend.copy_in(0, 0)],
     M.COPY_OUT_RESPONSE: [backend.copy_out(0, 0)],
@@ -205,7 +209,7 @@ def _check_taken(session: Session, code: BackendMessage) -> None:
     """Taken, or refused for a reason: every reason has a test in its operation's own file."""
     if isinstance(session.failure, ProtocolError):
         allowed = {M.AUTHENTICATION, M.BACKEND_KEY_DATA, M.CLOSE_COMPLETE}
-        allowed |= {M.ERROR_RESPONSE, M.DATA_ROW}
+        allowed |= {M.ERROR_RESPONSE, M.DATA_ROW, M.COPY_DATA}
         assert code in allowed
     elif isinstance(session.failure, AuthenticationError):
         assert code is M.AUTHENTICATION

@@ -122,6 +122,10 @@ def copy_out(*formats: int) -> bytes:
     return _copy_response("H", formats)
 
 
+def copy_both(*formats: int) -> bytes:
+    return _copy_response("W", formats)
+
+
 def copy_data(data: bytes) -> bytes:
     return message("d", data)
 

@@ -34,6 +34,7 @@ _WRAPPED = (
     *(pgwire.AsyncConnection, pgwire.AsyncStatement, pgwire.AsyncTransaction),
     *(pgwire.AsyncCopyOutput, pgwire.AsyncStream, pgwire.AsyncNotifications),
     *(pgwire.AsyncPipeline, pgwire.AsyncPipelineQuery),
+    pgwire.AsyncReplication,
 )
 
 

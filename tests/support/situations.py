@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pgwire.config import Secret
 from pgwire.demands import PROTOCOL_3_0, PROTOCOL_3_2
 from pgwire.pgtypes import TypeRegistry, oids
+from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol.cleaning import Clean
 from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_out import CopyOut
@@ -21,12 +22,13 @@ from pgwire.protocol.fetching import ClosePortal, Fetch
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
+from pgwire.protocol.replicating import Replicating
 from pgwire.protocol.session import Idle, Session
 from pgwire.protocol.simple import Fence, Ping, SimpleQuery
 from pgwire.protocol.sources import Inlet, weight_of, weight_of_record
 from pgwire.protocol.startup import Startup
 from pgwire.protocol.streaming import Streaming
-from tests.support import backend
+from tests.support import backend, pgoutput
 from tests.support.catalogue import MOOD, found
 from tests.support.conversations import REGISTRY
 from tests.support.scram_server import NONCE, SECRET, Server
@@ -203,6 +205,7 @@ def _simple_ways(operation: type[SimpleQuery]) -> None:
         (operation.FETCHING, (COLUMNS,)),
         (operation.FETCHING, (COLUMNS, backend.row(b"1"))),
         (operation.COPYING_OUT, (backend.copy_out(0),)),
+        (operation.COPYING_BOTH, (backend.copy_both(),)),
         (operation.FAILED, (backend.error("22012"),)),
         (operation.FAILED, (backend.copy_in(0),)),
     ]
@@ -416,7 +419,28 @@ def _made(make: Callable[[], Operation], replies: tuple[bytes, ...]) -> Situatio
     return after(make(), *replies)
 
 
+def _replicating() -> Replicating:
+    keywords: Any = {"status_interval": 10.0, "clock": float, "wall_clock": float}
+    return Replicating("s", "START_REPLICATION", Lsn(0), **keywords)
+
+
+def _replication_ways() -> None:
+    both = backend.copy_both()
+    ways: list[tuple[str, tuple[bytes, ...]]] = [
+        ("STARTING", ()),
+        ("STREAMING", (both,)),
+        ("STREAMING", (both, pgoutput.xlog_data(pgoutput.begin()))),
+        ("ENDING", (backend.error("42704"),)),
+        ("ENDING", (both, backend.COPY_DONE)),
+        ("ENDING", (both, backend.complete("COPY 0"))),
+    ]
+    for name, replies in ways:
+        way = partial(_made, _replicating, replies)
+        WAYS.append((Replicating, getattr(Replicating, name), way))
+
+
 _copy_ways()
+_replication_ways()
 _stream_ways()
 _simple_ways(SimpleQuery)
 _simple_ways(Clean)
