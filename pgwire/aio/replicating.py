@@ -80,8 +80,8 @@ class AsyncReplication(AsyncOutput):
 
     Leaving the block tells what was acknowledged and ends the replication, after which the
     connection is good for SQL again, but PostgreSQL takes no second one on it; so does whoever is
-    cancelled while waiting for a message. `connection.cancel()` ends it with `QueryCanceled`. Manual: "Streaming Replication Protocol",
-    "Logical Replication".
+    cancelled while waiting for a message. `connection.cancel()` ends it with `QueryCanceled`.
+    Manual: "Streaming Replication Protocol", "Logical Replication".
     """
 
     _operation: Replicating

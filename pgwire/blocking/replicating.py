@@ -96,7 +96,8 @@ class Replication(Output):
 
     Leaving the block tells what was acknowledged and ends the replication, after which the
     connection is good for SQL again, but PostgreSQL takes no second one on it.
-    `connection.cancel()`, from another thread, ends it with `QueryCanceled`. Manual: "Streaming Replication Protocol", "Logical Replication".
+    `connection.cancel()`, from another thread, ends it with `QueryCanceled`. Manual: "Streaming
+    Replication Protocol", "Logical Replication".
     """
 
     _operation: Replicating
