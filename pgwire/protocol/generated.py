@@ -76,11 +76,13 @@ def row_decoder_source(kinds: Sequence[str]) -> str:
     ]
     # Where the code of each column begins: an error's line number tells its column.
     first_lines = []
+    line = 1 + len(pieces)
     for n, kind in enumerate(kinds):
-        first_lines.append("".join(pieces).count("\n") + 1)
+        first_lines.append(line)
         template = _TEXT if kind == TEXT else _FIXED if _is_plain(kind) else _OTHER
         size = width(kind) if template is _FIXED else 0
         pieces.append(template.format(n=n, size=size, width=4 + size))
+        line += template.count("\n")
     values = "".join(f"value_{n}, " for n in range(len(kinds)))
     pieces += [
         "            if at != end:\n",

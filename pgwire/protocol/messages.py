@@ -13,6 +13,8 @@ TEXT = 0
 BINARY = 1
 
 MAX_PARAMETERS = 65_535
+# Of a result; a server that is none of PostgreSQL's may have more.
+MAX_COLUMNS = 1_664
 
 
 class BackendMessage(IntEnum):

@@ -34,6 +34,7 @@ from pgwire.protocol.decoder import (
 from pgwire.protocol.encoder import ParameterEncoder, all_binary, miscounted
 from pgwire.protocol.frontend import pack_int32
 from pgwire.protocol.generated import generate
+from pgwire.protocol.messages import MAX_COLUMNS
 from pgwire.protocol.rows import row_class
 from pgwire.protocol.shapes import shape_of
 
@@ -151,9 +152,11 @@ class Statement:
         Compiling takes as long as a query, so it is done when a statement is used again.
         """
         self.is_generated = True
-        codecs = [self.registry.codec(column.type_oid) for column in self.columns]
-        decode = generate(list(map(shape_of, self._decoders, codecs)))
-        self.decode_rows = whole_runs(decode) if self.is_open else decode
+        # Code for as many columns as a server may make up takes two gigabytes to compile.
+        if len(self.columns) <= MAX_COLUMNS:
+            codecs = [self.registry.codec(column.type_oid) for column in self.columns]
+            decode = generate(list(map(shape_of, self._decoders, codecs)))
+            self.decode_rows = whole_runs(decode) if self.is_open else decode
         parameters = [parameter_kind(codec) for codec in self._codecs]
         if not parameters:
             self.bind_query = _constant(self.bind_query)

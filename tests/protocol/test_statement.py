@@ -36,6 +36,19 @@ def test_repr_and_types() -> None:
     assert own.parameter_oids == (oids.INT4, 99_999)
 
 
+@pytest.mark.parametrize("count", [1_664, 1_665])
+def test_no_code_is_made_for_more_columns_than_postgresql_has(count: int) -> None:
+    """A server that makes them up could have gigabytes taken to compile it. Rows are the same."""
+    own = statement(columns=tuple([backend.column("a")] * count))
+    plain = own.decode_rows
+    own.generate()
+    assert (own.decode_rows is plain) is (count > 1_664)
+    data = backend.row(*[backend.int4(7)] * count)
+    rows: list[tuple[Any, ...]] = []
+    assert own.decode_rows(data, 0, len(data), rows) == len(data)
+    assert rows == [(7,) * count]
+
+
 def test_results_are_asked_for_in_the_format_that_the_type_prefers() -> None:
     """Described before it was bound, so that the server says 0 for all of them."""
     own = statement(columns=(backend.column("a", oids.INT4), backend.column("b", 99_999)))
