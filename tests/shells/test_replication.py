@@ -31,6 +31,7 @@ def admin(embedded_server: embedded.Server) -> Iterator[pgwire.Connection]:
     """A plain connection, with an empty table `item`, published as `news`, and a slot."""
     with pgwire.connect(embedded_server.url) as conn:
         conn.script(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active;"
             "drop table if exists item, other; drop publication if exists news;"
             "create table item (id int primary key, name text); create table other (n int);"
             "create publication news for table item"
