@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from pgwire.errors import OperationalError, PostgresError
+from pgwire.errors import OperationalError, PostgresError, ProtocolError
 from pgwire.protocol.messages import Notification
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Notices and notifications that nobody fetches must not fill the memory: beyond so many the
-# oldest are dropped.
+# Notices and notifications that nobody fetches must not fill the memory: beyond so many, or so
+# many bytes together, the oldest are dropped. The last one stays, however large it is.
 MAX_EVENTS = 10_000
+MAX_BYTES = 16_000_000
+_COST = 100  # bytes, of a parameter that the server reports, beside its name and value
 
 
 class ParameterChange(NamedTuple):
@@ -38,16 +41,18 @@ def event_name(event: Event) -> EventName:
 class Inbox:
     """Notifications that wait to be taken: from when they are read until somebody asks for them.
 
-    Beyond `size` the oldest are dropped; who takes the next is told so first. `watchers` are
-    called whenever there may be something to take, and when no more will come; they must not wait.
-    One thread puts, any may take.
+    Beyond `size`, or MAX_BYTES, the oldest are dropped; who takes the next is told so first.
+    `watchers` are called whenever there may be something to take, and when no more will come; they
+    must not wait. One thread puts, any may take.
     """
 
-    __slots__ = ("_dropped", "_queue", "_size", "_told", "loss_is_told", "watchers")
+    __slots__ = ("_dropped", "_put", "_queue", "_size", "_told", "loss_is_told", "watchers")
 
     def __init__(self, size: int = MAX_EVENTS) -> None:
         self._size = size
-        self._queue: deque[Notification] = deque()
+        # Each with the bytes of all that were put before it: only who puts does sums.
+        self._queue: deque[tuple[int, Notification]] = deque()
+        self._put = 0
         self._dropped = self._told = 0
         self.loss_is_told = False  # of the connection: who takes has heard of it
         self.watchers: set[Callable[[], object]] = set()
@@ -55,12 +60,17 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def put(self, notification: Notification) -> None:
+    def put(self, notification: Notification, size: int = 0) -> None:
+        """It has come, in a message of so many bytes."""
         queue = self._queue
-        if len(queue) >= self._size:
-            queue.popleft()
-            self._dropped += 1
-        queue.append(notification)
+        queue.append((self._put, notification))
+        self._put += size
+        with suppress(IndexError):  # somebody takes them meanwhile
+            while len(queue) > 1 and (
+                len(queue) > self._size or self._put - queue[0][0] > MAX_BYTES
+            ):
+                queue.popleft()
+                self._dropped += 1
         self.wake()
 
     def take(self) -> Notification | None:
@@ -72,10 +82,10 @@ class Inbox:
         if count:
             raise OperationalError(
                 f"{count} notification{'s were' if count > 1 else ' was'} dropped here, as "
-                f"{self._size} were waiting to be taken already"
+                f"{self._size} were waiting to be taken already (or {MAX_BYTES // 1_000_000} MB)"
             )
         try:
-            return self._queue.popleft()
+            return self._queue.popleft()[1]
         except IndexError:
             return None
 
@@ -94,12 +104,26 @@ class Events(deque[Event]):
     inbox: Inbox | None = None
 
     def __init__(self) -> None:
-        super().__init__(maxlen=MAX_EVENTS)
+        super().__init__()
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
 
-    def notified(self, notification: Notification) -> None:
-        self.append(notification)
+    def add(self, event: Event, size: int) -> None:
+        """It has come, in a message of so many bytes."""
+        self.append(event)
+        self._sizes.append(size)
+        self._bytes += size
+        while len(self) > MAX_EVENTS or (self._bytes > MAX_BYTES and len(self) > 1):
+            self.popleft()
+
+    def popleft(self) -> Event:
+        self._bytes -= self._sizes.popleft()
+        return super().popleft()
+
+    def notified(self, notification: Notification, size: int = 0) -> None:
+        self.add(notification, size)
         if self.inbox is not None:
-            self.inbox.put(notification)
+            self.inbox.put(notification, size)
 
     def hear(self) -> Inbox:
         """The inbox; from now on there is one."""
@@ -115,6 +139,8 @@ class Events(deque[Event]):
 
     def clear(self) -> None:
         super().clear()
+        self._sizes.clear()
+        self._bytes = 0
         if self.inbox is not None:
             self.inbox.clear()
 
@@ -122,3 +148,18 @@ class Events(deque[Event]):
         """No more will come."""
         if self.inbox is not None:
             self.inbox.wake()
+
+
+class Reported(dict[str, str]):
+    """The settings of the server that it reports, as it has last said."""
+
+    _bytes = 0
+
+    def report(self, name: str, value: str) -> None:
+        """Raises: ProtocolError: it reports more than any server has."""
+        before = self.get(name)
+        added = len(name) + _COST if before is None else -len(before)
+        self._bytes += added + len(value)
+        if self._bytes > MAX_BYTES:
+            raise ProtocolError("the server reports settings without an end")
+        self[name] = value

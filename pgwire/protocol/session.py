@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, ProtocolError
 from pgwire.pgtypes.registration import Registration, Registrations
 from pgwire.protocol import backend
-from pgwire.protocol.events import Events, ParameterChange
+from pgwire.protocol.events import Events, ParameterChange, Reported
 from pgwire.protocol.messages import BackendKeyData, BackendMessage, TransactionStatus, message_name
 from pgwire.protocol.operation import Operation, Phase
 from pgwire.protocol.statement import StatementCache
@@ -85,7 +85,7 @@ class Session:
         # ReadyForQuery the server may get another client, whatever stands behind the Sync.
         self.is_pooled = not prepare
         self.transaction_status = TransactionStatus.IDLE
-        self.parameters: dict[str, str] = {}
+        self.parameters = Reported()
         self.backend_key: BackendKeyData | None = None
         self.failure: Error | None = None
         # True once a statement may have changed the session's settings or objects.
@@ -393,15 +393,15 @@ class Session:
     def receive_asynchronous(self, code: int, data: bytes, start: int, end: int) -> None:
         if code == BackendMessage.NOTICE_RESPONSE:
             fields = backend.parse_fields(data, start, end, "NOTICE_RESPONSE")
-            self.events.append(postgres_error(fields))
+            self.events.add(postgres_error(fields), end - start)
         elif code == BackendMessage.NOTIFICATION_RESPONSE:
-            self.events.notified(backend.parse_notification(data, start, end))
+            self.events.notified(backend.parse_notification(data, start, end), end - start)
         else:
             self._set_parameter(*backend.parse_parameter_status(data, start, end))
 
     def _set_parameter(self, name: str, value: str) -> None:
-        self.parameters[name] = value
-        self.events.append(ParameterChange(name, value))
+        self.parameters.report(name, value)
+        self.events.add(ParameterChange(name, value), len(name) + len(value))
         if name == "client_encoding" and value != "UTF8":
             self.fail(
                 InterfaceError(
