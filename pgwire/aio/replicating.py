@@ -12,7 +12,7 @@ from pgwire.errors import ConnectionLost, InterfaceError
 from pgwire.handle import Handle
 from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol import walsender
-from pgwire.protocol.replicating import Replicating
+from pgwire.protocol.replicating import OVER, Replicating
 from pgwire.protocol.simple import SimpleQuery
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ class AsyncReplication(AsyncOutput):
         one of the loop's next turns. A plain call. Raises `ProgrammingError` for a message inside
         of a transaction, or a place that has not been received; `InterfaceError` once it is over.
         """
+        if self._is_over:
+            raise InterfaceError(OVER)
         self._operation.acknowledge(position)
         if self._reader is not None:
             _driver(self._reader).write_soon()

@@ -14,7 +14,7 @@ from pgwire.errors import ConnectionLost, InterfaceError
 from pgwire.handle import Handle
 from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol import walsender
-from pgwire.protocol.replicating import Replicating
+from pgwire.protocol.replicating import OVER, Replicating
 from pgwire.protocol.simple import SimpleQuery
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ class Replication(Output):
         `ProgrammingError` for a message inside of a transaction, or a place that has not been
         received; `InterfaceError` once it is over.
         """
+        if self._is_over:
+            raise InterfaceError(OVER)
         self._operation.acknowledge(position)
 
     def keep_alive(self) -> None:

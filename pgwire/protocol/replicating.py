@@ -51,6 +51,7 @@ _keepalive = Struct("!BQqB")
 _status = Struct("!BQQQqB").pack
 _STATUS = ord("r")
 
+OVER = "this replication is over, and the server cannot be told any more"
 _ENDED = (
     "the server has ended the replication by itself, as PostgreSQL does with the second one on a "
     "connection: connect anew for each"
@@ -129,7 +130,13 @@ class Replicating(Operation):
         return taken
 
     def acknowledge(self, position: ReplicationMessage | Lsn | int | str) -> None:
-        """All up to there has been seen to. The next status update says so."""
+        """All up to there has been seen to. The next status update says so.
+
+        What came before the line was lost is handed out, and can be acknowledged like the rest: no
+        more than that it may come again is told by the error that follows.
+        """
+        if self.abandoned:
+            raise InterfaceError(OVER)
         if isinstance(position, ReplicationMessage):
             end = end_of(position)
             if end is None:
@@ -140,8 +147,6 @@ class Replicating(Operation):
             end = Lsn(position)
         if end > self.received:
             raise ProgrammingError(f"{end} has not been received yet; up to {self.received} has")
-        if self.done or self.abandoned:
-            raise InterfaceError("this replication is over, and the server cannot be told any more")
         self.acknowledged = max(self.acknowledged, end)
 
     def seconds_to_status(self) -> float | None:
@@ -163,8 +168,8 @@ class Replicating(Operation):
     def explain(self, error: BaseException) -> None:
         """Say with an error that ends it what will come again."""
         error.add_note(
-            f"the slot {self.slot!r} was acknowledged up to {self.acknowledged}: what was "
-            "committed after that will come again"
+            f"the server was last told that the slot {self.slot!r} is acknowledged up to "
+            f"{self._told}: what was committed after that will come again"
         )
 
     @property

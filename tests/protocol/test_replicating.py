@@ -391,8 +391,8 @@ class TestEnding:
         assert isinstance(operation.error, PostgresError)
         operation.explain(operation.error)
         assert operation.error.__notes__ == [
-            "the slot 'slot' was acknowledged up to 0/0: what was committed after that will come "
-            "again"
+            "the server was last told that the slot 'slot' is acknowledged up to 0/0: what was "
+            "committed after that will come again"
         ]
 
     def test_with_the_line(self) -> None:
