@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         TooManyRows as TooManyRows,
         Warning as Warning,
     )
+    from pgwire.observing import log_queries as log_queries
     from pgwire.pgtypes import (
         Array as Array,
         Interval as Interval,
@@ -122,6 +123,7 @@ if TYPE_CHECKING:
         Notification as Notification,
         TransactionStatus as TransactionStatus,
     )
+    from pgwire.protocol.observing import QueryReport as QueryReport
     from pgwire.protocol.progress import Progress as Progress
     from pgwire.protocol.quoting import (
         quote_identifier as quote_identifier,
@@ -162,6 +164,7 @@ _MODULES = {
         "PoolError", "PoolFull", "PoolTimeout", "PostgresError", "ProgrammingError",
         "ProtocolError", "QueryTimeout", "TLSError", "TooManyRows", "Warning",
     ),
+    "pgwire.observing": ("log_queries",),
     "pgwire.pgtypes": ("Array", "Interval", "Json", "register_type"),
     "pgwire.pgtypes.geometry": (
         "Box", "Circle", "Line", "LineSegment", "Path", "Point", "Polygon",
@@ -181,6 +184,7 @@ _MODULES = {
         "StreamStart", "StreamStop", "Truncate", "Unchanged", "Update",
     ),
     "pgwire.protocol.messages": ("Column", "Notification", "TransactionStatus"),
+    "pgwire.protocol.observing": ("QueryReport",),
     "pgwire.protocol.progress": ("Progress",),
     "pgwire.protocol.quoting": ("quote_identifier", "quote_literal"),
     "pgwire.protocol.rows": ("Result", "Row"),

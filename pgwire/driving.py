@@ -6,14 +6,19 @@ A driver runs operations on one session over one line. How it waits is its shell
 from __future__ import annotations
 
 import os
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from pgwire.errors import ConnectionLost, Error, InterfaceError
+from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, QueryTimeout
+from pgwire.observing import log_end, log_notice, tell
+from pgwire.protocol.events import ReportsAreThere
 from pgwire.protocol.listening import refuse_held
+from pgwire.protocol.observing import Endpoint, ObservedSession, observe, stop_observing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pgwire.observing import Observer
     from pgwire.protocol.events import Event, Inbox
     from pgwire.protocol.messages import Notification
     from pgwire.protocol.session import Session
@@ -30,11 +35,14 @@ CANCEL_PATIENCE = 10.0
 CLOSE_PATIENCE = 2.0
 
 # What is told at once to whom it happens, before anybody knows what the server makes of it.
+NOWHERE = Endpoint()
 OUT_OF_TIME = "the query's timeout ran out; it is being canceled"
 
 
 class DriverBase:
     """See the module. `closed`: this side has closed it, or is closing it."""
+
+    _is_noted = False  # its end is
 
     forks = 0  # how often this process has been forked from its parent, and that from its own
 
@@ -45,6 +53,8 @@ class DriverBase:
         self.given_up = False
         self.listener: Callable[[Event], None] | None = None
         self.generation = DriverBase.forks  # of processes: the one that opened it
+        self.endpoint = NOWHERE
+        self.observers: tuple[Observer, ...] = ()
 
     @property
     def is_inherited(self) -> bool:
@@ -92,8 +102,45 @@ class DriverBase:
         events, listener = self.session.events, self.listener
         while events:
             event = events.popleft()
+            if event is ReportsAreThere:
+                self.tell_observers()
+                continue
+            if isinstance(event, PostgresError):
+                log_notice(event, self)
             if listener is not None:
                 listener(event)
+
+    # ---------------------------------------------------------------- observers
+
+    def observe(
+        self,
+        observer: Observer,
+        clock: Callable[[], float] = monotonic,
+        pool: str | None = None,
+    ) -> None:
+        """Have it called with a report of each operation that ends; once, however often given."""
+        if observer not in self.observers:
+            self.observers = (*self.observers, observer)
+        observe(self.session, clock, self.endpoint, pool)
+
+    def stop_observing(self, observer: Observer) -> None:
+        """Undo `observe`."""
+        self.observers = tuple(other for other in self.observers if other != observer)
+        if not self.observers:
+            stop_observing(self.session)
+
+    def tell_observers(self) -> None:
+        """Tell them what has ended; only where their raising does no harm but theirs."""
+        if isinstance(self.session, ObservedSession):
+            for observation in self.session.take_reports():
+                tell(self.observers, observation)
+
+    def note_end(self) -> None:
+        """It is over: say so, once, to observers and in the log."""
+        if not self._is_noted:
+            self._is_noted = True
+            self.tell_observers()
+            log_end(self)
 
 
 def _count_fork() -> None:
@@ -102,6 +149,14 @@ def _count_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_fork)
+
+
+def out_of_time(*, closed: bool | None = None) -> QueryTimeout:
+    """What a caller is told when his time is up; `closed`: what became of the connection."""
+    if closed is None:
+        return QueryTimeout(OUT_OF_TIME)
+    how = "the connection was closed" if closed else "it was canceled"
+    return QueryTimeout(f"the query's timeout ran out; {how}")
 
 
 def lost(error: Exception) -> Error:

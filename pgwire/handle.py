@@ -60,17 +60,25 @@ class Handle(RegistersTypes):
     # ---------------------------------------------------------------- events
 
     def on(self, event: EventName, callback: Callable[[Any], object]) -> None:
-        """Call `callback` for every "notice", "notification" or "parameter" from now on.
+        """Call `callback` for every "notice", "notification", "parameter" or "query" from now on.
 
         It gets the notice (a `PostgresError`, not raised), the `Notification`, or the changed
         parameter (`.name`, `.value`), after the operation under way: in the thread that
         happens to read it, whose call raises what it raises; or in the event loop, which
         reports what it raises.
+
+        For "query" it gets a `QueryReport` of each operation that was begun here afterwards, once,
+        when that has ended, however it did; before its caller goes on, and in his context
+        (`contextvars`). What it raises is logged, and what it asks for itself is not reported to
+        it. It cannot use this connection.
         """
         if event not in EVENT_NAMES:
             raise ProgrammingError(f"no event {event!r}; there are: {', '.join(EVENT_NAMES)}")
         self._attend()
-        self._driver.listener = self._deliver
+        if event == "query":
+            self._driver.observe(callback)
+        else:
+            self._driver.listener = self._deliver
         self._callbacks[event].append(callback)
 
     def off(self, event: EventName, callback: Callable[[Any], object]) -> None:
@@ -78,6 +86,13 @@ class Handle(RegistersTypes):
         callbacks = self._callbacks.get(event, [])
         if callback in callbacks:
             callbacks.remove(callback)
+            if event == "query" and callback not in callbacks:
+                self._driver.stop_observing(callback)
+
+    def _fall_silent(self, driver: Any) -> None:
+        """The driver is taken away: what was asked for with `on` ends."""
+        for callback in self._callbacks["query"]:
+            driver.stop_observing(callback)
 
     def _attend(self) -> None:
         """What the server says by itself is from now on of interest here."""

@@ -12,20 +12,24 @@ import os
 import secrets
 from base64 import b64decode
 from datetime import UTC
+from logging import DEBUG
 from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
-from pgwire.config import Secret, resolve
+from pgwire.config import DEFAULT_SOCKET_DIRECTORIES, Secret, resolve
 from pgwire.errors import InterfaceError
 from pgwire.files import PassFile, user_files
+from pgwire.log import query_logger
+from pgwire.observing import log_failed_host, log_opened, log_report
 from pgwire.passfile import find_password
 from pgwire.pgtypes import TypeRegistry
 from pgwire.pgtypes.registration import GLOBAL, Registrations
 from pgwire.protocol.connecting import Encryption, EncryptionPlan, failed_attempt
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.hosts import HostList, Search
+from pgwire.protocol.observing import Endpoint
 from pgwire.protocol.roles import misfit
 from pgwire.protocol.scram import KeyCache, ScramKeys
 from pgwire.protocol.session import Session
@@ -192,6 +196,20 @@ class OpenerBase:
             prepare=self.config.prepare,
             zone_of=None if self.config.timezone == "UTC" else _zone,
         )
+
+    def opened(self, host: HostSpec, driver: Any) -> None:
+        """A connection with this host is ready."""
+        self.hosts.succeeded(host)
+        name = host.host or host.hostaddr or DEFAULT_SOCKET_DIRECTORIES[0]
+        driver.endpoint = Endpoint(name, host.port, self.config.dbname, self.config.user)
+        log_opened(driver)
+        if query_logger.isEnabledFor(DEBUG):
+            driver.observe(log_report)
+
+    def failed(self, host: HostSpec, began: float, search: Search) -> None:
+        """None of this host's addresses will do: the next is tried, if there is one."""
+        self.hosts.failed(host, began, monotonic())
+        log_failed_host(host.name, search.error)
 
     def misfit(self, session: Session, demand: str, asked: SimpleQuery | None) -> str | None:
         """In words, what keeps a new session from being what is demanded; else it is watched.

@@ -32,6 +32,7 @@ PUBLIC = {
     "ProtocolError",
     "QueryTimeout", "Result", "Row", "Statement", "TLSError", "TooManyRows", "Transaction",
     "TransactionStatus", "Warning", "__version__", "conninfo_to_dict", "connect",
+    "QueryReport", "log_queries",
     "make_conninfo", "quote_identifier", "quote_literal", "register_type",
 }  # fmt: skip
 
@@ -68,7 +69,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     ("program", "absent"),
     [
         ("import pgwire", ["pgwire.blocking", "pgwire.pool", "ssl", "socket"]),
-        ("from pgwire import Pool, connect", ["asyncio", "pgwire.embedded", "pgwire.demo"]),
+        ("from pgwire import Pool, connect", ["asyncio", "opentelemetry", "pgwire.embedded"]),
         ("import pgwire.pool.core", ["pgwire.blocking", "ssl", "asyncio"]),
     ],
 )

@@ -80,5 +80,8 @@ async def copy_to(
             if isawaitable(written):
                 await written
             operation.tell_progress()
+    except BaseException as error:
+        reader.stop_for(error)
+        raise
     finally:
         reader.future.cancel()  # does nothing if it is done

@@ -90,6 +90,7 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         session.submit(operation)
         if session.completed:  # a misfit: nothing was written
             self._settle()
+            self.tell_observers()
         if timeout is not None and not operation.done:
             when = self.loop.time() + timeout
             future.with_extra().entry = self._deadlines.add(when, future)
@@ -219,6 +220,7 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         else:
             self.session.fail(lost(exc))
         self._go_on()
+        self.note_end()
         if not self.gone.done():
             self.gone.set_result(None)
 

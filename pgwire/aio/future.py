@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import Future
+from asyncio import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgwire.driving import OUT_OF_TIME
@@ -57,13 +57,15 @@ class QueryFuture(Future[Any]):
     def cancel(self, msg: Any | None = None) -> bool:
         if not super().cancel(msg):
             return False
+        self.operation.told = CancelledError()
         self.runner.abandon(self)
         return True
 
     def time_is_up(self) -> None:
         """Its timeout has run out."""
         if not self.done():
-            self.set_exception(QueryTimeout(OUT_OF_TIME))
+            self.operation.told = told = QueryTimeout(OUT_OF_TIME)
+            self.set_exception(told)
             self.runner.abandon(self)
 
     def with_extra(self) -> Extra:

@@ -81,9 +81,14 @@ class Reader:
         self._heard()
         return taken
 
+    def stop_for(self, error: BaseException) -> None:
+        """Cancel it, unless it is done, because of what its caller does with it."""
+        if self.future.cancel():
+            self._operation.told = error
+
     def forget(self) -> None:
         """Nobody will go on with it. Any thread may call, and nothing is waited for."""
-        self._operation.holds = False
+        self._operation.holds, self._operation.is_left = False, True
         with suppress(RuntimeError):  # the loop is closed, and with it the connection
             self._loop.call_soon_threadsafe(self.future.cancel)
 
@@ -117,6 +122,8 @@ class AsyncOutput:
 
     async def close(self) -> None:
         """Leave it: what has not come yet is canceled. Idempotent."""
+        if not (self._is_over or self._operation.done):
+            self._operation.is_left = True
         self._leave()
 
     def _leave(self) -> None:

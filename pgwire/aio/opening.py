@@ -87,9 +87,9 @@ class AsyncOpener(OpenerBase):
             began = monotonic()
             driver = await self._open_at(_Visit(host, search, limit))
             if driver is not None:
-                self.hosts.succeeded(host)
+                self.opened(host, driver)
                 return driver
-            self.hosts.failed(host, began, monotonic())
+            self.failed(host, began, search)
         raise search.error()
 
     async def _open_at(self, visit: _Visit) -> AsyncDriver | None:

@@ -11,6 +11,7 @@ from pgwire.protocol.copying_out import CopyOut, writer_of
 if TYPE_CHECKING:
     from pgwire.blocking.driver import Driver
     from pgwire.handle import Handle
+    from pgwire.protocol.observing import Asked
     from pgwire.protocol.progress import ProgressCallback
 
 
@@ -61,10 +62,12 @@ def copy_to(
     sink: Any,
     timeout: float | None,
     progress: ProgressCallback | None,
+    asked: Asked | None = None,
 ) -> int:
-    """Write all of it to a file, in one turn; the number of rows."""
+    """Write all of it to a file, in one turn; the number of rows. `asked`: of a pool, before."""
     write = writer_of(sink)
     operation = CopyOut(sql, progress=progress)
+    operation.asked = asked
 
     def hand_on() -> None:
         write(operation.take_received())

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.net import Deadline, deadline_in
 from pgwire.blocking.together import SharedRun
-from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost
+from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost, out_of_time
 from pgwire.errors import Error, InterfaceError, OperationalError, PostgresError, QueryTimeout
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
@@ -183,13 +183,12 @@ class Driver(DriverBase):
             self.catch_up()  # the server may have said why
             self.session.fail(lost(error))
             return
+        operation.told = out_of_time() if isinstance(error, Deadline) else error
         self._recover(operation)
+        self.tell_observers()
         if not isinstance(error, Deadline):
             raise error
-        raise QueryTimeout(
-            "the query's timeout ran out; "
-            + ("the connection was closed" if self.closed else "it was canceled")
-        ) from None
+        raise out_of_time(closed=self.closed) from None
 
     def _wait_for_turn(self, deadline: float | None) -> None:
         if self.generation != DriverBase.forks:
@@ -449,3 +448,4 @@ class Driver(DriverBase):
         self.closed = True
         self.session.fail(InterfaceError("the connection is closed"))
         self.channel.close()
+        self.note_end()

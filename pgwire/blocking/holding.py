@@ -84,12 +84,13 @@ class Hold:
     def leave(self) -> None:
         """Read to its end what will soon be there, and have the server cancel what will not."""
         if self.is_open and not self.driver.is_inherited:
+            self._operation.is_left = True
             self._take_turn(self._end, None)
 
     def forget(self) -> None:
         """Nobody will go on with it: the driver ends it before whatever comes next. Never waits."""
         if self.is_open:
-            self._operation.holds = False
+            self._operation.holds, self._operation.is_left = False, True
             self.driver.leave_behind(self._operation)
 
     def exhaust(self, take: Callable[[], Any]) -> None:
@@ -124,6 +125,7 @@ class Hold:
         finally:
             if not operation.done:
                 driver._recover(operation)
+            driver.tell_observers()
 
     def _exhaust(self, take: Callable[[], Any]) -> None:
         try:
@@ -131,8 +133,9 @@ class Hold:
             while not self._operation.done or self._until.is_ready:
                 take()
                 self._step()
-        except BaseException:
+        except BaseException as error:
             if not self._operation.done:
+                self._operation.told = error
                 self._end()
             raise
 

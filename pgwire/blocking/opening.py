@@ -69,9 +69,9 @@ class Opener(OpenerBase):
             began = monotonic()
             driver = self._open_at(host, search, limit)
             if driver is not None:
-                self.hosts.succeeded(host)
+                self.opened(host, driver)
                 return driver
-            self.hosts.failed(host, began, monotonic())
+            self.failed(host, began, search)
         raise search.error()
 
     def abort(self) -> None:

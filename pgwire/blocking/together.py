@@ -114,11 +114,11 @@ class SharedRun:
     def settle(self) -> None:
         """Hand on what is done, and what the server has said by itself."""
         session = self._session
-        if session.completed:
-            self._crowd.settle(session.take_completed())
         if session.events and self._tells:
             with suppress(Exception):  # nobody's call to raise it from
                 self._driver.deliver_events()
+        if session.completed:
+            self._crowd.settle(session.take_completed())
 
     def _exchange(self) -> None:
         """Write what there is, wait for an answer or for the next deadline, and read."""

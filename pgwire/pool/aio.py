@@ -428,11 +428,19 @@ class AsyncPool(PoolTypes):
         connection was lost (the callback gets the exception, then the connection); "leak": a
         lease has been held for longer than `leak_after`. Coroutine functions become tasks,
         which `end()` waits for; what a callback raises is logged and goes no further.
+
+        "query": something that was asked of the pool, or of one of its leases, has ended, however
+        it did; the callback gets a `QueryReport` instead, in the context (`contextvars`) of who
+        asked and before he goes on. What callbacks ask for themselves is not reported.
         """
         check_event(event)
         check_function("callback", callback)
         self._engine.listeners.on(event, callback)
+        if event == "query":
+            self._engine.listeners.watch_all(self._engine.core.connections(), self._clock)
 
     def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:
         """Undo `on`; nothing happens if the callback is not there."""
         self._engine.listeners.off(event, callback)
+        if event == "query":
+            self._engine.listeners.watch_all(self._engine.core.connections(), self._clock)

@@ -52,6 +52,7 @@ async def open_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
         if cancelled:
             raise
         return
+    engine.listeners.watch(driver, engine.options.clock)
     unfit = await _introduce(engine, driver)
     if unfit is None:
         engine.opened(slot, driver)

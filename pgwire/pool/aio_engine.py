@@ -343,12 +343,14 @@ class AsyncEngine:
         self._refusal, self._hopeless = None, False
         driver.lost_listener = partial(self._lost, slot)
         self.report(self.core.opened, slot, driver)
+        self.listeners.watch(driver, self._clock)
 
     def opening_failed(self, slot: Slot[AsyncDriver], error: Exception, *, mendable: bool) -> None:
         """The chore of opening has failed; `mendable` is for the core."""
         self._openings.pop(slot, None)
-        if self._refusal is None and not self.core.ending:  # once, until one has succeeded
-            logger.warning(telling.CANNOT_CONNECT, self.options.name, error)
+        first = self._refusal is None and not self.core.ending  # until one has succeeded
+        level = logging.WARNING if first else logging.DEBUG
+        logger.log(level, telling.CANNOT_CONNECT, self.options.name, error)
         self._refusal, self._hopeless = error, not mendable
         self.report(self.core.open_failed, slot, error, mendable=mendable)
 

@@ -67,6 +67,7 @@ class AsyncLease(AsyncConnection):
         if self._callbacks:
             driver.listener = self._listener_before
             driver.session.events.leave()
+            self._fall_silent(driver)
         self._driver = RELEASED
         self._engine.release(self._slot, discard=discard)
 

@@ -16,6 +16,7 @@ from pgwire.aio.future import QueryFuture, query_future
 from pgwire.pool.pace import Pace
 from pgwire.pool.slots import Slot
 from pgwire.pool.waiters import Waiter, WaiterState
+from pgwire.protocol.observing import Asked
 from pgwire.protocol.query import Query
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Queries:
         deadline = None if limit is None else since + limit
         if engine.listeners:
             future.with_extra().context = copy_context()
+            operation.asked = Asked(since)
         try:
             if self.pace is None:
                 answer = engine.core.acquire(since, deadline)
@@ -63,6 +65,7 @@ class Queries:
                 answer = engine.core.acquire(since, deadline, shared=self._may_share(operation))
         except Exception as error:  # the pool is closed, or its queue is full
             future.set_exception(error)
+            self._never_run(operation, error)
             return future
         future.place = answer
         if isinstance(answer, Slot):
@@ -112,9 +115,10 @@ class Queries:
         driver = slot.connection
         if self.pace is not None:
             self._note_pace(self.pace, driver, future.operation)
+        operation = future.operation
         if self._engine.listeners:
             self._tell("release", future, driver)
-        operation = future.operation
+            self._never_run(operation, operation.told or operation.error)
         self._engine.take_back(slot, answered=not (operation.error or operation.abandoned))
 
     def _tell(self, event: str, future: QueryFuture, driver: AsyncDriver) -> None:
@@ -146,6 +150,7 @@ class Queries:
         waiter = future.place
         if isinstance(waiter, Waiter) and self._engine.wakers.pop(waiter, None) is not None:
             self._engine.report(self._engine.core.abandon, waiter)
+            self._never_run(future.operation, future.operation.told)
 
     def waiting_ended(self, waiter: Waiter[AsyncDriver], future: QueryFuture) -> None:
         """A query waits no more: it begins, or fails."""
@@ -160,3 +165,7 @@ class Queries:
                 self._engine.outcome(waiter, waiter.since, asker)
             except Exception as error:
                 future.set_exception(error)
+                self._never_run(future.operation, error)
+
+    def _never_run(self, operation: Operation, error: BaseException | None) -> None:
+        self._engine.listeners.never_run(operation, error, self._clock())

@@ -17,6 +17,7 @@ from pgwire.errors import Error, PostgresError
 from pgwire.opening import settings
 from pgwire.pool.engine import Engine
 from pgwire.pool.lease import Lease
+from pgwire.pool.observed import watch_all
 from pgwire.pool.options import (
     END_TIMEOUT,
     OPTION_NAMES,
@@ -429,11 +430,19 @@ class Pool(PoolTypes):
         connection was lost (the callback gets the exception, then the connection); "leak": a
         lease has been held for longer than `leak_after`. Callbacks run outside of the pool's
         lock; what they raise is logged and goes no further.
+
+        "query": something that was asked of the pool, or of one of its leases, has ended, however
+        it did; the callback gets a `QueryReport` instead, in the context (`contextvars`) of who
+        asked and before he goes on. What callbacks ask for themselves is not reported.
         """
         check_event(event)
         check_plain_function("callback", callback)
         self._engine.listeners.on(event, callback)
+        if event == "query":
+            watch_all(self)
 
     def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:
         """Undo `on`; nothing happens if the callback is not there."""
         self._engine.listeners.off(event, callback)
+        if event == "query":
+            watch_all(self)

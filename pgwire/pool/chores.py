@@ -44,6 +44,7 @@ def open_connection(engine: Engine, slot: Slot[Driver]) -> None:
         mendable = isinstance(error, Error) and waiting_may_help(error)
         engine.opening_failed(slot, failure, mendable=mendable)
         return
+    engine.listeners.watch(driver, engine.options.clock)
     unfit = _introduce(engine, driver)
     if unfit is None:
         engine.opened(slot, driver)

@@ -334,11 +334,13 @@ class Engine:
         """The chore of opening has succeeded."""
         self._refusal, self._hopeless = None, False
         self.report(self.core.opened, slot, driver)
+        self.listeners.watch(driver, self._clock)
 
     def opening_failed(self, slot: Slot[Driver], error: Exception, *, mendable: bool) -> None:
         """The chore of opening has failed; `mendable` is for the core."""
-        if self._refusal is None and not self.core.ending:  # once, until one has succeeded
-            logger.warning(telling.CANNOT_CONNECT, self.options.name, error)
+        first = self._refusal is None and not self.core.ending  # until one has succeeded
+        level = logging.WARNING if first else logging.DEBUG
+        logger.log(level, telling.CANNOT_CONNECT, self.options.name, error)
         self._refusal, self._hopeless = error, not mendable
         self.report(self.core.open_failed, slot, error, mendable=mendable)
 

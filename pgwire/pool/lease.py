@@ -64,6 +64,7 @@ class Lease(Connection):
         if self._callbacks:
             driver.listener = self._listener_before
             driver.session.events.leave()
+            self._fall_silent(driver)
         self._driver = RELEASED
         try:
             self._engine.release(self._slot, discard=discard)

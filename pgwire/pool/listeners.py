@@ -14,8 +14,15 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
+from pgwire.observing import tell
+from pgwire.protocol.observing import completed, report_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pgwire.driving import DriverBase
+    from pgwire.protocol.observing import QueryReport
+    from pgwire.protocol.operation import Operation
 
     Callback = Callable[..., object]
 
@@ -39,6 +46,35 @@ class Listeners(dict[str, list["Callback"]]):
             callbacks.remove(callback)
         if not callbacks:
             self.pop(event, None)
+
+    # ---------------------------------------------------------------- queries
+
+    def watch(self, driver: DriverBase, clock: Callable[[], float]) -> None:
+        """Have a connection's queries reported, if somebody listens for these."""
+        if "query" in self:
+            driver.observe(self.query_ended, clock, self._name)
+
+    def watch_all(self, drivers: Iterable[DriverBase], clock: Callable[[], float]) -> None:
+        """The same for those that were open before somebody listened, or ceased to."""
+        for driver in drivers:
+            if "query" in self:
+                driver.observe(self.query_ended, clock, self._name)
+            else:
+                driver.stop_observing(self.query_ended)
+
+    def query_ended(self, report: QueryReport) -> None:
+        """What the connections' drivers call."""
+        self.emit("query", report)
+
+    def never_run(self, operation: Operation, error: BaseException | None, now: float) -> None:
+        """Report what the pool was asked for and no connection has reported: it never had one."""
+        asked = operation.asked
+        if "query" in self and asked is not None and not asked.is_reported:
+            asked.granted_at = asked.granted_at or now
+            report = report_of(operation, now, error)
+            tell((self.query_ended,), completed(report, operation, {"pool": self._name}))
+
+    # ---------------------------------------------------------------- telling them
 
     def emit(self, event: str, *args: object) -> None:
         for callback in tuple(self.get(event, ())):

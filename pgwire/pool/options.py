@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from pgwire.config import Config
 
-    PoolEvent = Literal["connect", "acquire", "release", "remove", "error", "leak"]
+    PoolEvent = Literal["connect", "acquire", "release", "remove", "error", "leak", "query"]
 
-EVENTS = ("connect", "acquire", "release", "remove", "error", "leak")
+EVENTS = ("connect", "acquire", "release", "remove", "error", "leak", "query")
 
 # Leaving the pool's `with` block.
 END_TIMEOUT = 30.0

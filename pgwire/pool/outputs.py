@@ -8,6 +8,7 @@ from pgwire.blocking.copying import CopyOutput, copy_to
 from pgwire.blocking.holding import Output
 from pgwire.blocking.net import deadline_in
 from pgwire.blocking.streaming import Stream
+from pgwire.protocol.observing import Asked
 
 if TYPE_CHECKING:
     from pgwire.blocking.driver import Driver
@@ -30,10 +31,20 @@ class PooledOutput(Output):
     def _take(self) -> Driver:
         options = self._engine.options
         until = None if self._timeout is None else options.clock() + self._timeout
-        self._slot = slot = self._engine.acquire(options.checkout_timeout, until)
+        if self._engine.listeners:
+            self._operation.asked = Asked(options.clock())
+        try:
+            self._slot = slot = self._engine.acquire(options.checkout_timeout, until)
+        except BaseException as error:
+            self._never_run(error)
+            raise
         self._uses = slot.uses
         self._left = None if until is None else max(0.0, until - options.clock())
         return slot.connection
+
+    def _never_run(self, error: BaseException | None) -> None:
+        """Report it, unless a connection has."""
+        self._engine.listeners.never_run(self._operation, error, self._engine.options.clock())
 
     def _deadline(self) -> float | None:
         return None if self._left is None else deadline_in(self._left)
@@ -41,6 +52,7 @@ class PooledOutput(Output):
     def _ended(self) -> None:
         slot, self._slot = self._slot, None
         if slot is not None:
+            self._never_run(slot.connection.session.failure)
             try:
                 self._engine.release(slot)
             except BaseException:  # Ctrl-C, or what a callback raised
@@ -78,6 +90,7 @@ class PoolCopyOutput(PooledOutput, CopyOutput):
         """Write all of it to a file, in one turn; the number of rows."""
         driver = self._take()
         try:
-            return copy_to(driver, self._operation.sql, sink, self._left, self._progress)
+            asked = self._operation.asked
+            return copy_to(driver, self._operation.sql, sink, self._left, self._progress, asked)
         finally:
             self._ended()

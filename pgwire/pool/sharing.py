@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from concurrent.futures import CancelledError
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,7 @@ class SharedLine:
         if engine.listeners:
             engine.listeners.emit("acquire", Connection(self._slot.connection))
         if not job.future.set_running_or_notify_cancel():
+            query.told = CancelledError()
             query.abandon()  # nothing of it is written
         elif job.deadline is not None and job.deadline <= now:
             _expire(job)
@@ -169,5 +171,6 @@ class SharedLine:
 
 
 def _expire(job: Job) -> None:
+    job.query.told = error = QueryTimeout(OUT_OF_TIME)
     job.query.abandon()
-    job.settle(QueryTimeout(OUT_OF_TIME))
+    job.settle(error)

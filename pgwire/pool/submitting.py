@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,7 @@ from pgwire.pool.options import check_timeout
 from pgwire.pool.sharing import SharedLine, Sharing
 from pgwire.pool.slots import SHARED, Slot
 from pgwire.pool.waiters import Waiter
+from pgwire.protocol.observing import Asked
 from pgwire.protocol.query import Query
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class Submitter:
         since = options.clock()
         deadline: float | None = None
         untold = [True]
+        asked: Query | None = None  # where somebody listens
 
         def waiting_ended(answer: Slot[Driver] | Waiter[Driver]) -> None:
             try:
@@ -158,16 +160,21 @@ class Submitter:
 
         def leave_if_cancelled(_future: object) -> None:
             if future.cancelled() and not isinstance(answer, Slot) and engine.withdraw(answer):
+                self._never_run(query, CancelledError())
                 future.set_running_or_notify_cancel()
 
         try:
             query = Query(sql, params)
+            if engine.listeners:
+                query.asked, asked = Asked(since), query
             timeout = options.query_timeout if timeout is None else check_timeout(timeout)
             deadline = None if timeout is None else since + timeout
             limits = [since + t for t in (options.checkout_timeout, timeout) if t is not None]
             shared = self.sharing.may_share(sql)
             answer = engine.request(min(limits, default=None), waiting_ended, shared=shared)
         except Exception as error:
+            if asked is not None:
+                self._never_run(asked, error)
             future.set_exception(error)
             return future
         if isinstance(answer, Slot):
@@ -184,6 +191,7 @@ class Submitter:
             try:
                 self._engine.outcome(job.answer, job.since)
             except Exception as error:
+                self._never_run(job.query, error)
                 job.settle(error)
         self._tellers.free()
 
@@ -199,12 +207,19 @@ class Submitter:
             engine.listeners.emit("acquire", Connection(slot.connection))
         wanted = work.future.set_running_or_notify_cancel()
         error = self._run_on(slot, work) if wanted else None
+        if engine.listeners:
+            self._never_run(work.query, error if wanted else CancelledError())
         # Free first, worker and connection: the release may bring the next job along, and
         # whoever waits for the future shall find the connection back.
         self._workers.free()
         engine.release(slot)
         if wanted:
             work.settle(error)
+
+    def _never_run(self, query: Query, error: BaseException | None) -> None:
+        """Report it, unless a connection has."""
+        engine = self._engine
+        engine.listeners.never_run(query, error, engine.options.clock())
 
     def _run_on(self, slot: Slot[Driver], job: Job) -> BaseException | None:
         begun = self._engine.options.clock()

@@ -23,6 +23,8 @@ from pgwire.pool.waiters import WaitQueue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pgwire.pool.histogram import Tally
+
 # A query that has run for longer than this may run for much longer: nobody queues up behind it.
 HEAD_LIMIT = 0.050  # seconds
 
@@ -39,6 +41,8 @@ OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 
 class Supply(Generic[C]):
     """What PoolCore is on the side of the connections; of the queue it asks only how long it is."""
+
+    _used: Callable[[float], None]  # counts how long a connection was in use
 
     def __init__(
         self,
@@ -67,6 +71,13 @@ class Supply(Generic[C]):
         self._backoff = Backoff(jitter)
         self._retry_wanted = False  # an opening waits for the back-off to end
         self._count = Counters()
+
+    def tally_with(self, make: Callable[[Tally], Tally]) -> None:
+        """Have times counted by other tallies: by what `make` makes of each that there is."""
+        count = self._count
+        count.wait_time, count.use_time = make(count.wait_time), make(count.use_time)
+        count.connect_time = make(count.connect_time)
+        self._used = count.use_time.add
 
     # What the shell reads
 

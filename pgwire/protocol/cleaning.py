@@ -28,6 +28,7 @@ class Clean(SimpleQuery):
     fails nobody may go on with this session: it fails.
     """
 
+    kind = None
     is_brief = True
 
     def begin(self, session: Session) -> bool:
@@ -36,7 +37,7 @@ class Clean(SimpleQuery):
         # Said in advance: whoever comes next finds a session without a past.
         session.transaction_status = TransactionStatus.IDLE
         session.changed = False
-        if self._query.endswith(RESET):
+        if self.sql.endswith(RESET):
             session.unregister()
         return False
 

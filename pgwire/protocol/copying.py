@@ -115,6 +115,7 @@ class Sending(Copying):
     DRAINING: Phase
     COMPLETE: Phase
     row_count = 0
+    byte_count: int = 0
     _meter: Meter | None = None
 
     def write_more(self) -> None:
@@ -140,6 +141,7 @@ class Sending(Copying):
     def write_data(self, data: bytes) -> None:
         """As one message, or as many as one that is too long for the server takes."""
         session = self.session
+        self.byte_count += len(data)
         for start in range(0, len(data), MOST):
             part = data[start : start + MOST]  # mostly all of it, which is no copy
             session.write(b"d" + frontend.pack_int32(len(part) + 4))
@@ -265,6 +267,8 @@ class CopyIn(Sending):
 
     `source` is bytes, str, a file, an iterable of bytes and str, or an `Inlet` of these.
     """
+
+    kind = "copy_in"
 
     def __init__(self, sql: str, source: Any, progress: ProgressCallback | None = None) -> None:
         check_copy(sql, "copy_in()", "FROM STDIN")

@@ -58,6 +58,9 @@ class CopyOut(Copying):
     With `holds` nobody else may ask for anything before its end (`Session.submit`).
     """
 
+    kind = "copy_out"
+    byte_count: int = 0
+
     def __init__(
         self, sql: str, *, holds: bool = False, progress: ProgressCallback | None = None
     ) -> None:
@@ -103,6 +106,7 @@ class CopyOut(Copying):
         if data and self.error is None and not self.abandoned:
             self.received.append(data)
             self._received_size += len(data)
+            self.byte_count += len(data)
             self._message_count += messages
             if self.listener is not None:
                 self.listener()

@@ -65,6 +65,7 @@ class CopyRecords(Sending, Preparing):
     Errors carry the number of their record, from 0, as `record_index`.
     """
 
+    kind = "copy_records"
     _format: BinaryRecords | TextRecords
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
+from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from pgwire.errors import OperationalError, PostgresError, ProtocolError
@@ -26,8 +27,17 @@ class ParameterChange(NamedTuple):
     value: str
 
 
-Event = Notification | ParameterChange | PostgresError
-EventName = Literal["notice", "notification", "parameter"]
+class Mark(Enum):
+    """What is among the events for the shell's sake alone."""
+
+    REPORTS = "reports"
+
+
+# An observed session has reports to be taken (see `observing`).
+ReportsAreThere = Mark.REPORTS
+
+Event = Notification | ParameterChange | PostgresError | Mark
+EventName = Literal["notice", "notification", "parameter", "query"]
 EVENT_NAMES: tuple[EventName, ...] = get_args(EventName)
 
 

@@ -29,14 +29,14 @@ class Fetch(LookingUp):
     command_tag = ""
 
     def __init__(self, stream: Streaming) -> None:
-        self._stream = stream
+        self.stream = stream
         self._columns = stream._columns
         self._rows = []
         if stream.meter is not None:
             stream.meter.watch(self)
 
     def begin(self, session: Session) -> bool:
-        stream = self._stream
+        stream = self.stream
         statement = stream.statement
         assert statement is not None
         if not statement.is_generated:
@@ -49,7 +49,7 @@ class Fetch(LookingUp):
 
     def abandon(self) -> None:
         super().abandon()
-        self._stream.is_exhausted = True  # nobody will have these rows, nor what is behind them
+        self.stream.is_exhausted = True  # nobody will have these rows, nor what is behind them
 
     def on_suspended(self, buffer: bytes, start: int, end: int) -> None:
         check_suspended(buffer, start, end)
@@ -57,7 +57,7 @@ class Fetch(LookingUp):
 
     def on_complete(self, buffer: bytes, start: int, end: int) -> None:
         self.command_tag = backend.parse_command_tag(buffer, start, end)
-        self._stream.is_exhausted = True
+        self.stream.is_exhausted = True
         self.phase = self.ENDING
 
     def on_fetch_error(self, buffer: bytes, start: int, end: int) -> None:
@@ -65,14 +65,14 @@ class Fetch(LookingUp):
         self.phase = self.ENDING
 
     def note_error(self, error: PostgresError) -> None:
-        self._stream.is_exhausted = True  # the transaction has failed
+        self.stream.is_exhausted = True  # the transaction has failed
         if error.sqlstate == _NO_SUCH_PORTAL:
             self.prefer_errors()
             self.error = InterfaceError(
                 "the transaction that the stream was begun in has ended, and the stream with it"
             )
         else:
-            error.query = self._stream.sql
+            error.query = self.stream.sql
             super().note_error(error)
 
     def on_fetched(self, buffer: bytes, start: int, end: int) -> None:
@@ -83,10 +83,10 @@ class Fetch(LookingUp):
         if self.error is not None and self._raw is not None and self.look_up_late():
             return
         if self.error is None and not self.abandoned and self._rows:
-            self._stream.keep(self._rows)
+            self.stream.keep(self._rows)
         self.session.complete(self)
-        if self._stream.is_exhausted:
-            self._stream.close_portal()
+        if self.stream.is_exhausted:
+            self.stream.close_portal()
 
     FETCHING = Phase(
         "FETCHING",

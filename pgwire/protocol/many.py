@@ -49,6 +49,7 @@ class QueryMany(Preparing):
     Errors carry the number of their record, from 0, as `record_index`.
     """
 
+    kind = "query_many"
     usual_answer = b""  # how a record is answered, as far as has been seen
 
     def __init__(
@@ -66,6 +67,10 @@ class QueryMany(Preparing):
         self._tag = ""
         self._rows_each = 0
         self._written = False  # the Sync is written
+
+    @property
+    def batch_size(self) -> int:
+        return self._taken
 
     def begin(self, session: Session) -> bool:
         statement = self.statement or session.statements.get(self.sql)

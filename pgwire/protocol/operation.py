@@ -34,9 +34,10 @@ from pgwire.protocol.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pgwire.errors import PostgresError
+    from pgwire.protocol.observing import Asked
     from pgwire.protocol.session import Session
 
     Handler = Callable[[Any, bytes, int, int], Any]
@@ -105,12 +106,35 @@ class Operation:
     # `Session.take_completed()`.
     waiter: Any = None
 
+    # For whoever observes (see `observing`). What its caller calls it; None: it is nobody's.
+    kind: ClassVar[str | None] = None
+    sql: str = ""
+    byte_count: int | None = None  # of COPY's data
+    asked: Asked | None = None
+    told: BaseException | None = None  # what its caller was told when it was given up
+    is_left = False  # its caller has had enough of it
+
     def __repr__(self) -> str:
         if self.done:
             state = "DONE" if self.error is None else f"FAILED: {type(self.error).__name__}"
         else:
             state = self.phase.name if hasattr(self, "phase") else "QUEUED"
         return f"{type(self).__name__}({state}{', abandoned' if self.abandoned else ''})"
+
+    @property
+    def values(self) -> Sequence[Any]:
+        """The parameters that go with its SQL."""
+        return ()
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many records there were, where it is one statement for many."""
+        return None
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether its statement was stale, and was prepared again."""
+        return False
 
     def begin(self, session: Session) -> bool:
         """Write the first messages; return whether to keep the floor."""

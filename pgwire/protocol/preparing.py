@@ -143,6 +143,8 @@ class Preparing(LookingUp):
 class Prepare(Preparing):
     """`result` is a Statement with a name of its own, outside the cache. One flight."""
 
+    kind = "prepare"
+
     def begin(self, session: Session) -> bool:
         self._write_parse(session, session.statements.new_name(), frontend.SYNC)
         return True  # types may have to be looked up

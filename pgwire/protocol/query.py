@@ -80,6 +80,7 @@ class Query(Preparing):
     a class that the columns do not fit is an `InterfaceError` before the statement is run.
     """
 
+    kind = "query"
     _pinned = False  # the statement is its user's, not the cache's
     _fresh = False  # it was prepared by this very operation
     _retried = False
@@ -105,6 +106,14 @@ class Query(Preparing):
         if statement is not None:
             self.statement = statement
             self._pinned = True
+
+    @property
+    def values(self) -> Sequence[Any]:
+        return self._params
+
+    @property
+    def is_retried(self) -> bool:
+        return self._retried
 
     @property
     def leaves_traces(self) -> bool:

@@ -37,8 +37,10 @@ class SimpleQuery(LookingUp):
     transaction, where the server does not answer, they stay text.
     """
 
+    kind: ClassVar[str | None] = "script"
+
     def __init__(self, sql: str) -> None:
-        self._query = sql
+        self.sql = sql
         self._rows = []
         self._columns = ()
         self.result: list[Result[Row]] = []
@@ -46,10 +48,10 @@ class SimpleQuery(LookingUp):
         self._unread: list[tuple[list[Any], tuple[Column, ...], list[bytes]]] = []
 
     def begin(self, session: Session) -> bool:
-        session.write(frontend.query(frontend.cstring(self._query, "the SQL")))
+        session.write(frontend.query(frontend.cstring(self.sql, "the SQL")))
         self.session = session
         self.phase = self.RUNNING
-        if changes_session(self._query):
+        if changes_session(self.sql):
             session.changed = True
         return True  # types may have to be looked up
 
@@ -102,9 +104,9 @@ class SimpleQuery(LookingUp):
         self.phase = self.FAILED
 
     def note_error(self, error: PostgresError) -> None:
-        error.query = self._query
+        error.query = self.sql
         super().note_error(error)
-        advise(error, self._query)
+        advise(error, self.sql)
 
     def on_ready(self, buffer: bytes, start: int, end: int) -> None:
         self.take_status(buffer, start, end)

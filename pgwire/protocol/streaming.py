@@ -57,6 +57,7 @@ class Streaming(Query):
     transaction `fetch` gives the operation that brings the next batch, until `is_exhausted`.
     """
 
+    kind = "stream"
     ends_soon = True
     is_full = False  # two batches are no reason to stop reading
     is_exhausted = False
@@ -65,6 +66,8 @@ class Streaming(Query):
     _is_synced = False
     _has_delivered = False
     portal = b""
+    row_count = 0  # of what has come
+    last_fetch: Fetch | None = None  # where it is observed
     meter: BatchMeter | None = None
 
     def __init__(
@@ -266,6 +269,7 @@ class Streaming(Query):
     def keep(self, rows: list[tuple[Any, ...]]) -> None:
         """A batch has come, and waits to be taken."""
         self.batches.append(rows)
+        self.row_count += len(rows)
         if self.meter is not None:
             self.meter.keep()
 

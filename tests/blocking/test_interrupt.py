@@ -174,6 +174,17 @@ def test_while_waiting_it_costs_the_query_and_not_the_connection(keeper: Keeper)
     assert time.monotonic() - began < 5
 
 
+def test_who_observes_is_told(connect: Connect) -> None:
+    conn = connect()
+    seen: list[pgwire.QueryReport] = []
+    conn.on("query", seen.append)
+    with pytest.raises(Interrupted), interrupted_after(0.05):
+        conn.query("select pg_sleep(20)")
+    assert [type(report.error) for report in seen] == [Interrupted]
+    assert conn.query("select 1").scalar() == 1
+    assert len(seen) == 2
+
+
 def test_while_a_pipeline_waits_it_costs_what_is_under_way(keeper: Keeper) -> None:
     def work(conn: pgwire.Connection) -> None:
         with conn.pipeline() as p:

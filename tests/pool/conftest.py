@@ -64,6 +64,11 @@ ON_BOTH: dict[str, set[str]] = {
     "test_node_postgres": {
         "test_a_query_that_times_out_is_cancelled_and_its_connection_clean",  # behind its back
     },
+    "test_observing": {
+        "test_a_submitted_query_that_is_cancelled_in_the_queue",  # a task is, there
+        "test_streams",  # which facades have not
+        "test_submitted_queries",  # the facade has another context
+    },
     "test_pool_types": set(),
     "test_regressions": {
         "test_ctrl_c_in_the_queue_loses_neither_the_place_behind_nor_the_connection",

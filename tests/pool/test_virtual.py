@@ -301,7 +301,7 @@ class ScriptDriver(interleavings.FakeDriver):
 
     def run(self, operation: Operation, timeout: float | None = None) -> Any:
         begun = self.world.scheduler.now
-        self.world.sleep(float(operation.sql))  # type: ignore[attr-defined]
+        self.world.sleep(float(operation.sql))
         operation.result = self.number, begun
         return operation.result
 

@@ -1,0 +1,307 @@
+"""Observing: what a session can tell of the operations that it has been asked for.
+
+A session is observed by making it one of another class: `observe` puts `ObservedSession` in front
+of its own. So the code of a session that nobody observes is what it would be without any of this;
+decision 22 has the numbers, and what else was tried.
+
+An observed session notes each operation that has a `kind` when it is submitted, looks after every
+input which of them are done, and keeps a report of each (`take_reports`). Among its `events` stands
+a mark then, so that whoever delivers these after the batch delivers the reports as well.
+
+Knows no callbacks, and no clock but the one that it is given.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from pgwire.protocol.events import ReportsAreThere
+from pgwire.protocol.fetching import Fetch
+from pgwire.protocol.messages import TransactionStatus
+from pgwire.protocol.rows import Result
+from pgwire.protocol.session import Session
+from pgwire.protocol.streaming import Streaming
+from pgwire.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+
+    from pgwire.errors import Error
+    from pgwire.protocol.operation import Operation
+
+
+class Endpoint(NamedTuple):
+    """Where a session is, as the settings have it; `port` belongs to a socket's name as well."""
+
+    host: str = ""
+    port: int | None = None
+    database: str = ""
+    user: str = ""
+
+
+class Asked:
+    """That somebody has asked for an operation. Made by who is asked first: pool or session."""
+
+    __slots__ = ("at", "context", "granted_at", "is_reported", "pipelined")
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.context: Context = copy_context()
+        self.granted_at: float | None = None  # when a pool had a connection for it
+        self.pipelined = False
+        self.is_reported = False
+
+
+@dataclass(frozen=True, repr=False)
+class QueryReport:
+    """One operation that has ended, as callbacks for "query" get it.
+
+    `operation` is the method that was called: "query", "query_many", "script" (transactions'
+    BEGIN and COMMIT are ones), "prepare", "stream", "copy_in", "copy_out" or "copy_records".
+    `duration` is in seconds, from the call to the end of the answer: waiting included, for a
+    pool's connection (`waited` seconds of it; None where no pool was asked) or for other queries,
+    and what the caller did between two rows of a stream.
+
+    `error` is what the caller was told: the server's error, `QueryTimeout`, `CancelledError`,
+    `KeyboardInterrupt`, `PoolTimeout`, …; None for a stream that was left early. Its text may have
+    values in it. `row_count` is what the server counted, of a stream the rows that came; None where
+    nothing was counted. `byte_count` is of COPY's data, `batch_size` the number of records of
+    a `query_many`. `parameterized`: values travelled apart from the SQL, which so has none of them.
+    `pipelined`: something else was under way on its connection when it was sent. `retried`: its
+    prepared statement was stale, and was prepared again.
+
+    `host`, `port`, `database` and `user` are those of the settings; empty, as `backend_pid` is 0,
+    where a pool had no connection for it. `pool` is the pool's name.
+    """
+
+    operation: str
+    sql: str
+    duration: float
+    row_count: int | None = None
+    command_tag: str = ""
+    error: BaseException | None = None
+    byte_count: int | None = None
+    batch_size: int | None = None
+    parameterized: bool = False
+    pipelined: bool = False
+    retried: bool = False
+    waited: float | None = None
+    host: str = ""
+    port: int | None = None
+    database: str = ""
+    user: str = ""
+    backend_pid: int = 0
+    pool: str | None = None
+
+    def __repr__(self) -> str:
+        outcome = f"{type(self.error).__name__}" if self.error else self.command_tag or "done"
+        return f"<QueryReport {self.operation} {outcome} in {self.duration:.6f} s>"
+
+    def reveal_parameters(self) -> tuple[Any, ...] | None:
+        """The values that went with the SQL, for whoever must have them; None without any.
+
+        They are in nothing else of the report. Those of a `query_many` are not kept.
+        """
+        secret: Secret | None = self.__dict__.get("_values")
+        return None if secret is None else tuple(secret.reveal())
+
+
+class Observation(NamedTuple):
+    """A report, and the context of who asked: in it callbacks are to be called."""
+
+    report: QueryReport
+    context: Context
+
+
+class ObservedSession(Session):
+    """See the module. Only ever in front of another class of sessions, by `observe`."""
+
+    clock: Callable[[], float]
+    endpoint: Endpoint
+    pool: str | None
+    is_muted: bool  # nobody observes any more
+    _watched: deque[Operation]  # in the order in which they were submitted
+    _streams: list[Streaming]  # those inside of a transaction, between two batches
+    _reports: list[Observation]
+
+    def take_reports(self) -> list[Observation]:
+        """What has ended since the last call."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    # ---------------------------------------------------------------- what goes in
+
+    def submit(self, operation: Operation) -> None:
+        if self.is_muted and not self._watched and not self._streams:
+            self.__class__ = type(self).__bases__[1]  # here, where nobody else runs it
+            self.submit(operation)
+            return
+        if operation.kind is not None:
+            if operation.asked is None:
+                operation.asked = Asked(self.clock())
+            else:
+                operation.asked.granted_at = self.clock()
+            operation.asked.pipelined = bool(self.pending)
+            self._watched.append(operation)
+        elif isinstance(operation, Fetch):
+            operation.stream.last_fetch = operation
+        super().submit(operation)
+        if operation.done and self._watched and self._watched[-1] is operation:
+            self._watched.pop()  # refused, or a misfit: whatever is before it goes on
+            self._end(operation)
+        self._look()
+
+    def receive_data(self, data: bytes) -> None:
+        super().receive_data(data)
+        self._look()
+
+    def fail(self, error: Error) -> None:
+        super().fail(error)
+        self._look()
+
+    def data_to_send(self, *, more: bool = True) -> bytes:
+        data = super().data_to_send(more=more)
+        self._look()
+        return data
+
+    def _withdraw(self, operation: Operation) -> None:
+        super()._withdraw(operation)
+        if operation in self._watched:
+            self._watched.remove(operation)
+            self._end(operation)
+
+    # ---------------------------------------------------------------- what comes out
+
+    def _look(self) -> None:
+        """See which of them are done."""
+        watched = self._watched
+        while watched and watched[0].done:
+            operation = watched.popleft()
+            if isinstance(operation, Streaming) and operation.lives_on:
+                self._streams.append(operation)
+            else:
+                self._end(operation)
+        if self._streams:
+            self._look_at_streams()
+        events = self.events
+        if self._reports and not (events and events[-1] is ReportsAreThere):
+            events.add(ReportsAreThere, 0)
+
+    def _look_at_streams(self) -> None:
+        """A stream inside of a transaction ends with that, if not before."""
+        is_over = self.failure is not None or self.transaction_status is TransactionStatus.IDLE
+        for stream in tuple(self._streams):
+            if is_over or stream.is_exhausted:
+                self._streams.remove(stream)
+                self._end(stream)
+
+    def _end(self, operation: Operation) -> None:
+        asked = operation.asked
+        assert asked is not None
+        if asked.is_reported or self.is_muted:
+            return
+        report = report_of(operation, self.clock(), _error_of(operation, self.failure))
+        key = self.backend_key
+        known = {"backend_pid": 0 if key is None else key.pid, "pool": self.pool}
+        self._reports.append(completed(report, operation, self.endpoint._asdict() | known))
+
+
+def observe(
+    session: Session, clock: Callable[[], float], endpoint: Endpoint, pool: str | None
+) -> None:
+    """Have a session keep reports of what it is asked for from now on. Any thread may call.
+
+    What a pool has said of itself stays, whoever else observes its connection.
+    """
+    observed = cast("ObservedSession", session)
+    is_new = not isinstance(session, ObservedSession)
+    if is_new or pool is not None:  # a pool's clock is the one that its queries are asked by
+        observed.clock, observed.endpoint, observed.pool = clock, endpoint, pool
+    observed.is_muted = False
+    if is_new:
+        observed._watched, observed._streams, observed._reports = deque(), [], []
+        session.__class__ = _in_front_of(type(session))
+
+
+def stop_observing(session: Session) -> None:
+    """Have it keep none any more. Any thread may call; the session is what it was once it can."""
+    if isinstance(session, ObservedSession):
+        session.is_muted = True
+
+
+_classes: dict[type[Session], type[Session]] = {}
+
+
+def _in_front_of(kind: type[Session]) -> type[Session]:
+    if kind not in _classes:
+        _classes[kind] = type(f"Observed{kind.__name__}", (ObservedSession, kind), {})
+    return _classes[kind]
+
+
+# ---------------------------------------------------------------- reports
+
+
+def report_of(operation: Operation, now: float, error: BaseException | None) -> dict[str, Any]:
+    """What is to be said of an operation that has ended, whoever has seen to it."""
+    asked = operation.asked
+    assert asked is not None
+    kind = operation.kind
+    waited = None if asked.granted_at is None else asked.granted_at - asked.at
+    report: dict[str, Any] = {
+        "operation": kind,
+        "sql": operation.sql,
+        "duration": now - asked.at,
+        "error": error,
+        "byte_count": operation.byte_count,
+        "batch_size": operation.batch_size,
+        "parameterized": kind == "query_many" or bool(operation.values),
+        "pipelined": asked.pipelined,
+        "retried": operation.is_retried,
+        "waited": waited,
+    }
+    if isinstance(operation, Streaming):
+        report["row_count"] = operation.row_count
+    elif error is None:
+        report["row_count"], report["command_tag"] = _counted(operation)
+    return report
+
+
+def completed(report: dict[str, Any], operation: Operation, more: dict[str, Any]) -> Observation:
+    """The report itself, and that it has been made."""
+    assert operation.asked is not None
+    operation.asked.is_reported = True
+    made = QueryReport(**report, **more)
+    if operation.values:
+        made.__dict__["_values"] = Secret(cast("Any", operation.values))
+    return Observation(made, operation.asked.context)
+
+
+def _counted(operation: Operation) -> tuple[int | None, str]:
+    """The number of rows and the command tag; a script's are their sum, and the last one."""
+    result = operation.result
+    if isinstance(result, Result):
+        return result.row_count, result.command_tag
+    if isinstance(result, list):
+        counts = [each.row_count for each in result if each.row_count is not None]
+        return sum(counts) if counts else None, result[-1].command_tag if result else ""
+    if isinstance(result, int):
+        return result, f"COPY {result}"
+    return None, ""
+
+
+def _error_of(operation: Operation, failure: Error | None) -> BaseException | None:
+    """What its caller was told, which may be more than the server has said."""
+    if operation.is_left:
+        return None
+    if operation.abandoned:
+        return operation.told
+    if operation.error is not None or not isinstance(operation, Streaming):
+        return operation.error
+    last = operation.last_fetch
+    if last is not None and (last.told or last.error):
+        return last.told or last.error
+    return None if operation.is_exhausted else failure

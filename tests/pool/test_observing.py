@@ -1,0 +1,297 @@
+"""A pool's "query": whatever was asked of it or of its leases is reported, once."""
+
+from __future__ import annotations
+
+import io
+import logging
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pgwire
+from tests.pool.support import PATIENCE, Thread, kill, pid_of, pool, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Reports = list[pgwire.QueryReport]
+
+
+@contextmanager
+def observed(dsn: str, **options: Any) -> Iterator[tuple[pgwire.Pool, Reports]]:
+    """A pool, and what it has reported."""
+    seen: Reports = []
+    with pool(dsn, name="shop", **options) as p:
+        p.on("query", seen.append)
+        yield p, seen
+
+
+def test_single_queries(dsn: str) -> None:
+    with observed(dsn) as (p, seen):
+        p.query("select $1::int", [1])
+        with pytest.raises(pgwire.DivisionByZero) as caught:
+            p.query("select 1 / 0")
+        pid = pid_of(p)
+    first, second, _ = seen
+    assert (first.operation, first.sql, first.row_count) == ("query", "select $1::int", 1)
+    assert (first.pool, first.backend_pid) == ("shop", pid)
+    assert first.waited is not None
+    assert 0 < first.waited <= first.duration  # for the connection to be opened
+    assert first.reveal_parameters() == (1,)
+    assert second.error is caught.value
+
+
+def test_everything_that_takes_a_connection_for_itself(dsn: str) -> None:
+    with observed(dsn) as (p, seen):
+        with p.connect() as lease:
+            lease.script("drop table if exists observed; create table observed (n int)")
+        p.query_many("insert into observed values ($1)", [(1,), (2,)])
+        p.copy_in("copy observed from stdin", b"3\n")
+        p.copy_records("observed", [(4,)])
+        p.copy_out("copy observed to stdout", io.BytesIO())
+        p.query("drop table observed")
+    assert [(r.operation, r.row_count, r.error, r.waited is None) for r in seen] == [
+        ("script", None, None, True),
+        ("query_many", 2, None, False),
+        ("copy_in", 1, None, False),
+        ("copy_records", 1, None, False),
+        ("copy_out", 4, None, False),
+        ("query", None, None, False),
+    ]
+    assert all(report.backend_pid for report in seen)
+
+
+def test_leases_and_their_transactions_but_not_what_the_pool_does_by_itself(dsn: str) -> None:
+    def hook(conn: pgwire.Connection) -> None:
+        conn.query("set application_name = 'hook'")
+
+    with observed(dsn, max_size=1, on_connect=hook, check_after=0.0) as (p, seen):
+        with p.transaction() as lease:
+            lease.query("select 1")
+            lease.query("set work_mem = '1MB'")
+        p.query("select 2")
+    assert [r.command_tag for r in seen] == [
+        "SET", "BEGIN", "SELECT 1", "SET", "COMMIT", "SET", "SELECT 1",
+    ]  # fmt: skip
+    assert [r.waited is None for r in seen] == [True] * 6 + [False]
+
+
+def test_who_gets_no_connection(dsn: str) -> None:
+    with observed(dsn, max_size=1, max_waiting=1) as (p, seen):
+        lease = p.connect()
+        with pytest.raises(pgwire.PoolTimeout) as late:
+            p.query("select $1::int", [7], timeout=0.02)
+        with pytest.raises(pgwire.PoolTimeout):
+            p.query_many("select 2", [()], timeout=0.02)
+        future = p.submit("select 3", timeout=0.02)
+        with pytest.raises(pgwire.PoolTimeout):
+            future.result(PATIENCE)
+        thread = Thread(lambda: p.query("select 4"))
+        until(lambda: p.waiting_count == 1)
+        with pytest.raises(pgwire.PoolFull):
+            p.query("select 5")
+        lease.release()
+        thread.outcome()
+    with pytest.raises(pgwire.PoolClosed):
+        p.query("select 6")
+    until(lambda: len(seen) == 6)
+    told = {report.sql: type(report.error) for report in seen}
+    assert told == {
+        "select $1::int": pgwire.PoolTimeout,
+        "select 2": pgwire.PoolTimeout,
+        "select 3": pgwire.PoolTimeout,
+        "select 4": type(None),
+        "select 5": pgwire.PoolFull,
+        "select 6": pgwire.PoolClosed,
+    }
+    first = seen[0]
+    assert first.error is late.value
+    assert first.waited == first.duration >= 0.02
+    assert (first.backend_pid, first.host, first.pool) == (0, "", "shop")
+    assert first.reveal_parameters() == (7,)
+
+
+def test_streams(dsn: str) -> None:
+    with observed(dsn, max_size=1) as (p, seen):
+        with p.stream("select generate_series(1, 5)", fetch_size=2) as rows:
+            next(rows)
+            with pytest.raises(pgwire.PoolTimeout):
+                list(p.stream("select 2", timeout=0.02))
+            assert sum(1 for _ in rows) == 4
+        with p.stream("select generate_series(1, 5)", fetch_size=2) as rows:
+            next(rows)
+        with pytest.raises(pgwire.PostgresError):
+            list(p.stream("select 1 / 0"))
+        with p.copy_out("copy (select 1) to stdout") as pieces:
+            assert b"".join(pieces) == b"1\n"
+        with pytest.raises(LookupError):
+            p.copy_out("copy (select 1) to stdout", Full())
+    assert [(r.operation, type(r.error), r.waited is None) for r in seen] == [
+        ("stream", pgwire.PoolTimeout, False),
+        ("stream", type(None), False),
+        ("stream", type(None), False),
+        ("stream", pgwire.DivisionByZero, False),
+        ("copy_out", type(None), False),
+        ("copy_out", type(None), False),
+    ]
+
+
+class Full(io.BytesIO):
+    """A file that takes nothing."""
+
+    def write(self, data: Any) -> int:
+        raise LookupError("full")
+
+
+def test_timed_out_and_lost(dsn: str) -> None:
+    with observed(dsn, max_size=2) as (p, seen):
+        with pytest.raises(pgwire.QueryTimeout):
+            p.query("select pg_sleep(20)", timeout=0.2)
+        with pytest.raises(pgwire.ConnectionLost):
+            p.query("select pg_terminate_backend(pg_backend_pid())")
+        until(lambda: len(seen) == 2)
+    slow, lost = sorted(seen, key=lambda report: report.sql)
+    assert isinstance(slow.error, pgwire.QueryTimeout)
+    assert isinstance(lost.error, pgwire.ConnectionLost)
+
+
+def test_an_idle_connection_that_was_lost(dsn: str) -> None:
+    with observed(dsn, max_size=1) as (p, seen):
+        kill(dsn, [pid_of(p)])
+        with suppress(pgwire.Error):
+            p.query("select 1")
+        p.query("select 2")
+    assert [report.sql for report in seen[1:]] == ["select 1", "select 2"]
+
+
+def test_connections_that_were_open_before(dsn: str) -> None:
+    seen: Reports = []
+    with pool(dsn, max_size=2) as p:
+        lease = p.connect()
+        p.query("select 0")
+        p.on("query", seen.append)
+        lease.query("select 1")
+        p.query("select 2")
+        p.off("query", seen.append)
+        lease.query("select 3")
+        p.query("select 4")
+        p.on("query", seen.append)
+        p.query("select 5")
+        lease.query("select 6")
+        lease.release()
+    assert [report.sql for report in seen] == ["select 1", "select 2", "select 5", "select 6"]
+
+
+def test_a_callback_of_a_lease_ends_with_it(dsn: str) -> None:
+    own: Reports = []
+    with observed(dsn, max_size=1) as (p, seen):
+        lease = p.connect()
+        lease.on("query", own.append)
+        lease.query("select 1")
+        lease.release()
+        p.query("select 2")
+    assert [report.sql for report in own] == ["select 1"]
+    assert len(seen) == 2
+
+
+def test_a_pool_with_a_clock_of_its_own(dsn: str) -> None:
+    """Whoever else observes its connections."""
+    own: Reports = []
+    with observed(dsn, max_size=1, clock=lambda: monotonic() + 1e6) as (p, seen):
+        with p.connect() as lease:
+            lease.on("query", own.append)
+            lease.query("select 1")
+        p.query("select 2")
+    assert own == seen[:1]
+    assert all(0 < report.duration < 1000 for report in seen)
+    assert [report.pool for report in seen] == ["shop"] * 2
+
+
+def test_a_callback_that_raises(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+    def callback(_: pgwire.QueryReport) -> None:
+        raise LookupError("of the callback")
+
+    with observed(dsn) as (p, seen):
+        p.on("query", callback)
+        assert p.query("select 1").scalar() == 1
+    assert len(seen) == 1
+    assert "shop: a callback for 'query' raised" in caplog.text
+
+
+def test_what_a_callback_asks_for_is_not_reported(dsn: str) -> None:
+    seen: list[str] = []
+    with pool(dsn, max_size=2) as p:
+
+        def callback(report: pgwire.QueryReport) -> None:
+            seen.append(report.sql)
+            p.query("select 2")
+
+        p.on("query", callback)
+        p.query("select 1")
+    assert seen == ["select 1"]
+
+
+def test_statements_of_a_pool_in_the_log(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+    with pool(dsn) as p:
+        stop = pgwire.log_queries(p, level=logging.WARNING)
+        p.query("select $1::text", ["MARKER"])
+        stop()
+        p.query("select 2")
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "pgwire.query"]
+    assert "s of it waiting): 1 rows [select $1::text]" in line
+
+
+# ------------------------------------------------------------------ submitted ones
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def test_submitted_queries(dsn: str) -> None:
+    told: list[tuple[str, str, Any]] = []
+    with pool(dsn, max_size=2) as p:
+        p.on("query", lambda r: told.append((r.sql, request_id.get(), type(r.error))))
+        request_id.set("one")
+        assert p.submit("select 1").result(PATIENCE).scalar() == 1
+        request_id.set("two")
+        with pytest.raises(pgwire.DivisionByZero):
+            p.submit("select 1 / 0").result(PATIENCE)
+        request_id.set("")
+    assert told == [("select 1", "one", type(None)), ("select 1 / 0", "two", pgwire.DivisionByZero)]
+
+
+def test_a_submitted_query_that_is_cancelled_in_the_queue(dsn: str) -> None:
+    with observed(dsn, max_size=1) as (p, seen):
+        lease = p.connect()
+        future = p.submit("select 1")
+        future.cancel()
+        lease.release()
+    assert [type(report.error) for report in seen] == [CancelledError]
+
+
+def test_queries_that_share_connections(dsn: str) -> None:
+    sql = "select $1::int"
+    with observed(dsn, max_size=1, max_pipeline=8) as (p, seen):
+        for n in range(3):
+            p.submit(sql, [n]).result(PATIENCE)
+        futures = [p.submit(sql, [n]) for n in range(50)]
+        assert [future.result(PATIENCE).scalar() for future in futures] == list(range(50))
+    assert len(seen) == 53
+    assert not any(report.error for report in seen)
+    assert all(report.waited is not None for report in seen)
+    assert any(report.pipelined for report in seen)
+    shown = [report.reveal_parameters() for report in seen[3:]]
+    assert sorted(shown, key=str) == sorted(((n,) for n in range(50)), key=str)
+
+
+def test_a_pool_that_nobody_observes_is_a_pool(dsn: str) -> None:
+    with pool(dsn) as p:
+        kind = type(p)
+        p.on("query", print)
+        assert isinstance(p, kind)
+        assert type(p).__name__ == kind.__name__
+        p.off("query", print)
+        assert type(p) is kind
