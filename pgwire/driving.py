@@ -75,9 +75,9 @@ class DriverBase:
         if self.closed and not isinstance(self.session.failure, ConnectionLost):
             raise InterfaceError("the connection is closed") from self.session.failure
         if self.session.failure is not None:
-            raise ConnectionLost(
-                f"the connection was lost before: {self.session.failure}"
-            ) from self.session.failure
+            error = ConnectionLost(f"the connection was lost before: {self.session.failure}")
+            error.sent = False
+            raise error from self.session.failure
 
     def take_notification(self, inbox: Inbox) -> Notification | None:
         """The next of those that have come; None if none is there, and more may come.

@@ -132,7 +132,13 @@ class TLSError(ConnectionFailed):
 
 
 class ConnectionLost(OperationalError):
-    """The connection is gone. Whether the last statement was carried out is not known."""
+    """The connection is gone.
+
+    `sent`: whether the operation, or part of it, may have reached the server: then nobody knows
+    whether it was carried out. What was not sent was not, and may be asked for again.
+    """
+
+    sent = True
 
 
 class QueryTimeout(OperationalError, TimeoutError):

@@ -30,6 +30,7 @@ class Clean(SimpleQuery):
 
     kind = None
     is_brief = True
+    has_effects = False
 
     def begin(self, session: Session) -> bool:
         super().begin(session)

@@ -110,6 +110,8 @@ class Fetch(LookingUp):
 class ClosePortal(Operation):
     """Close a portal at once, in a transaction that goes on."""
 
+    has_effects = False
+
     def __init__(self, portal: bytes) -> None:
         self._portal = portal
 

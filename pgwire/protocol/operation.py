@@ -82,6 +82,8 @@ class Operation:
     # Better done than canceled, even before it has begun: it takes no time, and what it ends
     # should not be left half done.
     is_brief = False
+    # Whether it matters if the server has carried it out, where its answer was lost.
+    has_effects = True
     # Nobody writes behind it until it is answered.
     is_fence = False
     spares = False  # see `simple.Fence`

@@ -144,6 +144,7 @@ class Prepare(Preparing):
     """`result` is a Statement with a name of its own, outside the cache. One flight."""
 
     kind = "prepare"
+    has_effects = False
 
     def begin(self, session: Session) -> bool:
         self._write_parse(session, session.statements.new_name(), frontend.SYNC)

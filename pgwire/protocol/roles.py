@@ -43,7 +43,9 @@ def question(demand: str, session: Session) -> SimpleQuery | None:
     if demand == "any" or _told(demand, session.parameters) is not None:
         return None
     about, _ = _DEMANDS[demand]
-    return SimpleQuery(_IS_READ_ONLY if about == _READ_ONLY else _IS_STANDBY)
+    asking = SimpleQuery(_IS_READ_ONLY if about == _READ_ONLY else _IS_STANDBY)
+    asking.has_effects = False
+    return asking
 
 
 def misfit(demand: str, session: Session, asked: SimpleQuery | None = None) -> str | None:

@@ -30,6 +30,7 @@ from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, 
 from pgwire.pgtypes.registration import Registration, Registrations
 from pgwire.protocol import backend
 from pgwire.protocol.events import Events, ParameterChange, Reported
+from pgwire.protocol.losing import lost_at_head, lost_behind
 from pgwire.protocol.messages import BackendKeyData, BackendMessage, TransactionStatus, message_name
 from pgwire.protocol.operation import Operation, Phase
 from pgwire.protocol.statement import StatementCache
@@ -126,7 +127,8 @@ class Session:
         elif self.failure is None:
             self._give_floor(operation)
         else:
-            self._lose(operation, self.failure)
+            operation.error = self.failure
+            self._finish(operation)
             self.pending.clear()
 
     def raise_fence(self, fence: Operation) -> None:
@@ -221,24 +223,17 @@ class Session:
         self._chunks.clear()
         self._have = 0
         self.out.clear()
-        self._unsent.clear()
         self.floor = None
-        for operation in self.pending:
-            self._lose(operation, error)
+        written = len(self.pending) - len(self._unsent)  # the others come last
+        self._unsent.clear()
+        for place, operation in enumerate(self.pending):
+            if operation.error is None and not place:
+                operation.error = lost_at_head(operation, error)
+            elif operation.error is None:
+                operation.error = lost_behind(operation, error, written=place < written)
+            self._finish(operation)
         self.pending.clear()
         self.events.session_failed()
-
-    def _lose(self, operation: Operation, error: Error) -> None:
-        """Complete an operation that will never be answered."""
-        if operation.error is None:
-            operation.error = error if self.pending[0] is operation else self._lost(error)
-        self._finish(operation)
-
-    @staticmethod
-    def _lost(error: Error) -> Error:
-        lost = ConnectionLost("the connection was lost before this was answered")
-        lost.__cause__ = error
-        return lost
 
     # ---------------------------------------------------------------- what comes out
 

@@ -223,6 +223,8 @@ class Ping(Operation):
     arrives late hits the Ping, or nothing.
     """
 
+    has_effects = False
+
     def begin(self, session: Session) -> bool:
         session.write(frontend.SYNC)
         self.session = session

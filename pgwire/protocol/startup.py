@@ -69,6 +69,7 @@ class Startup(Operation):
     """The session is open once this operation is done without an error."""
 
     takes_asynchronous_messages = False
+    has_effects = False
     usual_length = SHORT_BEFORE_LETTING_IN
 
     def __init__(

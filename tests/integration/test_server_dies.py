@@ -38,10 +38,15 @@ def test_it_is_told_at_once_to_all_and_afterwards_life_goes_on(
     thread.join(20)
     lost: Any = caught[0]
     assert isinstance(lost, pgwire.ConnectionLost)
+    assert "whether the server has carried it out is not known" in str(lost)
+    assert lost.sent
     if how == "stop":  # killed, a backend may or may not find the time to say so
         assert isinstance(lost, errors.AdminShutdown)
     with pytest.raises(pgwire.ConnectionLost):
         idle.query("select 1")
+    with pytest.raises(pgwire.ConnectionLost, match="lost before") as again:
+        idle.query("select 1")
+    assert not again.value.sent
     assert busy.closed
     assert idle.closed
     with pytest.raises(pgwire.ConnectionFailed):
