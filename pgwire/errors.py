@@ -43,11 +43,13 @@ class Warning(Exception):
 class Error(Exception):
     """The base of everything that pgwire raises on purpose. All of it can be pickled.
 
-    `record_index` is the number, from 0, of the record that failed in `query_many` or COPY;
+    `record_index` is the number, from 0, of the record that failed in `query_many` or COPY, and
+    `record_column` the name of its column in `copy_records`, where it is known;
     `results` holds the `Result`s of the statements before the one that failed in a `script`.
     """
 
     record_index: int | None = None
+    record_column: str | None = None
     results: Sequence[Any] = ()
 
     def __reduce__(self) -> tuple[Callable[..., Error], tuple[Any, ...], dict[str, Any]]:

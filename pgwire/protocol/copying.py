@@ -95,6 +95,8 @@ class Copying(Operation):
 
     def note_error(self, error: PostgresError) -> None:
         error.query = self.sql
+        if error.where:  # the line and the column, which are no part of the message
+            error.add_note(error.where)
         super().note_error(error)
         advise(error, self.sql)
 

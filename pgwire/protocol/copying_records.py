@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pgwire.errors import PostgresError
+    from pgwire.pgtypes import Codec
     from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
@@ -62,11 +63,13 @@ _LINE = re.compile(r"\D*(\d{1,18})", re.ASCII)
 class CopyRecords(Sending, Preparing):
     """COPY of an iterable of records, or an `Inlet` of them; `result` is their number.
 
-    Errors carry the number of their record, from 0, as `record_index`.
+    Errors carry the number of their record, from 0, as `record_index`, and the name of the column
+    as `record_column`.
     """
 
     kind = "copy_records"
     _format: BinaryRecords | TextRecords
+    _typed: Sequence[tuple[str, Codec]] = ()  # the columns, once they are known
 
     def __init__(
         self,
@@ -281,7 +284,7 @@ class CopyRecords(Sending, Preparing):
                 error.record_index = index  # type: ignore[attr-defined]
 
     def note_error(self, error: PostgresError) -> None:
-        index = self._index_in(error.where or "")
+        index, error.record_column = self._place_in(error.where or "")
         if index is not None:
             self._blame(error, index)
         super().note_error(error)
@@ -289,14 +292,22 @@ class CopyRecords(Sending, Preparing):
             schema, _, table = self._table.partition(".")
             error.hint = f"A table is one name here: write {table!r} and schema={schema!r}."
 
-    def _index_in(self, where: str) -> int | None:
-        """The number of the record that the server names: "COPY target, line 3"."""
+    def _place_in(self, where: str) -> tuple[int | None, str | None]:
+        """The record and the column that the server names: "COPY target, line 3, column a: …"."""
         head = f"COPY {self._table}, "
         for line in where.splitlines():
             if line.startswith(head) and (found := _LINE.match(line, len(head))):
                 index = self._begun_at + int(found[1]) - 1
-                return index if 0 <= index < self._taken else None
-        return None
+                if not 0 <= index < self._taken:
+                    break
+                return index, self._column_in(line[found.end() :] + ": ")
+        return None, None
+
+    def _column_in(self, text: str) -> str | None:
+        """Behind the number; a value may stand behind the name, and have names in it as well."""
+        places = [(text.find(f" {name}: "), -len(name), name) for name, _ in self._typed]
+        found = [place for place in places if place[0] > 0]
+        return min(found)[2] if found else None
 
     # ---------------------------------------------------------------- reading
 

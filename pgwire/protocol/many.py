@@ -177,6 +177,8 @@ class QueryMany(Preparing):
     def note_error(self, error: PostgresError) -> None:
         error.query = self.sql
         self.prefer_errors()
+        if error.where:  # the parameter, say, which is no part of the message
+            error.add_note(error.where)
         if self._answered < self._taken:
             self._blame(error, self._answered)
         super().note_error(error)

@@ -255,7 +255,9 @@ def _shortcut(codec: Codec) -> tuple[type | None, Any]:
 
 
 def _misfit(name: str, codec: Codec, reason: object) -> DataError:
-    return DataError(f"column {name!r} ({codec.name}): {reason}")
+    error = DataError(f"column {name!r} ({codec.name}): {reason}")
+    error.record_column = name
+    return error
 
 
 def _no_record(record: Any) -> ProgrammingError:

@@ -155,11 +155,12 @@ class Streaming(Query):
         super().abandon()
         self.holds = False
         self.batches.clear()
+        phase = getattr(self, "phase", None)  # Ctrl-C may have struck before it had one
         if self._is_held and not self._is_synced and not self.done:
-            if self.phase is self.WAITING:
+            if phase is self.WAITING:
                 self._sync(self.ENDING)
-            elif self.phase in (self.BINDING, self.EXECUTING):
-                self._sync(self.phase)
+            elif phase is self.BINDING or phase is self.EXECUTING:
+                self._sync(phase)
         self._tell()
 
     # ---------------------------------------------------------------- how it begins

@@ -407,24 +407,60 @@ class TestBlame:
         assert operation.error.__notes__ == ["in record 1"]
 
     @pytest.mark.parametrize(
-        ("where", "index"),
+        ("where", "index", "column"),
         [
-            ("COPY t, line 2", 1),
-            ("PL/pgSQL function f()\nCOPY t, Zeile 1, Spalte n: »x«", 0),
-            ("COPY t, line 3", None),
-            ("COPY t, line 0", None),
-            ("COPY t, line", None),
-            ("COPY other, line 1", None),
-            ("", None),
+            ("COPY t, line 2", 1, None),
+            ("COPY t, line 2, column n", 1, "n"),
+            ("COPY t, line 2, column m", 1, None),
+            ("PL/pgSQL function f()\nCOPY t, Zeile 1, Spalte n: »x«", 0, "n"),
+            ("COPY t, line 3", None, None),
+            ("COPY t, line 0, column n", None, None),
+            ("COPY t, line", None, None),
+            ("COPY other, line 1", None, None),
+            ("", None, None),
         ],
     )
-    def test_the_record_that_the_server_names(self, where: str, index: int | None) -> None:
+    def test_the_record_and_the_column_that_the_server_names(
+        self, where: str, index: int | None, column: str | None
+    ) -> None:
         session, operation = begun([(1,), (2,)])
         session.data_to_send()
         session.receive_data(backend.error("23505", W=where) + backend.ready())
         assert isinstance(operation.error, PostgresError)
         assert operation.error.record_index == index
+        assert operation.error.record_column == column
         assert operation.error.query == 'COPY "t" ("n") FROM STDIN (FORMAT binary)'
+
+    @pytest.mark.parametrize(
+        ("where", "column"),
+        [
+            ('column a: "x b: y"', "a"),
+            ('column a: b: "x"', "a: b"),
+            ('column b: "x a: y"', "b"),
+        ],
+    )
+    def test_columns_whose_names_and_values_look_alike(self, where: str, column: str) -> None:
+        operation = CopyRecords("t", [(1, 2, 3)], ["a", "b", "a: b"])
+        session = Session(TypeRegistry())
+        session.submit(operation)
+        session.data_to_send()
+        columns = [backend.column(name) for name in ("a", "b", "a: b")]
+        session.receive_data(backend.described([], columns))
+        session.data_to_send()
+        session.receive_data(STARTED)
+        session.data_to_send()
+        session.receive_data(backend.error("22P02", W=f"COPY t, line 1, {where}") + backend.ready())
+        assert isinstance(operation.error, PostgresError)
+        assert operation.error.record_column == column
+
+    def test_a_place_before_the_columns_are_known(self) -> None:
+        operation = CopyRecords("t", [(1,)])
+        session = Session(TypeRegistry())
+        session.submit(operation)
+        session.data_to_send()
+        session.receive_data(backend.error("42P01", W="COPY t, line 1, column n") + backend.ready())
+        assert isinstance(operation.error, PostgresError)
+        assert operation.error.record_column is None
 
     def test_an_error_without_a_place(self) -> None:
         session, operation = begun([(1,)])

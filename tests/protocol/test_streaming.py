@@ -549,3 +549,21 @@ def test_what_changes_the_session_is_noted() -> None:
     said(session, backend.BIND_COMPLETE + backend.complete("LISTEN"))
     session.receive_data(backend.ready())
     assert operation.command_tag == "LISTEN"
+
+
+def test_abandoned_while_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C strikes anywhere: before it has written anything, or is in any phase."""
+
+    def interrupted(_data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    session, _ = begun()
+    said(session, backend.BIND_COMPLETE + backend.complete())
+    session.receive_data(backend.ready())
+    monkeypatch.setattr(session, "write", interrupted)
+    operation = Streaming(SQL, [7], fetch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        session.submit(operation)
+    operation.abandon()
+    assert operation.abandoned
+    assert session.data_to_send() == b""

@@ -70,6 +70,7 @@ class TestIn:
             table.copy_in(IN, (f"{n if n != 70_000 else 'x'}\ty\n" for n in count()))
         assert isinstance(caught.value, pgwire.PostgresError)
         assert str(caught.value.where).startswith("COPY copied, line 70001, column id")
+        assert caught.value.where in caught.value.__notes__  # for tracebacks
         assert names(table) == []
 
     @pytest.mark.parametrize("after", [0, 1, 50_000])

@@ -179,6 +179,25 @@ class TestErrors:
         assert f"in record {index}" in caught.value.__notes__
         assert rows(table) == []
 
+    @pytest.mark.parametrize(
+        ("records", "index", "column"),
+        [
+            ([(1, "a", None), (2.5, "b", None)], 1, "id"),
+            ([(1, "a", None), (2, "b\0", None)], 1, "name"),
+            ([(1, "a", "soon")], 0, "at"),  # the server's to judge
+            ([(1, "a", None), (2, "b", "soon")], 1, "at"),
+            ([(1, "a", None), (1, "b", None)], 1, None),  # of no column
+        ],
+    )
+    def test_the_column_is_named(
+        self, table: pgwire.Connection, records: Any, index: int, column: str | None
+    ) -> None:
+        with pytest.raises(pgwire.Error) as caught:
+            table.copy_records("copied", records)
+        assert (caught.value.record_index, caught.value.record_column) == (index, column)
+        said = f"{caught.value} {caught.value.__notes__}"
+        assert column is None or column in said
+
     def test_where_the_server_found_it_is_kept(self, table: pgwire.Connection) -> None:
         with pytest.raises(pgwire.UniqueViolation) as caught:
             table.copy_records("copied", ((n % 30_000, "x", None) for n in count()))
