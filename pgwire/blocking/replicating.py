@@ -167,6 +167,15 @@ class Replication(Output):
         return message
 
     def _next(self, limit: float | None) -> ReplicationMessage | None:
+        try:
+            return self._take_next(limit)
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C may have struck where something had been taken: not to go on
+            self.close()
+            raise
+
+    def _take_next(self, limit: float | None) -> ReplicationMessage | None:
         messages = self._messages
         if not messages:
             if self._hold is None:

@@ -1,0 +1,120 @@
+"""Ctrl-C in a replication: what was acknowledged is told, and nothing is lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import pgwire
+from tests.blocking.test_interrupt import Interrupted, interrupted_after
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgwire import embedded
+    from tests.blocking.conftest import Connect
+
+SLOT = "struck"
+
+
+@pytest.fixture
+def admin(embedded_server: embedded.Server) -> Iterator[pgwire.Connection]:
+    with pgwire.connect(embedded_server.url) as conn:
+        conn.script("create table note (id int); create publication notes for table note")
+        conn.query("select pg_create_logical_replication_slot($1, 'pgoutput')", [SLOT])
+        yield conn
+        conn.query("select pg_drop_replication_slot($1)", [SLOT])
+        conn.script("drop publication notes; drop table note")
+
+
+def confirmed(admin: pgwire.Connection) -> pgwire.Lsn:
+    sql = "select confirmed_flush_lsn from pg_replication_slots where slot_name = $1"
+    return pgwire.Lsn(admin.query(sql, [SLOT]).scalar())
+
+
+def test_while_it_waits(
+    admin: pgwire.Connection, embedded_server: embedded.Server, connect: Connect
+) -> None:
+    conn = connect(embedded_server.url, replication="database")
+    conn.create_replication_slot("passing", temporary=True)
+    admin.query("insert into note values (1)")
+    replication = conn.replicate(SLOT, "notes")
+    last = None
+    with pytest.raises(Interrupted), interrupted_after(0.3):  # noqa: PT012
+        for message in replication:
+            if isinstance(message, pgwire.Commit):
+                last = message.end_lsn
+                replication.acknowledge(message)
+    assert list(replication) == []
+    assert conn.script("select 7")[0].scalar() == 7
+    assert last is not None
+    assert confirmed(admin) >= last
+    # It was not canceled: that would have cost this one.
+    conn.drop_replication_slot("passing")
+
+
+def test_at_random_moments(
+    admin: pgwire.Connection, embedded_server: embedded.Server, connect: Connect
+) -> None:
+    """Each begins where the last had acknowledged, and none is missed."""
+    for start in range(0, 3000, 100):
+        admin.query("insert into note select generate_series($1::int, $1 + 99)", [start])
+    chance = random.Random(7)
+    acknowledged = 0
+    interrupts = 0
+    while acknowledged < 3000:
+        conn = connect(embedded_server.url, replication="database")
+        expected = None
+        replication = conn.replicate(SLOT, "notes", status_interval=0.001)
+        try:
+            with replication, interrupted_after(chance.uniform(0.001, 0.03)):
+                for message in replication:
+                    if isinstance(message, pgwire.Insert):
+                        if expected is None:
+                            # What was told may not have been heard, when a second strike came.
+                            assert message.new.id <= acknowledged
+                        else:
+                            assert message.new.id == expected
+                        expected = message.new.id + 1
+                    elif isinstance(message, pgwire.Commit):
+                        assert expected is not None
+                        replication.acknowledge(message)
+                        acknowledged = max(acknowledged, expected)
+                        if acknowledged == 3000:
+                            break
+        except Interrupted:
+            interrupts += 1
+        conn.close()
+    assert interrupts > 3
+
+
+def test_another_thread_acknowledges(
+    admin: pgwire.Connection, embedded_server: embedded.Server, connect: Connect
+) -> None:
+    """And cancels what this one waits for."""
+    conn = connect(embedded_server.url, replication="database")
+    commits: list[pgwire.Commit] = []
+    came = threading.Event()
+    with conn.replicate(SLOT, "notes", status_interval=0.01) as replication:
+
+        def work() -> None:
+            came.wait()
+            replication.acknowledge(commits[0])
+            while confirmed(admin) < commits[0].end_lsn:
+                pass
+            conn.cancel()
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        admin_too = connect(embedded_server.url)
+        admin_too.query("insert into note values (1)")
+        with pytest.raises(pgwire.QueryCanceled):  # noqa: PT012
+            for message in replication:
+                if isinstance(message, pgwire.Commit):
+                    commits.append(message)
+                    came.set()
+        worker.join()
+    assert conn.script("select 7")[0].scalar() == 7
