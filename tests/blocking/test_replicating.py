@@ -56,6 +56,8 @@ def test_while_it_waits(
     conn.drop_replication_slot("passing")
 
 
+# Where it strikes in a destructor Python itself drops it, and says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_at_random_moments(
     admin: pgwire.Connection, embedded_server: embedded.Server, connect: Connect
 ) -> None:
