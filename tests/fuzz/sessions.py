@@ -15,21 +15,24 @@ from pgwire.config import Secret
 from pgwire.demands import PROTOCOL_3_0, PROTOCOL_3_2
 from pgwire.errors import Error
 from pgwire.pgtypes import TypeRegistry, oids
+from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol.cleaning import Clean
 from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_out import CopyOut
 from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.credentials import Credentials
+from pgwire.protocol.logical import Commit
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
+from pgwire.protocol.replicating import Replicating
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Fence, Ping, SimpleQuery
 from pgwire.protocol.startup import Startup
 from pgwire.protocol.streaming import Streaming
 from pgwire.protocol.watching import RoleSession, RoleWatch
 from tests.fuzz.feed import Feed
-from tests.support import backend
+from tests.support import backend, pgoutput
 from tests.support.backend_double import check_fit_for_the_next_query
 from tests.support.conversations import Outcome, outcome
 from tests.support.scram_server import NONCE, SECRET
@@ -163,6 +166,22 @@ def _copying_records() -> Begun:
     return _begun(CopyRecords("t", records), Ping())
 
 
+def _replicating() -> Begun:
+    """The changes of a table whose columns have known types, and one that has not."""
+    columns = [("n", oids.INT4, True), ("t", oids.TEXT, False), ("u", 99_999, False)]
+    table = pgoutput.xlog_data(pgoutput.relation(1, columns))
+    operation = Replicating(
+        "slot",
+        "START_REPLICATION",
+        Lsn(),
+        status_interval=10.0,
+        clock=float,
+        wall_clock=float,
+    )
+    session = after(operation, backend.copy_both() + table, session=_fresh()).session
+    return session, [operation]
+
+
 CONVERSATIONS: dict[str, Conversation] = {
     "idle": Conversation(_begun),
     "login": Conversation(_login),
@@ -187,6 +206,8 @@ CONVERSATIONS: dict[str, Conversation] = {
     "copy_out": Conversation(_copying_out),
     "copy_in": Conversation(_copying_in, is_told=False),
     "copy_records": Conversation(_copying_records, is_told=False),
+    "replication": Conversation(_replicating),
+    "replication_taken": Conversation(_replicating, is_told=False),
 }
 _MOST_WRITES = 20
 
@@ -232,6 +253,22 @@ def _take(operations: list[Operation]) -> None:
         elif isinstance(operation, Streaming):
             while operation.is_ready:
                 operation.take()
+        elif isinstance(operation, Replicating):
+            _changes(operation)
+
+
+def _changes(operation: Replicating) -> list[Any]:
+    """All that has come; what ends a transaction is acknowledged, if it still can be."""
+    taken: list[Any] = []
+    while operation.is_ready:
+        try:
+            taken += operation.take()
+        except Error as error:
+            taken.append(repr(error))
+    for message in taken:
+        if isinstance(message, Commit) and not operation.abandoned:
+            operation.acknowledge(message)
+    return taken
 
 
 def _check_state(session: Session, operations: list[Operation]) -> None:
@@ -258,6 +295,8 @@ def _copied(operation: Operation) -> Any:
         return operation.take_received()
     if isinstance(operation, Streaming):
         return [batch for batch in operation.batches if batch]
+    if isinstance(operation, Replicating):
+        return _changes(operation)
     return None
 
 
