@@ -17,7 +17,7 @@ PURE_TESTS := tests/protocol tests/pgtypes \
 HEARTS := pgwire/protocol/*,$\
 	pgwire/pool/core.py,pgwire/pool/effects.py,pgwire/pool/slots.py,pgwire/pool/waiters.py,$\
 	pgwire/pool/supply.py,pgwire/pool/deadlock.py,pgwire/pool/backoff.py,pgwire/pool/histogram.py,$\
-	pgwire/pool/config.py,pgwire/pool/pace.py
+	pgwire/pool/config.py,pgwire/pool/pace.py,pgwire/pool/hub.py,pgwire/pool/feeds.py
 PURE_CODE := $(HEARTS),pgwire/pgtypes/*,pgwire/config.py,$\
 	pgwire/conninfo.py,pgwire/demands.py,pgwire/errors.py,pgwire/keywords.py,pgwire/parameters.py,$\
 	pgwire/passfile.py,pgwire/services.py,pgwire/sqlstate.py

@@ -89,9 +89,12 @@ if TYPE_CHECKING:
     from pgwire.pgtypes.vectors import SparseVector as SparseVector
     from pgwire.pool.aio import AsyncPool as AsyncPool
     from pgwire.pool.aio_lease import AsyncLease as AsyncLease
+    from pgwire.pool.aio_listening import AsyncSubscription as AsyncSubscription
     from pgwire.pool.blocking import Pool as Pool
     from pgwire.pool.config import PoolStats as PoolStats
+    from pgwire.pool.feeds import NotificationGap as NotificationGap
     from pgwire.pool.lease import Lease as Lease
+    from pgwire.pool.listening import Subscription as Subscription
     from pgwire.protocol.events import ParameterChange as ParameterChange
     from pgwire.protocol.logical import (
         UNCHANGED as UNCHANGED,
@@ -174,9 +177,12 @@ _MODULES = {
     "pgwire.pgtypes.vectors": ("SparseVector",),
     "pgwire.pool.aio": ("AsyncPool",),
     "pgwire.pool.aio_lease": ("AsyncLease",),
+    "pgwire.pool.aio_listening": ("AsyncSubscription",),
     "pgwire.pool.blocking": ("Pool",),
     "pgwire.pool.config": ("PoolStats",),
+    "pgwire.pool.feeds": ("NotificationGap",),
     "pgwire.pool.lease": ("Lease",),
+    "pgwire.pool.listening": ("Subscription",),
     "pgwire.protocol.logical": (
         "UNCHANGED", "Begin", "BeginPrepare", "ColumnType", "Commit", "CommitPrepared", "Delete",
         "Insert", "LogicalMessage", "Origin", "Prepare", "Relation", "RelationColumn",

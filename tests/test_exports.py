@@ -14,6 +14,7 @@ PUBLIC = {
     "Box", "Circle", "Line", "LineSegment", "Multirange", "Path", "Point", "Polygon", "Range",
     "SparseVector",
     "AsyncCopyOutput", "CopyOutput", "AsyncNotifications", "Notifications", "AsyncStream", "Stream",
+    "AsyncSubscription", "NotificationGap", "Subscription",
     "AsyncPipeline", "AsyncPipelineQuery", "Pipeline", "PipelineQuery",
     "UNCHANGED", "AsyncReplication", "Begin", "BeginPrepare", "ColumnType", "Commit",
     "CommitPrepared", "Delete", "Insert", "LogicalMessage", "Lsn", "Origin", "Prepare", "Relation",

@@ -29,6 +29,7 @@ PAIRS: list[tuple[type, type]] = [
     (pgwire.PipelineQuery, pgwire.AsyncPipelineQuery),
     (pgwire.Notifications, pgwire.AsyncNotifications),
     (pgwire.Replication, pgwire.AsyncReplication),
+    (pgwire.Subscription, pgwire.AsyncSubscription),
     (pgwire.Pool, pgwire.AsyncPool),
     (Lease, AsyncLease),
 ]

@@ -105,11 +105,10 @@ class Waker:
         with suppress(OSError):  # it has been told often enough, or waits no more
             self._theirs.send(b"\0")
 
-    def wait(self, sock: socket.socket | None, seconds: float | None) -> None:
-        """Wait until the socket can be read, it is woken, or time is up."""
+    def wait(self, socks: Iterable[socket.socket], seconds: float | None) -> None:
+        """Wait until one of the sockets can be read, it is woken, or time is up."""
         filenos = [self._ours.fileno()]
-        if sock is not None and sock.fileno() >= 0:  # else another thread has closed it
-            filenos.append(sock.fileno())
+        filenos += [n for sock in socks if (n := sock.fileno()) >= 0]  # else it has been closed
         if hasattr(select, "poll"):
             poller = select.poll()
             for fileno in filenos:
@@ -123,6 +122,10 @@ class Waker:
     def close(self) -> None:
         self._ours.close()
         self._theirs.close()
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # there never were any
+            self.close()
 
 
 _READABLE = ~getattr(select, "POLLOUT", 4)

@@ -7,6 +7,7 @@ comes for him with their own answers; the inbox wakes him then.
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,6 +25,10 @@ _REENTERED = (
     "this connection is in the middle of an operation of the same thread; callbacks cannot wait "
     "for its notifications"
 )
+
+
+# A server that sends all the time is listened to in pieces, or nobody would ever get any of it.
+_MOST_READS = 16
 
 
 class Notifications:
@@ -62,10 +67,6 @@ class Notifications:
             if not self._wait(deadline):
                 raise StopIteration
 
-    def __del__(self) -> None:
-        if self._waker is not None:
-            self._waker.close()
-
     @property
     def _driver(self) -> Any:
         return self._connection._driver
@@ -98,14 +99,18 @@ class Notifications:
             watchers.add(wake)
             driver = self._driver
             if not self._inbox and driver.session.failure is None:
-                self._waker.wait(driver.channel.sock, seconds)
+                self._waker.wait([driver.channel.sock], seconds)
         finally:
             watchers.discard(wake)
         return True
 
 
+def catch_up(driver: Driver) -> None:
+    """Read what is there, without waiting, in a turn."""
+    driver.in_turn(partial(_catch_up, driver), None, _REENTERED)
+
+
 def _catch_up(driver: Driver) -> None:
-    """Read what is there, without waiting. The turn is had."""
     if driver._unsafe:
         driver.abort()  # Ctrl-C struck in the middle of reading, and nobody was left to do it
     if driver._cancelled:
@@ -124,7 +129,10 @@ def _catch_up(driver: Driver) -> None:
 
 def _feed(driver: Driver) -> None:
     session, channel = driver.session, driver.channel
-    while session.failure is None and (data := channel.receive_nowait()) is not None:
+    for _ in range(_MOST_READS):
+        data = None if session.failure is not None else channel.receive_nowait()
+        if data is None:
+            break
         driver._take(data)
         if out := session.data_to_send():  # an answer to a pipeline's query
             driver.write(out, None)

@@ -17,6 +17,7 @@ from pgwire.errors import Error, PostgresError
 from pgwire.opening import settings
 from pgwire.pool.aio_engine import AsyncEngine
 from pgwire.pool.aio_lease import Checkout
+from pgwire.pool.aio_listening import AsyncListens
 from pgwire.pool.options import (
     END_TIMEOUT,
     OPTION_NAMES,
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncPool(PoolTypes):
+class AsyncPool(AsyncListens, PoolTypes):
     """A pool of connections for the tasks of one event loop.
 
     `conninfo` and `connection_parameters` are those of `pgwire.connect_async()`. Sizes and

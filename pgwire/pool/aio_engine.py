@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from pgwire.aio.opening import AsyncOpener
     from pgwire.errors import PoolTimeout
+    from pgwire.pool.aio_listening import AsyncHub
     from pgwire.pool.config import PoolConfig
     from pgwire.pool.effects import Effect
     from pgwire.pool.ledger import Place
@@ -60,8 +61,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgwire.pool")
 
-_GRANTED, _TIMED_OUT = WaiterState.GRANTED, WaiterState.TIMED_OUT
-_WAITING = WaiterState.WAITING
+_WAITING, _GRANTED, _TIMED_OUT, _, _ = WaiterState
 
 
 class AsyncEngine:
@@ -82,9 +82,9 @@ class AsyncEngine:
         look = seeing_roles(AsyncDriver.is_alive) if self._watches_role else AsyncDriver.is_alive
         self.core: PoolCore[AsyncDriver] = PoolCore(config, jitter=random.random, is_alive=look)
         self.leases = Ledger()
-        self.aborting = False
+        self.hub: AsyncHub | None = None
         self.loop: AbstractEventLoop | None = None
-        self._started = False
+        self.aborting = self._started = False
         self.wakers: dict[Waiter[AsyncDriver], Future[Any]] = {}
         self._changed: list[Future[None]] = []
         self._refusal: Exception | None = None  # why the last opening failed
@@ -185,11 +185,11 @@ class AsyncEngine:
             assert waiter.slot is not None
             return waiter.slot
         if waiter.state is _TIMED_OUT:
-            raise self._timed_out(self._clock() - since, waiter.error, asker)
+            raise self.timed_out(self._clock() - since, waiter.error, asker)
         assert waiter.error is not None
         raise waiter.error
 
-    def _timed_out(self, waited: float, cause: Exception | None, asker: object) -> PoolTimeout:
+    def timed_out(self, waited: float, cause: Exception | None, asker: object) -> PoolTimeout:
         own = [] if asker is None else self.leases.places_of(asker)
         return telling.no_connection(waited, self.core.stats(), own, "task", cause)
 
@@ -377,7 +377,7 @@ class AsyncEngine:
         if self._open_count() >= self.core.config.min_size:
             return
         if not in_time:
-            raise self._timed_out(self._clock() - since, self._refusal, asyncio.current_task())
+            raise self.timed_out(self._clock() - since, self._refusal, asyncio.current_task())
         if self.core.ending:
             raise PoolClosed("the pool was closed while its connections were opened")
         raise cast("Exception", self._refusal)
@@ -394,6 +394,8 @@ class AsyncEngine:
         self._recover_orphans()
         if timeout is None and not self.core.ended:
             self._refuse_to_wait_for_itself()
+        if self.hub is not None:
+            self.hub.end()
         self.report(self.core.close)
         if not await self._until(lambda: self.core.ended, timeout):
             raise await self._abort(timeout)

@@ -17,6 +17,7 @@ from pgwire.errors import Error, PostgresError
 from pgwire.opening import settings
 from pgwire.pool.engine import Engine
 from pgwire.pool.lease import Lease
+from pgwire.pool.listening import Listens
 from pgwire.pool.observed import watch_all
 from pgwire.pool.options import (
     END_TIMEOUT,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Pool(PoolTypes):
+class Pool(Listens, PoolTypes):
     """A pool of connections for threads.
 
     `conninfo` and `connection_parameters` are those of `pgwire.connect()`. Sizes and time

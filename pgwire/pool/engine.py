@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pgwire.errors import PoolTimeout
     from pgwire.pool.config import PoolConfig
     from pgwire.pool.effects import Effect
+    from pgwire.pool.listening import Hub
     from pgwire.pool.options import Options
 
 logger = logging.getLogger("pgwire.pool")
@@ -80,6 +81,7 @@ class Engine:
         look = seeing_roles(Driver.catch_up) if self._watches_role else Driver.catch_up
         self.core: PoolCore[Driver] = PoolCore(config, jitter=random.random, is_alive=look)
         self.leases = Ledger()
+        self.hub: Hub | None = None
         self._wakers: dict[Waiter[Driver], Callable[[Waiter[Driver]], object]] = {}
         self._orphans: deque[tuple[Slot[Driver], int]] = deque()
         self._changed = threading.Condition(self.lock)
@@ -192,7 +194,7 @@ class Engine:
             assert waiter.slot is not None
             return waiter.slot
         if waiter.state is _TIMED_OUT:
-            raise self._timed_out(self._clock() - since, waiter.error)
+            raise self.timed_out(self._clock() - since, waiter.error)
         assert waiter.error is not None
         raise waiter.error
 
@@ -209,7 +211,7 @@ class Engine:
                     raise self._refusal
                 seconds = None if deadline is None else deadline - self._clock()
                 if seconds is not None and seconds <= 0:
-                    raise self._timed_out(self._clock() - since, self._refusal)
+                    raise self.timed_out(self._clock() - since, self._refusal)
                 self._changed.wait(seconds)
 
     def _open_count(self) -> int:
@@ -222,7 +224,7 @@ class Engine:
             return -1
         return min(max(0.0, deadline - self._clock()), threading.TIMEOUT_MAX)
 
-    def _timed_out(self, waited: float, cause: Exception | None) -> PoolTimeout:
+    def timed_out(self, waited: float, cause: Exception | None) -> PoolTimeout:
         with self.lock:
             stats = self.core.stats()
         own = self.leases.places_of(_current_thread())
@@ -380,6 +382,8 @@ class Engine:
         self._recover_orphans()
         if timeout is None and not self.has_ended:
             self._refuse_to_wait_for_itself()
+        if self.hub is not None:
+            self.hub.end()
         self.report(self.core.close)
         if not self._ended.wait(timeout):
             raise self._abort(timeout)

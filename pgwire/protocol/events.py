@@ -135,10 +135,10 @@ class Events(deque[Event]):
         if self.inbox is not None:
             self.inbox.put(notification, size)
 
-    def hear(self) -> Inbox:
+    def hear(self, size: int = MAX_EVENTS) -> Inbox:
         """The inbox; from now on there is one."""
         if self.inbox is None:
-            self.inbox = Inbox()
+            self.inbox = Inbox(size)
         return self.inbox
 
     def leave(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgwire.errors import InterfaceError, NotSupportedError, ProgrammingError
-from pgwire.protocol.quoting import quote_identifier
+from pgwire.protocol.quoting import quote_identifier, quote_literal
 from pgwire.protocol.session import HELD
 from pgwire.protocol.simple import SimpleQuery
 
@@ -55,20 +55,27 @@ def check_wait(timeout: float | None) -> float | None:
 
 def listening(session: Session, channel: str) -> SimpleQuery:
     """What makes the session hear of a channel."""
-    refuse_poolers(session)
-    return change_channels([channel], [])
+    return changing(session, [channel], [])
 
 
 def unlistening(channel: str) -> SimpleQuery:
     """What makes it hear no more of it."""
-    return change_channels([], [channel])
+    return SimpleQuery(_words("UNLISTEN", [channel]))
 
 
-def change_channels(listen: Iterable[str], unlisten: Iterable[str]) -> SimpleQuery:
+def changing(session: Session, listen: Iterable[str], unlisten: Iterable[str]) -> SimpleQuery:
     """LISTEN to some channels and UNLISTEN others, all of them or none."""
-    words = [f"UNLISTEN {quote_identifier(check_channel(channel))}" for channel in unlisten]
-    words += [f"LISTEN {quote_identifier(check_channel(channel))}" for channel in listen]
-    return SimpleQuery("; ".join(words))
+    refuse_poolers(session)
+    return SimpleQuery(_words("UNLISTEN", unlisten) + _words("LISTEN", listen))
+
+
+def notifying(channel: str, payload: str) -> SimpleQuery:
+    """What sends a notification."""
+    return SimpleQuery(f"NOTIFY {quote_identifier(channel)}, {quote_literal(payload)}")
+
+
+def _words(verb: str, channels: Iterable[str]) -> str:
+    return "".join(f"{verb} {quote_identifier(check_channel(channel))};" for channel in channels)
 
 
 def refuse_poolers(session: Session) -> None:

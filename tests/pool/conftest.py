@@ -61,6 +61,10 @@ ON_BOTH: dict[str, set[str]] = {
         "test_ctrl_c_that_meets_the_grant_passes_the_connection_on",
         "test_ctrl_c_at_any_moment_leaves_no_connection_out",
     },
+    "test_listening": {
+        "test_one_that_is_dropped_is_closed_with_a_warning",  # in the loop's own time
+        "test_one_that_would_wait_for_itself_is_told_so",
+    },
     "test_node_postgres": {
         "test_a_query_that_times_out_is_cancelled_and_its_connection_clean",  # behind its back
     },

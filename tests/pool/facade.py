@@ -121,6 +121,8 @@ class LoopThread:
     def wrapped(self, value: Any) -> Any:
         if isinstance(value, AsyncConnection) or hasattr(value, "__aenter__"):
             return Facade(self, value)
+        if hasattr(value, "__anext__"):
+            return Facade(self, value)
         if type(value).__name__ == "AsyncStatement":
             return Facade(self, value)
         return value
@@ -189,12 +191,32 @@ class Facade:
     def __repr__(self) -> str:
         return repr(self._target)
 
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        # What ends it must not end the coroutine that asks for it.
+        found = self._loop.call(_next_of, self._target)
+        if found is _END:
+            raise StopIteration
+        return found
+
     def __enter__(self) -> Any:
         entered = self._loop.call(self._target.__aenter__)
         return self if getattr(entered, "_target", None) is self._target else entered
 
     def __exit__(self, *why: Any) -> Any:
         return self._loop.call(self._target.__aexit__, *why)
+
+
+_END = object()
+
+
+async def _next_of(target: Any) -> Any:
+    try:
+        return await target.__anext__()
+    except StopAsyncIteration:
+        return _END
 
 
 class FacadePool(Facade):
@@ -219,6 +241,11 @@ class FacadePool(Facade):
             return await checkout
 
         return self._loop.call(take)
+
+    def listen(self, *channels: str, **options: Any) -> Any:
+        if callable(callback := options.get("callback")):
+            options["callback"] = partial(_hook, self._loop, callback)
+        return self._loop.call(self._target.listen, *channels, **options)
 
     def run_transaction(self, function: Callable[..., Any], **options: Any) -> Any:
         return self._loop.call(
@@ -271,6 +298,7 @@ TWINS = {
     "pgwire.pool.engine": ("pgwire.pool.aio_engine",),
     "pgwire.blocking.driver": ("pgwire.aio.driver", "pgwire.aio.giving_up"),
     "pgwire.pool.blocking": ("pgwire.pool.aio",),
+    "pgwire.pool.listening": ("pgwire.pool.aio_listening",),
 }
 
 

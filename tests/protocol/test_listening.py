@@ -19,9 +19,10 @@ from pgwire.protocol.cleaning import RESET, Clean
 from pgwire.protocol.events import MAX_EVENTS, Events, Inbox
 from pgwire.protocol.listening import (
     LONGEST_CHANNEL,
-    change_channels,
+    changing,
     check_wait,
     listening,
+    notifying,
     refuse_held,
     unlistening,
 )
@@ -59,9 +60,11 @@ def sent(operation: Any) -> bytes:
 
 def test_names_are_taken_as_they_are() -> None:
     session = Session(REGISTRY)
-    assert b'LISTEN "News"\0' in sent(listening(session, "News"))
-    assert b'UNLISTEN "a""b; drop"\0' in sent(unlistening('a"b; drop'))
-    assert b'UNLISTEN "c"; LISTEN "a"; LISTEN "b"\0' in sent(change_channels(["a", "b"], ["c"]))
+    assert b'LISTEN "News";\0' in sent(listening(session, "News"))
+    assert b'UNLISTEN "a""b; drop";\0' in sent(unlistening('a"b; drop'))
+    both = changing(session, ["a", "b"], ["c"])
+    assert b'UNLISTEN "c";LISTEN "a";LISTEN "b";\0' in sent(both)
+    assert b"NOTIFY \"a\", 'it''s'\0" in sent(notifying("a", "it's"))
 
 
 def test_listening_marks_the_session() -> None:
