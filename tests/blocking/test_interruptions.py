@@ -9,7 +9,6 @@ from __future__ import annotations
 import faulthandler
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -162,7 +161,7 @@ class Storm:
         elif where == "pool":
             (self.by_timeout if how == self.by_cancel else how)(work, self.pool, moment)
         else:
-            with suppress(pgwire.InterfaceError), self.pool.connect() as lease:
+            with self.pool.connect() as lease:
                 how(work, lease, moment)
                 self.check(lease, may_be_closed=how == self.by_signal)
         assert self.pool.query("select $1::int8", [self.number]).scalar() == self.number

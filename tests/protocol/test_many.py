@@ -307,3 +307,13 @@ def test_values_follow_the_session_s_time_zone() -> None:
     session.submit(operation)
     assert operation.statement is not None
     assert operation.statement.registry.timezone is mars
+
+
+def test_where_the_server_found_an_error_is_among_its_notes() -> None:
+    session, operation = begun([(1,), (2,)])
+    session.data_to_send()
+    where = "unnamed portal parameter $1 = '...'"
+    session.receive_data(INSERTED + backend.error("22P02", W=where) + backend.ready())
+    assert isinstance(operation.error, PostgresError)
+    assert operation.error.record_index == 1
+    assert where in operation.error.__notes__

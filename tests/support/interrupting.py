@@ -17,7 +17,11 @@ INTERRUPTIONS = int(os.environ.get("PGWIRE_INTERRUPTIONS", "40"))
 PATIENCE = 60.0 + INTERRUPTIONS / 2  # seconds; it bounds what a mistake costs
 
 TABLE = "interrupted"
-CREATE = f"drop table if exists {TABLE}; create unlogged table {TABLE} (batch int8, n int)"
+CREATE = f"""
+drop table if exists {TABLE};
+create unlogged table {TABLE} (batch int8, n int);
+create index on {TABLE} (batch);
+"""
 INSERT = f"insert into {TABLE} values ($1, $2)"
 COPY_IN = f"copy {TABLE} from stdin"
 FOUND = f"select count(*) from {TABLE} where batch = $1"
