@@ -2,7 +2,7 @@
 
 Every connection is in step afterwards, and open; what was written is there as a whole or not at
 all; and neighbours hear their own answers, on the same connection and on a pool's shared ones, too.
-PGWIRE_INTERRUPTIONS=1000 for the whole of it.
+PGWIRE_INTERRUPTIONS=1000 for the whole of it, PGWIRE_INTERRUPTIONS_SEED for other moments.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ WORK: tuple[Work, ...] = (*OF_POOLS, script, prepare, transaction)
 
 class Storm:
     def __init__(self, conn: pgwire.AsyncConnection, pool: pgwire.AsyncPool) -> None:
-        self.moments = storm.Moments("asyncio")
+        self.moments = storm.Moments()
         self.conn = conn
         self.pool = pool
         self.number = 0

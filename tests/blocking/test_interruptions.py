@@ -1,7 +1,8 @@
 """A storm of interruptions: cancel requests, time-outs and Ctrl-C at random moments of all calls.
 
 Every connection is in step afterwards, what was written is there as a whole or not at all, and
-neighbours hear their own answers. PGWIRE_INTERRUPTIONS=1000 for the whole of it.
+neighbours hear their own answers. PGWIRE_INTERRUPTIONS=1000 for the whole of it,
+PGWIRE_INTERRUPTIONS_SEED for other moments.
 """
 
 from __future__ import annotations
@@ -126,8 +127,8 @@ class Neighbour(threading.Thread):
 
 
 class Storm:
-    def __init__(self, dsn: str, seed: str) -> None:
-        self.moments = storm.Moments(seed)
+    def __init__(self, dsn: str) -> None:
+        self.moments = storm.Moments()
         self.admin = pgwire.connect(dsn)
         self.pool = pgwire.Pool(dsn, max_size=3, max_pipeline=4)
         self._dsn = dsn
@@ -215,7 +216,7 @@ class Storm:
 def test_a_storm_of_interruptions(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", storm.PATIENCE)  # on a busy machine
     faulthandler.dump_traceback_later(storm.PATIENCE, exit=True)  # in place of `watch`
-    blowing = Storm(dsn, "blocking")
+    blowing = Storm(dsn)
     blowing.admin.script(storm.CREATE)
     own = pgwire.connect(dsn)
     neighbours = [

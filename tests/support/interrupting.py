@@ -14,6 +14,7 @@ from hashlib import md5
 
 # How many interruptions; a thousand is what is promised, and takes some minutes.
 INTERRUPTIONS = int(os.environ.get("PGWIRE_INTERRUPTIONS", "40"))
+SEED = os.environ.get("PGWIRE_INTERRUPTIONS_SEED", "moments")
 PATIENCE = 60.0 + INTERRUPTIONS / 2  # seconds; it bounds what a mistake costs
 
 TABLE = "interrupted"
@@ -56,8 +57,8 @@ def script_of(batch: int) -> str:
 class Moments:
     """When to strike, in seconds; how long each kind of work takes is told once."""
 
-    def __init__(self, seed: str) -> None:
-        self.dice = random.Random(seed)
+    def __init__(self) -> None:
+        self.dice = random.Random(SEED)
         self.life: dict[str, float] = {}
         self.struck: Counter[str] = Counter()  # by what came of it
         self.closed = 0
