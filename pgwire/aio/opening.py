@@ -17,7 +17,7 @@ from pgwire.addresses import addresses, lookup_arguments, not_resolved, too_late
 from pgwire.aio.driver import AsyncDriver
 from pgwire.aio.line import Line, first_to_connect
 from pgwire.config import Secret
-from pgwire.errors import ConnectionFailed
+from pgwire.errors import ConnectionFailed, Error
 from pgwire.opening import OpenerBase, check_fetched, without_frames
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import FAILURES, Encryption
@@ -213,6 +213,8 @@ class AsyncOpener(OpenerBase):
                 with suppress(ConnectionError):  # an end, if not a fine one
                     while await line.receive():
                         pass
+            except (OSError, Error) as error:
+                raise without_frames(error)  # noqa: B904  # they hold the key
             finally:
                 line.close()
 

@@ -16,7 +16,7 @@ from pgwire.blocking.aside import Aside, look_up
 from pgwire.blocking.driver import Driver
 from pgwire.blocking.net import Channel, Deadline, TLSChannel, connect_socket, deadline_in
 from pgwire.config import Secret
-from pgwire.errors import ConnectionFailed
+from pgwire.errors import ConnectionFailed, Error
 from pgwire.opening import OpenerBase, check_fetched, without_frames
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import (
@@ -228,6 +228,8 @@ class Opener(OpenerBase):
                     channel.wait_readable(deadline)
                     while channel.receive() != b"":
                         channel.wait_readable(deadline)
+            except (OSError, Error) as error:
+                raise without_frames(error)  # noqa: B904  # they hold the key
             finally:
                 sock.close()
 

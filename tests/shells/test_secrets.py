@@ -10,6 +10,7 @@ import copy
 import logging
 import pickle
 import signal
+import socket
 import threading
 from base64 import b64encode
 from contextlib import suppress
@@ -19,6 +20,7 @@ import pytest
 
 import pgwire
 from pgwire.opening import settings
+from pgwire.protocol import frontend
 from pgwire.protocol.saslprep import prepare
 from pgwire.protocol.scram import ScramKeys
 from tests.support import backend
@@ -27,10 +29,12 @@ from tests.support.logins import PASSWORD, POINTS, Login
 from tests.support.scram_server import SALT
 from tests.support.scripted import CLEARTEXT, Line, ScriptedServer
 from tests.support.shells import LoopShell
+from tests.support.sockets import sockets_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pgwire import embedded
     from tests.shells.conftest import Connect
     from tests.support.shells import Shell
 
@@ -72,6 +76,7 @@ def check_hidden(error: BaseException, said: list[bytes]) -> None:
     shown = all_that_shows(error)
     for secret in ("MARKER", CLIENT_KEY, SERVER_KEY):
         assert secret not in shown
+    shown = shown.replace("\\\\", "\\")  # locals are shown by the repr of their repr
     for answer in said:
         assert repr(answer)[2:-1] not in shown
 
@@ -142,6 +147,27 @@ def test_a_line_that_breaks_while_a_secret_is_sent(
         with pytest.raises(pgwire.ConnectionFailed, match="broken") as caught:
             connect(server.dsn, **given("text"))
     check_hidden(caught.value, [breaks.last])
+
+
+@pytest.mark.parametrize("mode", ["disable", "require"])
+def test_a_line_that_breaks_while_the_key_for_cancelling_is_sent(
+    tls_server: embedded.Server, connect: Connect, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    said: list[bytes] = []
+    build = frontend.cancel_request
+
+    def break_the_line(pid: int, secret: bytes) -> bytes:
+        for sock in sockets_to(tls_server.host, tls_server.port):
+            sock.shutdown(socket.SHUT_WR)
+        said.extend((secret, build(pid, secret)))
+        return said[-1]
+
+    monkeypatch.setattr(frontend, "cancel_request", break_the_line)
+    conn = connect(tls_server.url, sslmode=mode)
+    with pytest.raises(pgwire.OperationalError, match="could not be delivered") as caught:
+        conn.cancel()
+    assert said
+    check_hidden(caught.value, said)
 
 
 class _BreaksAt:

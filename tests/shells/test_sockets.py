@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pgwire
 from tests.support.scripted import LET_IN, Line, ScriptedServer
+from tests.support.sockets import sockets_to
 
 if TYPE_CHECKING:
     from tests.shells.conftest import Connect
@@ -31,11 +30,9 @@ def lets_in(line: Line) -> None:
 
 
 def options_of_the_socket(port: int) -> dict[str, int]:
-    """Those of this process's connection to the port, whoever keeps it."""
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as sock:
-            if sock.getpeername() == ("127.0.0.1", port):
-                return {option: sock.getsockopt(*where) for option, where in OPTIONS.items()}
+    """Those of this process's connection to the port."""
+    for sock in sockets_to("127.0.0.1", port):
+        return {option: sock.getsockopt(*where) for option, where in OPTIONS.items()}
     raise AssertionError("there is no such connection")
 
 

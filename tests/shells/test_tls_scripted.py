@@ -10,10 +10,12 @@ import pytest
 
 import pgwire
 from tests.support import backend
+from tests.support.authority import found
 from tests.support.scripted import LET_IN, SSL_REQUEST, Line, ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pgwire import embedded
     from tests.shells.conftest import Connect
@@ -253,3 +255,66 @@ class TestInTheMiddleOfARecord:
             conn = connect(server.dsn, sslmode="require")
             assert conn.query("select v").scalar() == "x" * 100
             conn.close()
+
+
+# What somebody else may answer to the SSLRequest of a cancel request; "S" begins a handshake.
+IMPOSTORS = {
+    "nothing": b"",
+    "no TLS": b"N",
+    "an error": b"E",
+    "stuffed": b"S" + LET_IN,
+    "TLS": b"S",
+}
+
+
+class TestCancelRequests:
+    """They go over a connection of their own, to whoever listens there by now."""
+
+    @pytest.fixture
+    def stranger(self, tmp_path: Path) -> ssl.SSLContext:
+        """A certificate for the right name, by an authority that nobody trusts."""
+        certificate, key = found(tmp_path).issue(
+            "server", extension="subjectAltName=IP:127.0.0.1,DNS:localhost"
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        return context
+
+    @pytest.mark.parametrize("impostor", IMPOSTORS)
+    def test_the_key_is_for_the_server_alone(
+        self,
+        tls_server: embedded.Server,
+        context: ssl.SSLContext,
+        stranger: ssl.SSLContext,
+        connect: Connect,
+        impostor: str,
+    ) -> None:
+        heard: list[bytes] = []
+
+        def accomplice(line: Line) -> None:
+            line.read_untyped()
+            line.send(IMPOSTORS[impostor])
+            if impostor == "TLS":
+                with pytest.raises(ssl.SSLError):
+                    TLSLine(line, stranger).read(1)
+            elif impostor != "nothing":
+                heard.append(line.wait_for_hang_up())
+
+        def script(line: Line) -> None:
+            if first:
+                accomplice(line)
+                return
+            first.append(line)
+            after_handshake(context, lambda tls: tls.line.send(tls.records(LET_IN)))(line)
+            line.wait_for_hang_up()
+
+        first: list[Line] = []
+        with ScriptedServer(script, raw=True) as server:
+            root = str(tls_server.ca)
+            conn = connect(server.dsn, sslmode="verify-full", sslrootcert=root)
+            with pytest.raises(pgwire.OperationalError):
+                conn.cancel()
+            assert server.connections == 2
+            first[0].cut()
+            conn.close()
+        assert not b"".join(heard)
