@@ -8,8 +8,11 @@ may come: what is asked for while there is no primary waits for one.
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self
@@ -18,11 +21,18 @@ import pytest
 
 import pgwire
 from tests.pool.support import PATIENCE, until
-from tests.pool.watching import Call, ask, nothing_left, open_connections, seen_by_server
+from tests.pool.watching import (
+    Call,
+    ask,
+    frozen,
+    nothing_left,
+    open_connections,
+    seen_by_server,
+)
 from tests.support.shells import SHELLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pgwire import embedded
     from tests.support.standby import Pair
@@ -70,26 +80,37 @@ def write_halves(p: pgwire.Pool, number: int) -> None:
         conn.query(HALF, [number, 2])
 
 
+def write_in_time(p: pgwire.Pool, number: int) -> None:
+    """It waits for a connection as long as it takes, but not for the answer."""
+    with p.connect() as conn:
+        conn.query(WRITE, [number], timeout=0.5)
+
+
+Way = Callable[[pgwire.Pool, int], None]
+WAYS: tuple[Way, ...] = write, write_together, write_halves
+
+
 class Writers:
     """Threads that write one number after the other, each number once."""
 
-    def __init__(self, p: pgwire.Pool) -> None:
+    def __init__(self, p: pgwire.Pool, ways: tuple[Way, ...] = WAYS) -> None:
         self.acknowledged: list[int] = []
         self.unknown: list[int] = []
         self.unsent: list[int] = []
         self._pool = p
         self._numbers = count()
         self._over = threading.Event()
-        ways = (write, write_together, write_halves) * 3
-        self._threads = [Call(self._run, way) for way in ways]
+        self._threads = [Call(self._run, way) for way in ways * (9 // len(ways))]
 
-    def _run(self, way: Callable[[pgwire.Pool, int], None]) -> None:
+    def _run(self, way: Way) -> None:
         while not self._over.is_set():
             number = next(self._numbers)
             try:
                 way(self._pool, number)
             except pgwire.ConnectionLost as error:
                 (self.unknown if error.sent else self.unsent).append(number)
+            except pgwire.QueryTimeout:
+                self.unknown.append(number)
             else:
                 self.acknowledged.append(number)
 
@@ -178,6 +199,22 @@ def test_a_primary_that_comes_back_as_a_standby(pair: Pair) -> None:
         lose_primary(pair, "stop", p)
         writers.go_on()
         assert ports(p) == {pair.first.port}
+    writers.check(pair)
+
+
+@pytest.mark.usefixtures("table")
+def test_a_primary_that_is_silent(pair: Pair) -> None:
+    """What was under way runs out of time, and so does who connects; then the next is asked."""
+    with survivor(pair.second), pool(pair, "primary", connect_timeout=1) as p:
+        with Writers(p, (write_in_time,)) as writers:
+            writers.go_on()
+            with frozen(pair.first):
+                pair.promote()
+                writers.go_on()
+                assert ports(p) == {pair.second.port}
+                # Else there would be two when it goes on: that is not for a pool to prevent.
+                os.kill(pair.first.pid, signal.SIGKILL)
+            writers.go_on()
     writers.check(pair)
 
 

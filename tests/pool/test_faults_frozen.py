@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from tests.pool.watching import (
     SLEEP,
     Call,
     burst,
+    frozen,
     nothing_left,
     open_connections,
     running,
@@ -33,21 +33,6 @@ pytestmark = pytest.mark.slow
 def _nothing_left() -> Iterator[None]:
     with nothing_left():
         yield
-
-
-@contextmanager
-def frozen(server: embedded.Server) -> Iterator[None]:
-    """All of its processes are stopped (SIGSTOP); in the end they go on."""
-    with pgwire.connect(server.socket_url) as conn:
-        pids = [server.pid, *conn.query("select pid from pg_stat_activity").scalars()]
-        pids.remove(conn.backend_pid)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_server_that_is_frozen_and_goes_on(fresh_server: embedded.Server) -> None:

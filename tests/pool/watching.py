@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,24 @@ def seen_by_server(dsn: str, name: str, most: int) -> Iterator[None]:
     assert max(seen) <= most, "I-1: more backends than max_size"
     with pgwire.connect(dsn) as conn:
         assert conn.query(sql, [name]).scalar() == 0, "a backend was left"
+
+
+@contextmanager
+def frozen(server: embedded.Server) -> Iterator[None]:
+    """All of its processes are stopped (SIGSTOP); in the end they go on."""
+    with pgwire.connect(server.socket_url) as conn:
+        pids = [server.pid]
+        os.kill(server.pid, signal.SIGSTOP)  # first, so that there are no new ones
+        try:
+            others = "select pid from pg_stat_activity where pid <> pg_backend_pid()"
+            for pid in conn.query(others).scalars():
+                pids.append(pid)
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
 
 # ------------------------------------------------------------------ using a pool
