@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import re
 from struct import pack
 from typing import TYPE_CHECKING, Any
 
-from pgwire.errors import ConnectionLost, ProtocolError
+from pgwire.errors import ConnectionLost, DataError, ProtocolError
+from pgwire.pgtypes import TypeRegistry
+from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol import backend as parsers
+from pgwire.protocol.pgoutput import PgOutput, UnreadableValue
 from pgwire.sqlstate import mixed_in, postgres_error
 from tests.fuzz.feed import Feed
 from tests.support import backend
@@ -123,3 +127,38 @@ def error_fields(data: bytes) -> None:
         assert len(text) <= 700 + 10 * sum(map(len, fields.values()))
         again = pickle.loads(pickle.dumps(shown))
         assert (type(again), str(again), vars(again)) == (type(shown), text, vars(shown))
+
+
+def replication(data: bytes) -> None:
+    """Messages of pgoutput, each behind its length: refused as a whole, or read to the end."""
+    feed = Feed(data)
+    reader = PgOutput(TypeRegistry)
+    for _ in range(_MOST_MESSAGES):
+        body = feed.piece()
+        if not body:
+            return
+        try:
+            read = reader.parse(Lsn(7), body)
+        except UnreadableValue as unreadable:
+            assert isinstance(unreadable.error, DataError)
+        except ProtocolError:
+            continue
+        else:
+            assert repr(read)
+            assert pickle.loads(pickle.dumps(read)) == read or "nan" in repr(read).lower()
+
+
+_MOST_MESSAGES = 16
+
+
+def place(data: bytes) -> None:
+    """A place in the write-ahead log: read by both who read such texts, and written the same."""
+    text = data.decode(errors="replace")
+    try:
+        position = Lsn(text)
+    except DataError:
+        assert not re.fullmatch("[0-9A-F]{1,8}/[0-9A-F]{1,8}", text)
+        return
+    high, low = text.split("/")
+    assert position == int(high, 16) * 2**32 + int(low, 16)
+    assert Lsn(str(position)) == position

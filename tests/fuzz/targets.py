@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "message": messages.message,
     "error_fields": messages.error_fields,
+    "replication": messages.replication,
+    "lsn": messages.place,
     **sessions.TARGETS,
     **rows.TARGETS,
     **values.TARGETS,
