@@ -70,6 +70,8 @@ ON_BOTH: dict[str, set[str]] = {
     },
     "test_observing": {
         "test_a_submitted_query_that_is_cancelled_in_the_queue",  # a task is, there
+        "test_of_those_that_share_a_connection_each_has_its_own_end",  # the same
+        "test_running_out_of_time_in_the_line_of_a_shared_connection",  # `aio.test_sharing`'s
         "test_streams",  # which facades have not
         "test_submitted_queries",  # the facade has another context
     },

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
+from tests.pool.lines import ASK, PASS, answers, ask, errors, gate, sharing
 from tests.pool.support import PATIENCE, Thread, kill, pid_of, pool, until
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def test_who_gets_no_connection(dsn: str) -> None:
         thread.outcome()
     with pytest.raises(pgwire.PoolClosed):
         p.query("select 6")
-    until(lambda: len(seen) == 6)
+    with pytest.raises(pgwire.PoolClosed):
+        p.submit("select 7").result(PATIENCE)
+    until(lambda: len(seen) == 7)
     told = {report.sql: type(report.error) for report in seen}
     assert told == {
         "select $1::int": pgwire.PoolTimeout,
@@ -107,6 +110,7 @@ def test_who_gets_no_connection(dsn: str) -> None:
         "select 4": type(None),
         "select 5": pgwire.PoolFull,
         "select 6": pgwire.PoolClosed,
+        "select 7": pgwire.PoolClosed,
     }
     first = seen[0]
     assert first.error is late.value
@@ -285,6 +289,67 @@ def test_queries_that_share_connections(dsn: str) -> None:
     assert any(report.pipelined for report in seen)
     shown = [report.reveal_parameters() for report in seen[3:]]
     assert sorted(shown, key=str) == sorted(((n,) for n in range(50)), key=str)
+
+
+def test_of_those_that_share_a_connection_each_has_its_own_end(dsn: str) -> None:
+    """One is cancelled, one is out of time, one fails, and one is answered."""
+    quick, slow = "select $1::int", "select 1 / $1::int, pg_sleep(0.3)"
+    with observed(dsn, max_size=1, max_pipeline=8) as (p, seen):
+        for sql in (quick, slow):
+            p.submit(sql.replace("0.3", "0"), [1]).result(PATIENCE)
+        p.submit(slow, [1]).result(PATIENCE)
+        seen.clear()
+        lease = p.connect()
+        answered = p.submit(quick, [1])
+        failing = p.submit(slow, [0])
+        late = p.submit(quick, [2], timeout=0.01)
+        cancelled = p.submit(quick, [3])
+        cancelled.cancel()
+        with pytest.raises(pgwire.PoolTimeout):
+            late.result(PATIENCE)
+        lease.release()
+        assert answered.result(PATIENCE).scalar() == 1
+        with pytest.raises(pgwire.DivisionByZero):
+            failing.result(PATIENCE)
+        until(lambda: len(seen) == 4)
+    told = {report.reveal_parameters(): type(report.error) for report in seen}
+    assert told[(1,)] is type(None)
+    assert told[(0,)] is pgwire.DivisionByZero
+    assert told[(2,)] is pgwire.PoolTimeout
+    assert told[(3,)].__name__ == "CancelledError"
+
+
+def test_running_out_of_time_in_the_line_of_a_shared_connection(dsn: str) -> None:
+    """Each is canceled when it is its turn; those that are hit by mistake begin anew."""
+    seen: Reports = []
+    with gate(dsn) as closed, sharing(dsn, [PASS, ASK]) as (p, clock):
+        p.on("query", seen.append)
+        closed.close()
+        late = [p.submit(PASS, [n], timeout=1) for n in range(4)]
+        (patient,) = ask(p, [4])
+        closed.wait_for(1)
+        clock.now += 1
+        assert all(isinstance(error, pgwire.QueryTimeout) for error in errors(late))
+        closed.open()
+        assert answers([patient]) == [4]
+        until(lambda: len(seen) == 5)
+    told = {report.reveal_parameters(): type(report.error) for report in seen}
+    assert told == {(n,): pgwire.QueryTimeout for n in range(4)} | {(4,): type(None)}
+
+
+def test_openings_that_fail_again_are_in_the_log_for_who_wants_details(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        caplog.at_level(logging.DEBUG, "pgwire.pool"),
+        pgwire.Pool("host=127.0.0.1 port=1 user=u password=MARKER dbname=d") as p,
+        pytest.raises(pgwire.PoolTimeout),
+    ):
+        p.connect(timeout=1.0)
+    levels = [record.levelname for record in caplog.records if record.name == "pgwire.pool"]
+    assert levels[:2] == ["WARNING", "DEBUG"]
+    assert levels.count("WARNING") == 1
+    assert "MARKER" not in caplog.text
 
 
 def test_a_pool_that_nobody_observes_is_a_pool(dsn: str) -> None:

@@ -289,6 +289,16 @@ def test_a_pool_that_nobody_has_any_more(dsn: str, telemetry: Telemetry) -> None
     assert not telemetry.points().get("db.client.connection.count")
 
 
+def test_a_pool_in_a_forked_child(dsn: str, telemetry: Telemetry) -> None:
+    """It begins anew there, and so do its times."""
+    with pgwire.Pool(dsn, name="shop") as pool:
+        telemetry.instrument(pool)
+        pool._engine.begin_anew()
+        telemetry.points()
+        pool.query("select 1")
+        assert telemetry.points()["db.client.connection.use_time"][0].count == 1
+
+
 def test_several_pools_with_one_provider(dsn: str, telemetry: Telemetry) -> None:
     with pgwire.Pool(dsn, name="one") as one, pgwire.Pool(dsn, name="two") as two:
         telemetry.instrument(one)
