@@ -7,6 +7,7 @@ taken away). Nothing here waits.
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,11 @@ class Handle(RegistersTypes):
         """
         if event not in EVENT_NAMES:
             raise ProgrammingError(f"no event {event!r}; there are: {', '.join(EVENT_NAMES)}")
+        if iscoroutinefunction(callback):
+            raise ProgrammingError(
+                "a connection's callback cannot be a coroutine function, as nobody waits for it; "
+                "those of an AsyncPool can"
+            )
         self._attend()
         if event == "query":
             self._driver.observe(callback)

@@ -70,6 +70,16 @@ def test_an_event_that_does_not_exist(conn: pgwire.Connection) -> None:
         conn.on("weather", print)  # type: ignore[arg-type]
 
 
+async def coroutine(_: object) -> None:
+    """What nobody would wait for."""
+
+
+def test_coroutine_functions_are_refused(conn: pgwire.Connection) -> None:
+    for event in ("notice", "query"):
+        with pytest.raises(pgwire.ProgrammingError, match="coroutine function"):
+            conn.on(event, coroutine)
+
+
 def test_what_a_callback_may_look_at(conn: pgwire.Connection) -> None:
     seen: list[Any] = []
     conn.on("notice", lambda _: seen.append((conn.transaction_status, conn.closed, repr(conn))))
