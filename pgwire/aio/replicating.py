@@ -169,6 +169,8 @@ class AsyncReplication(AsyncOutput):
 
     async def _proceed(self) -> None:
         try:
+            if self._reader is None and not self._is_over:
+                await self._start(self._operation.types(), None)
             await super()._proceed()
         except ConnectionLost as error:
             self._operation.explain(error)
@@ -287,9 +289,10 @@ class AsyncReplicates(Handle):
         Protocol".
         """
         place = Lsn(start)
+        names = walsender.publication_names(publications)
         sql = walsender.start_replication(
             slot,
-            publications,
+            names,
             place,
             proto_version=proto_version,
             streaming=streaming,
@@ -302,6 +305,7 @@ class AsyncReplicates(Handle):
             slot,
             sql,
             place,
+            names,
             status_interval=status_interval,
             clock=self._driver.loop.time,
             wall_clock=time.time,

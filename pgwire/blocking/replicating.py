@@ -202,6 +202,7 @@ class Replication(Output):
             raise
 
     def _new_hold(self, driver: Driver) -> Hold:
+        driver.run(self._operation.types())
         return _ReplicationHold(driver, self._operation)
 
     def _go_on(self, hold: Hold) -> bool:
@@ -293,9 +294,10 @@ class Replicates(Handle):
         Protocol".
         """
         place = Lsn(start)
+        names = walsender.publication_names(publications)
         sql = walsender.start_replication(
             slot,
-            publications,
+            names,
             place,
             proto_version=proto_version,
             streaming=streaming,
@@ -308,6 +310,7 @@ class Replicates(Handle):
             slot,
             sql,
             place,
+            names,
             status_interval=status_interval,
             clock=monotonic,
             wall_clock=time.time,

@@ -66,7 +66,7 @@ JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
 LEFT JOIN pg_catalog.pg_type e ON e.oid OPERATOR(pg_catalog.=) t.typelem
   AND e.typarray OPERATOR(pg_catalog.=) t.oid
 LEFT JOIN pg_catalog.pg_range r ON r.rngtypid OPERATOR(pg_catalog.=) t.oid
-WHERE t.oid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[])"""
+WHERE t.oid OPERATOR(pg_catalog.=) ANY ({oids}::pg_catalog.oid[])"""
 _MULTIRANGE = """\
 (SELECT m.rngtypid FROM pg_catalog.pg_range m
     WHERE m.rngmultitypid OPERATOR(pg_catalog.=) t.oid)"""
@@ -82,11 +82,16 @@ _decode = plain_decoder(_DECODERS)
 _COLUMNS: Any = (None,) * len(_DECODERS)  # nobody asks for more than their number
 
 
-def lookup_messages(session: Session, name: bytes, wanted: Iterable[int]) -> bytes:
-    """Everything but the Flush or Sync; `name` is of a statement that is closed again."""
+def lookup_sql(session: Session, oids: str) -> str:
+    """The question for types whose OIDs are an array in SQL."""
     known = session.server_version
     multirange = _MULTIRANGE if not known or known >= _MULTIRANGES_SINCE else "NULL"
-    sql = _SQL.format(multirange=multirange).encode() + b"\0"
+    return _SQL.format(multirange=multirange, oids=oids)
+
+
+def lookup_messages(session: Session, name: bytes, wanted: Iterable[int]) -> bytes:
+    """Everything but the Flush or Sync; `name` is of a statement that is closed again."""
+    sql = lookup_sql(session, "$1").encode() + b"\0"
     values: Any = _OIDS.encode(sorted(wanted))
     pack = frontend.pack_uint16
     parameters = pack(1) + pack(1) + pack(1) + frontend.pack_int32(len(values)) + values
@@ -162,7 +167,7 @@ class LookingUp(Reading):
     def _learn(self) -> None:
         registry = self.session.registry
         try:
-            infos = [_info(*row) for row in self._rows]
+            infos = [info_of(*row) for row in self._rows]
             self._found = {**self._found, **{info.oid: info for info in infos}}
         except DataError as error:
             if not self._is_late:  # else the types stay unknown, which is an error already
@@ -343,7 +348,8 @@ class LookingUp(Reading):
     )
 
 
-def _info(*fields: Any) -> TypeInfo:
+def info_of(*fields: Any) -> TypeInfo:
+    """What a row of the answer says."""
     *plain, names, types, labels = fields
     if None in plain[:6] or None in names or None in types or None in labels:
         raise DataError("the server's catalogue of types has NULLs where there can be none")

@@ -6,17 +6,19 @@ alone until it is committed, as others may come in between.
 
 What is no such message raises `ProtocolError`; a value that cannot be read, `UnreadableValue`, and
 the reader goes on with the next message. Values are read by the types of their columns, in text
-and in binary. Of a type that is not known the text is `str`; types whose binary format is not read
-here give `bytes` where the server sends that.
+and in binary. Of a type that is not known the text is `str`, and so is that of a composite type
+that has been altered; types whose binary format is not read here give `bytes` where the server
+sends that.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
-from pgwire.errors import ProtocolError
+from pgwire.errors import DataError, ProtocolError
 from pgwire.pgtypes.lsn import Lsn
 from pgwire.pgtypes.row import Row, row_class
 from pgwire.pgtypes.text import decode_utf8
@@ -358,7 +360,19 @@ def _decoders(oid: int, registry: TypeRegistry) -> dict[int, ValueDecoder]:
     if codec is None:
         return {_TEXT: decode_utf8, _BINARY: _as_it_is}
     binary = codec.decode if codec.has_binary else _as_it_is
-    return {_TEXT: from_text(codec.decode_text), _BINARY: binary}
+    text = from_text(codec.decode_text)
+    infos = registry.catalog.infos
+    if any(infos[part].kind == "c" for part in registry.catalog.made_of([oid])):
+        text = partial(_or_text, text)  # it may have been altered, before or since
+    return {_TEXT: text, _BINARY: binary}
+
+
+def _or_text(decode: ValueDecoder, buffer: bytes, start: int, end: int) -> Any:
+    """The value, or else its text."""
+    try:
+        return decode(buffer, start, end)
+    except DataError:
+        return decode_utf8(buffer, start, end)
 
 
 def _as_it_is(buffer: bytes, start: int, end: int) -> bytes:

@@ -11,7 +11,8 @@ what has been *acknowledged*, and no more: the server forgets the log up to ther
 the next time. A keepalive moves it by itself where everything before it has been acknowledged;
 else a slot whose tables nobody changes would keep the log of all others for ever.
 
-It has the floor to its end, and holds the session. The shell calls `tick` when `seconds_to_status`
+`types` gives an operation to be run before, as nothing can be asked any more then. This one
+has the floor to its end, and holds the session. The shell calls `tick` when `seconds_to_status`
 are over, and hands out what `take` gives. Who leaves sends CopyDone; a server in the middle of a
 large transaction sends all of that behind its own CopyDone, unless it is asked to cancel. That is
 the last resort, as an error makes it drop the temporary slots of the session. After its CopyDone a
@@ -32,10 +33,11 @@ from pgwire.protocol.logical import ReplicationMessage, end_of
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase
 from pgwire.protocol.pgoutput import PgOutput, UnreadableValue
+from pgwire.protocol.published import PublishedTypes
 from pgwire.protocol.reading import advise, check_copy_done
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pgwire.errors import PostgresError
     from pgwire.pgtypes import TypeRegistry
@@ -74,6 +76,7 @@ class Replicating(Operation):
         slot: str,
         sql: str,
         start: Lsn,
+        publications: Sequence[str] = (),
         *,
         status_interval: float | None,
         clock: Callable[[], float],
@@ -85,6 +88,7 @@ class Replicating(Operation):
                 "or None"
             )
         self.slot = slot
+        self._publications = publications
         self._sql = sql
         self._interval = status_interval
         self._clock = clock
@@ -102,6 +106,10 @@ class Replicating(Operation):
         return self.session.registry
 
     # ---------------------------------------------------------------- what the shells do
+
+    def types(self) -> PublishedTypes:
+        """What is to be run before it begins."""
+        return PublishedTypes(self._publications)
 
     @property
     def is_ready(self) -> bool:

@@ -113,9 +113,17 @@ def drop_replication_slot(name: str, *, wait: bool) -> str:
     return f"DROP_REPLICATION_SLOT {quote_identifier(name)}{' WAIT' if wait else ''}"
 
 
+def publication_names(publications: str | Sequence[str]) -> list[str]:
+    """One name, or several, as a list."""
+    names = [publications] if isinstance(publications, str) else list(publications)
+    if not names:
+        raise ProgrammingError("publications: at least one must be named")
+    return names
+
+
 def start_replication(
     slot: str,
-    publications: str | Sequence[str],
+    publications: Sequence[str],
     start: Lsn,
     *,
     proto_version: int | None,
@@ -126,9 +134,6 @@ def start_replication(
     origin: str | None,
 ) -> str:
     """START_REPLICATION of a slot of pgoutput, by the oldest protocol that does what is asked."""
-    names = [publications] if isinstance(publications, str) else list(publications)
-    if not names:
-        raise ProgrammingError("publications: at least one must be named")
     if streaming not in (False, True, "parallel"):
         raise ProgrammingError(f"streaming is {streaming!r}; it must be False, True or 'parallel'")
     least = max(
@@ -142,7 +147,7 @@ def start_replication(
         )
     options: dict[str, Any] = {
         "proto_version": str(version),
-        "publication_names": ",".join(map(quote_identifier, names)),
+        "publication_names": ",".join(map(quote_identifier, publications)),
         "streaming": {False: "", True: "on", "parallel": "parallel"}[streaming],
         "two_phase": "on" if two_phase else "",
         "messages": "on" if messages else "",

@@ -37,6 +37,9 @@ async def begun(wire: Wire, **options: Any) -> pgwire.AsyncReplication:
     entering = asyncio.create_task(replication.__aenter__())
     await turns()
     assert wire.take() == "Q"
+    wire.say(pgoutput.NO_TYPES)
+    await turns()
+    assert wire.take() == "Q"
     wire.say(backend.copy_both() + TABLE)
     assert await entering is replication
     assert isinstance(await anext(replication), pgwire.Relation)
@@ -249,9 +252,11 @@ class TestEnding:
             replication = wire.conn.replicate("slot", "news")
             entering = asyncio.create_task(replication.__aenter__())
             await turns()
+            wire.say(pgoutput.NO_TYPES)
+            await turns()
             entering.cancel()
             await asyncio.wait((entering,))
-            assert wire.take() == "Q"
+            assert wire.take() == "QQ"
             wire.say(backend.copy_both())
             await turns()
             assert wire.take() == "c"

@@ -24,6 +24,7 @@ from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.logical import Commit
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
+from pgwire.protocol.published import PublishedTypes
 from pgwire.protocol.query import Query
 from pgwire.protocol.replicating import Replicating
 from pgwire.protocol.session import Session
@@ -206,6 +207,7 @@ CONVERSATIONS: dict[str, Conversation] = {
     "copy_out": Conversation(_copying_out),
     "copy_in": Conversation(_copying_in, is_told=False),
     "copy_records": Conversation(_copying_records, is_told=False),
+    "published_types": Conversation(lambda: _begun(PublishedTypes(["p"]), Ping()), is_told=False),
     "replication": Conversation(_replicating),
     "replication_taken": Conversation(_replicating, is_told=False),
 }

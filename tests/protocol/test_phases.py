@@ -224,8 +224,9 @@ def _check_ends(session: Session, operation: Operation) -> None:
     session.receive_data(backend.ready())
     if session.failure is None and session.pending and session.fence is None:
         sent = session.data_to_send()
-        # A stale one is prepared again, and one that has looked types up is run or ended.
-        assert b"select $1" in sent or sent[:1] in (b"B", b"S")
+        # A stale one is prepared again, one that has looked types up is run or ended, and one that
+        # looks them up by the simple protocol asks for more.
+        assert b"select $1" in sent or sent[:1] in (b"B", b"S", b"Q")
     _check_lost(session, operation)
 
 

@@ -24,7 +24,8 @@ PLAIN: dict[str, Any] = {
 
 
 def start(publications: Any = "p", **keywords: Any) -> str:
-    return walsender.start_replication("s", publications, Lsn("1/2"), **(PLAIN | keywords))
+    names = walsender.publication_names(publications)
+    return walsender.start_replication("s", names, Lsn("1/2"), **(PLAIN | keywords))
 
 
 def create(version: int = 180_000, **keywords: Any) -> str:

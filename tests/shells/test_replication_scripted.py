@@ -33,6 +33,8 @@ def transaction(end: int, *values: str) -> bytes:
 
 def begin(line: Line, *more: bytes) -> None:
     line.let_in()
+    line.expect("Q")
+    line.send(pgoutput.NO_TYPES)
     (command,) = line.expect("Q")
     assert command.startswith(b'START_REPLICATION SLOT "slot" LOGICAL 0/0 (')
     line.send(backend.copy_both(), TABLE, *more)
@@ -183,6 +185,8 @@ def test_the_end_of_the_line_at_every_byte(connect: Connect, how: Callable[[Line
 
         def script(line: Line, stop: int = stop) -> None:
             line.let_in()
+            line.expect("Q")
+            line.send(pgoutput.NO_TYPES)
             line.expect("Q")
             line.send(ANSWER[:stop])
             how(line)

@@ -30,6 +30,11 @@ def xlog_data(data: bytes, start: int = 0, wal_end: int | None = None, time: int
     return backend.copy_data(b"w" + pack("!QQq", start, end, time) + data)
 
 
+# What is asked before it begins, and found: no types but those that are built in.
+NO_TYPES = backend.row_description(backend.column("atttypid", 26))
+NO_TYPES += backend.complete("SELECT 0") + backend.ready()
+
+
 # ---------------------------------------------------------------- transactions
 
 

@@ -21,6 +21,7 @@ from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.fetching import ClosePortal, Fetch
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.preparing import Prepare
+from pgwire.protocol.published import PublishedTypes
 from pgwire.protocol.query import Query
 from pgwire.protocol.replicating import Replicating
 from pgwire.protocol.session import Idle, Session
@@ -198,7 +199,7 @@ def _way(
     return after(kind(*arguments), *replies)
 
 
-def _simple_ways(operation: type[SimpleQuery]) -> None:
+def _simple_ways(operation: type[SimpleQuery | PublishedTypes]) -> None:
     ways: list[tuple[Phase, tuple[bytes, ...]]] = [
         (operation.RUNNING, ()),
         (operation.RUNNING, (COLUMNS, backend.complete())),
@@ -444,5 +445,6 @@ _replication_ways()
 _stream_ways()
 _simple_ways(SimpleQuery)
 _simple_ways(Clean)
+_simple_ways(PublishedTypes)
 _extended_ways()
 _lookup_ways()
