@@ -21,6 +21,7 @@ from pgwire.errors import (
 from pgwire.pgtypes import oids
 from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol import frontend, logical
+from pgwire.protocol.published import PublishedTypes
 from pgwire.protocol.replicating import ENOUGH, Replicating
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery
@@ -99,6 +100,11 @@ class TestBeginning:
         assert session.data_to_send() == frontend.query(SQL.encode() + b"\0")
         assert not operation.has_begun
         assert operation.seconds_to_status() is None
+
+    def test_what_is_to_be_asked_before(self) -> None:
+        operation = made()
+        assert isinstance(operation.types(), PublishedTypes)
+        assert operation.types() is not operation.types()
 
     def test_others_are_refused_at_once(self) -> None:
         session, _ = begun()
