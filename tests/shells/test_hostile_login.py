@@ -223,3 +223,20 @@ def test_a_byte_at_a_time(connect: Connect) -> None:
         conn = connect(server.dsn, password=PASSWORD)
         assert conn.server_version == 180006
         conn.close()
+
+
+def test_no_nonce_is_used_twice(connect: Connect) -> None:
+    """Else what one server has seen would be of use to another."""
+    firsts: list[bytes] = []
+
+    def script(line: Line) -> None:
+        line.send(SCRAM)
+        firsts.extend(line.expect("p"))
+
+    with ScriptedServer(script) as server:
+        for _ in range(20):
+            with pytest.raises(pgwire.ConnectionFailed):
+                connect(server.dsn, password=PASSWORD)
+    nonces = {first.rpartition(b"r=")[2] for first in firsts}
+    assert len(nonces) == 20
+    assert min(map(len, nonces)) >= 24
