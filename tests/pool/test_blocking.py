@@ -354,7 +354,7 @@ def test_idle_connections_are_used_last_in_first_out(dsn: str) -> None:
 
 
 def test_checkout_timeout_says_what_the_pool_looks_like(dsn: str) -> None:
-    with pool(dsn, max_size=1, checkout_timeout=0.05) as p, p.connect():
+    with pool(dsn, max_size=1, checkout_timeout=0.05) as p, p.connect(timeout=PATIENCE):
         with pytest.raises(pgwire.PoolTimeout, match="1 of 1 leased") as caught:
             p.connect()
         assert isinstance(caught.value, TimeoutError)
@@ -383,6 +383,7 @@ def test_timeout_zero_is_now_or_never(dsn: str) -> None:
 
 def test_one_budget_for_waiting_and_running(dsn: str) -> None:
     with pool(dsn, max_size=1) as p:
+        p.wait(PATIENCE)
         with pytest.raises(pgwire.QueryTimeout):
             p.query("select pg_sleep(30)", timeout=0.2)
         lease = p.connect()
