@@ -201,6 +201,7 @@ async def test_a_storm_of_interruptions(
     asyncio.get_running_loop().set_debug(False)  # it keeps a stack for every record
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
     async with (
+        asyncio.timeout(storm.PATIENCE - 20),  # it says where it was
         pgwire.connect_async(dsn) as own,
         pgwire.connect_async(dsn) as struck_one,
         pgwire.AsyncPool(dsn, max_size=3, max_pipeline=4) as pool,

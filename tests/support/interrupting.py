@@ -15,7 +15,7 @@ from hashlib import md5
 # How many interruptions; a thousand is what is promised, and takes some minutes.
 INTERRUPTIONS = int(os.environ.get("PGWIRE_INTERRUPTIONS", "40"))
 SEED = os.environ.get("PGWIRE_INTERRUPTIONS_SEED", "moments")
-PATIENCE = 60.0 + INTERRUPTIONS / 2  # seconds; it bounds what a mistake costs
+PATIENCE = 60.0 + INTERRUPTIONS  # seconds; it bounds what a mistake costs
 
 TABLE = "interrupted"
 CREATE = f"""
