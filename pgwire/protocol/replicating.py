@@ -67,6 +67,7 @@ class Replicating(Operation):
     """
 
     holds = True
+    has_effects = False
     ends_by_itself = True
     has_begun = False  # the server has said that it sends what there is
     listener: Callable[[], object] | None = None
