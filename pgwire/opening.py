@@ -190,12 +190,14 @@ class OpenerBase:
     def new_session(self, address: Address) -> Session:
         """A session that has not begun."""
         kind = RoleSession if self.watches_role else Session
-        return kind(
+        session = kind(
             self.registry(str(address)),
             statement_cache_size=self.config.statement_cache_size,
             prepare=self.config.prepare,
             zone_of=None if self.config.timezone == "UTC" else _zone,
         )
+        session.is_for_replication = self.config.replication
+        return session
 
     def opened(self, host: HostSpec, driver: Any) -> None:
         """A connection with this host is ready."""

@@ -139,7 +139,9 @@ class LookingUp(Reading):
         """Whether the server would answer now, at ReadyForQuery, and has not been asked before."""
         session = self.session
         failed = session.transaction_status is TransactionStatus.IN_FAILED_TRANSACTION
-        return not (failed or self.abandoned or frozenset(wanted) <= self._asked) and (
+        if failed or self.abandoned or session.is_for_replication:
+            return False
+        return not frozenset(wanted) <= self._asked and (
             session.floor is self or session.take_floor_again(self)
         )
 

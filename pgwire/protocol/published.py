@@ -51,7 +51,7 @@ class PublishedTypes(SimpleQuery):
         self._published: set[int] | None = None
 
     def can_look_up_late(self, wanted: Iterable[int]) -> bool:
-        """That would be by the extended protocol."""
+        """Its answers have none but built-in types, or are none."""
         return False
 
     def finish(self) -> None:

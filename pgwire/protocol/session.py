@@ -69,6 +69,8 @@ class Idle(Operation):
 class Session:
     """See the module. All attributes are for reading, but for those of its operations."""
 
+    is_for_replication = False  # only the simple protocol is spoken there
+
     def __init__(
         self,
         registry: TypeRegistry,

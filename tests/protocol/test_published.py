@@ -12,6 +12,7 @@ from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol.pgoutput import PgOutput
 from pgwire.protocol.published import PublishedTypes
 from pgwire.protocol.session import Session
+from pgwire.protocol.simple import SimpleQuery
 from tests.support import backend, pgoutput
 from tests.support.pgoutput import row, text
 
@@ -27,6 +28,7 @@ INFOS = backend.row_description(
 
 def begun(*names: str) -> tuple[Session, PublishedTypes]:
     session, operation = Session(TypeRegistry()), PublishedTypes(names or ("p",))
+    session.is_for_replication = True
     session.submit(operation)
     return session, operation
 
@@ -160,3 +162,18 @@ def test_with_the_line() -> None:
     session, operation = begun()
     session.receive_eof()
     assert isinstance(operation.error, ConnectionLost)
+
+
+def test_a_script_on_such_a_connection_asks_for_no_types() -> None:
+    """It could do so by the extended protocol only, and an error costs temporary slots."""
+    session, _ = begun()
+    session.receive_data(OIDS + end())
+    session.data_to_send()
+    script = SimpleQuery("select")
+    session.submit(script)
+    session.data_to_send()
+    column = backend.row_description(backend.column("m", MOOD))
+    session.receive_data(column + backend.row(b"sad") + end(1))
+    assert script.done
+    assert script.result[0].rows == [("sad",)]
+    assert session.data_to_send() == b""

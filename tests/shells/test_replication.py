@@ -149,6 +149,16 @@ class TestCommands:
             assert is_in_step(replica)
         replica.ping()
 
+    def test_a_script_costs_no_slot(
+        self, replica: pgwire.Connection, admin: pgwire.Connection
+    ) -> None:
+        """Types that nobody knows would be asked for by what is refused, and that costs one."""
+        admin.script("drop type if exists feeling cascade; create type feeling as enum ('ok')")
+        replica.create_replication_slot("one", temporary=True)
+        assert replica.script("select 'ok'::feeling")[0].scalar() == "ok"
+        replica.drop_replication_slot("one")
+        admin.script("drop type feeling")
+
     def test_elsewhere(self, admin: pgwire.Connection, connect: Connect, dsn: str) -> None:
         conn = connect(dsn)
         with pytest.raises(pgwire.PostgresSyntaxError, match="replication="):
