@@ -378,3 +378,12 @@ def test_whatever_is_given_there_is_a_config_or_an_error_of_ours(
         assert "\0" not in name + value
         assert value.encode()
     assert all(1 <= host.port <= 65535 for host in found.hosts)
+
+
+def test_a_connection_for_replication_has_values_written_so_that_they_can_be_read() -> None:
+    settings = {"DateStyle": "SQL", "work_mem": "4MB"}
+    parameters = config(replication="database", settings=settings).startup_parameters()
+    assert parameters["replication"] == "database"
+    assert (parameters["datestyle"], parameters["work_mem"]) == ("ISO", "4MB")
+    assert "DateStyle" not in parameters
+    assert "replication" not in config(replication=False).startup_parameters()

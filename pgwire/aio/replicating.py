@@ -12,7 +12,7 @@ from pgwire.errors import ConnectionLost, InterfaceError
 from pgwire.handle import Handle
 from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol import walsender
-from pgwire.protocol.replicating import OVER, Replicating
+from pgwire.protocol.replicating import FOR_EVER, OVER, Replicating
 from pgwire.protocol.simple import SimpleQuery
 
 if TYPE_CHECKING:
@@ -139,7 +139,9 @@ class AsyncReplication(AsyncOutput):
 
         Raises what iterating raises, and `InterfaceError` once it is over.
         """
-        limit = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        limit = None
+        if timeout is not None and timeout < FOR_EVER:
+            limit = asyncio.get_running_loop().time() + timeout
         message = await self._next(limit)
         if message is None and self._is_over:
             raise InterfaceError("this replication is over")

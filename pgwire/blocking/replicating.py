@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pgwire.blocking.holding import Hold, Output
-from pgwire.blocking.net import Deadline
+from pgwire.blocking.net import Deadline, deadline_in
 from pgwire.errors import ConnectionLost, InterfaceError
 from pgwire.handle import Handle
 from pgwire.pgtypes.lsn import Lsn
@@ -151,7 +151,7 @@ class Replication(Output):
 
         Raises what iterating raises, and `InterfaceError` once it is over.
         """
-        limit = None if timeout is None else monotonic() + max(timeout, _LEAST)
+        limit = None if timeout is None else deadline_in(max(timeout, _LEAST))
         message = self._next(limit)
         if message is None and self._is_over:
             raise InterfaceError("this replication is over")

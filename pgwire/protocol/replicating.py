@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from pgwire.pgtypes import TypeRegistry
     from pgwire.protocol.session import Session
 
+# Seconds that nobody waits for: no clock and no poll is asked for more.
+FOR_EVER = 1_000_000.0
 # So much waits to be taken before it is better not to read more.
 ENOUGH = 262_144
 
@@ -91,7 +93,8 @@ class Replicating(Operation):
         self.slot = slot
         self._publications = publications
         self._sql = sql
-        self._interval = status_interval
+        is_finite = status_interval is not None and status_interval < FOR_EVER
+        self._interval = status_interval if is_finite else None
         self._clock = clock
         self._wall_clock = wall_clock
         self._parse = PgOutput(self._registry).parse

@@ -248,9 +248,10 @@ class TestTelling:
         session.receive_data(keepalive(5) + keepalive(5, wants_reply=True))
         assert statuses(session.data_to_send(more=False)) == [7]
 
-    def test_only_then(self) -> None:
+    @pytest.mark.parametrize("interval", [None, 1e9, float("inf")])
+    def test_only_then(self, interval: float | None) -> None:
         clocks = Clocks()
-        session, operation = begun(clocks, status_interval=None)
+        session, operation = begun(clocks, status_interval=interval)
         clocks.now += 1e6
         assert operation.seconds_to_status() is None
         operation.tick()
