@@ -126,7 +126,7 @@ class TestCommands:
         with pytest.raises(pgwire.UndefinedObject):
             replica.drop_replication_slot("one", wait=True)
         with pytest.raises(pgwire.InvalidName):
-            replica.create_replication_slot('No"!')
+            replica.create_replication_slot("No!")
         assert is_in_step(replica)
 
     def test_a_snapshot_of_what_was_there_before(
