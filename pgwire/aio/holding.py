@@ -46,7 +46,8 @@ class Reader:
     def _heard(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        full = self._operation.is_full
+        # Once it is done the connection is somebody else's, whether all has been taken or not.
+        full = self._operation.is_full and not self._operation.done
         if full is not self._is_paused:
             self._is_paused = full
             cast("AsyncDriver", self.future.runner).pause_reading(full)

@@ -6,14 +6,16 @@ import asyncio
 import io
 import tracemalloc
 from itertools import count, repeat
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 import pgwire
+from pgwire.aio.holding import Reader
 from pgwire.protocol import frontend
 from pgwire.protocol.copying import DONE, FAIL
-from pgwire.protocol.copying_out import ENOUGH
+from pgwire.protocol.copying_out import ENOUGH, CopyOut
 from tests.support import backend
 from tests.support.sweep import Cut, sweep
 from tests.support.virtual_loop import in_virtual_time
@@ -445,3 +447,20 @@ class TestPool:
             assert await sweep(scenario) > 10
         finally:
             await conn.query("drop table copied_swept")
+
+
+async def test_what_is_done_and_not_taken_does_not_keep_the_connection_from_reading(
+    conn: pgwire.AsyncConnection,
+) -> None:
+    """All that was asked for has come, and is more than is taken at once."""
+    loop = asyncio.get_running_loop()
+    reader = Reader(operation := CopyOut("copy t to stdout"), loop)
+    paused: list[bool] = []
+    runner: Any = SimpleNamespace(pause_reading=paused.append)
+    reader.future = cast("Any", SimpleNamespace(runner=runner))
+    operation.listener = reader._heard
+    operation.keep(bytes(ENOUGH))
+    operation.done = True
+    reader._ended(loop.create_future())
+    assert paused == [True, False]
+    assert (await conn.query("select 7")).scalar() == 7
