@@ -102,7 +102,8 @@ class Replicating(Operation):
         self._came_size = 0
         self.received = start  # up to where the server has sent all there was
         self.acknowledged = start
-        self._told = start  # what the last status update has acknowledged
+        self._start = start  # which is not told: it may be from before what the server knows
+        self._told = Lsn()  # what the last status update has acknowledged
         self._outstanding = start  # what is to be acknowledged of that which has come
         self._due = 0.0
 
@@ -185,6 +186,10 @@ class Replicating(Operation):
         )
 
     @property
+    def _has_more_to_tell(self) -> bool:
+        return self.acknowledged > max(self._told, self._start)
+
+    @property
     def _is_streaming(self) -> bool:
         return hasattr(self, "phase") and self.phase is self.STREAMING and not self.done
 
@@ -198,13 +203,14 @@ class Replicating(Operation):
 
     def write_more(self) -> None:
         if self._is_streaming and (
-            self.acknowledged > self._told
-            or (self._interval is not None and self._clock() >= self._due)
+            self._has_more_to_tell or (self._interval is not None and self._clock() >= self._due)
         ):
             self._write_status()
 
     def _write_status(self) -> None:
-        place = self._told = self.acknowledged
+        if self.acknowledged > self._start:
+            self._told = self.acknowledged
+        place = self._told
         if self._interval is not None:
             self._due = self._clock() + self._interval
         microseconds = round((self._wall_clock() - _EPOCH) * 1e6)
@@ -222,7 +228,7 @@ class Replicating(Operation):
 
     def _leave(self) -> None:
         """Say what has been acknowledged, and that we want no more."""
-        if self.acknowledged > self._told:
+        if self._has_more_to_tell:
             self._write_status()
         self.session.write(DONE)
         self.phase = self.ENDING

@@ -244,9 +244,20 @@ class TestTelling:
         assert session.data_to_send()[-9:-1] == (1_500_000).to_bytes(8)
 
     def test_whenever_the_server_asks(self) -> None:
-        session, _ = begun(start=7)
-        session.receive_data(keepalive(5) + keepalive(5, wants_reply=True))
+        session, _ = begun()
+        session.receive_data(keepalive(5) + keepalive(7, wants_reply=True))
         assert statuses(session.data_to_send(more=False)) == [7]
+
+    def test_where_it_began_is_not(self) -> None:
+        """The slot may be further than that, or have been meant to stay behind."""
+        session, operation = begun(start=7)
+        assert operation.acknowledged == 7
+        session.receive_data(keepalive(5, wants_reply=True))
+        assert statuses(session.data_to_send(more=False)) == [0]
+        assert session.data_to_send() == b""
+        session.receive_data(transaction(20))
+        operation.acknowledge(*operation.take()[-1:])
+        assert statuses(session.data_to_send()) == [20]
 
     @pytest.mark.parametrize("interval", [None, 1e9, float("inf")])
     def test_only_then(self, interval: float | None) -> None:
