@@ -276,11 +276,10 @@ class Driver(DriverBase):
             self.session.submit(ping)
             if not ping.done:
                 self._drive(ping, deadline)
-        except (Deadline, OSError, Error):
+        except BaseException as error:
             self.abort()
-        except BaseException:
-            self.abort()
-            raise
+            if not isinstance(error, Deadline | OSError | Error):
+                raise
         else:
             if self.session.failure is not None:
                 self.abort()
