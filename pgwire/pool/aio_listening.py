@@ -321,9 +321,9 @@ class AsyncHub:
             self._input(self._core.refused, link, InterfaceError("the opening was cancelled"))
 
     def _refused(self, link: Link[Notification], error: Exception) -> None:
-        if not self._core.ending:
-            logger.warning(subscribing.NOT_YET, self._name, error)
         self._input(self._core.refused, link, error)
+        if not self._core.is_idle:
+            logger.warning(subscribing.NOT_YET, self._name, error)
 
     def _heard(self, link: Link[Notification], driver: AsyncDriver) -> None:
         """Something has come, or no more will. It is seen to when the session is at rest."""

@@ -228,12 +228,7 @@ class Hub:
         with self.lock:
             self._requests.append(request)
             if not self._runs:
-                self._runs = True
-                try:
-                    self._engine.crew.start(self._run)
-                except BaseException:  # too many threads, or Ctrl-C; two do no harm
-                    self._runs = False
-                    raise
+                self._engine.crew.start(self._run)
         self._waker.wake()
 
     def _call_back(self, subscription: Subscription, callback: NotificationCallback) -> None:
@@ -248,6 +243,10 @@ class Hub:
     # ---------------------------------------------------------------- the thread
 
     def _run(self) -> None:
+        with self.lock:
+            if self._runs:  # more than one may have been started for it
+                return
+            self._runs = True
         threading.current_thread().name = f"{self._name}-notifications"
         while self._has_more_to_do():
             with self.lock:
@@ -353,9 +352,9 @@ class Hub:
             self._begin(link, slot)
 
     def _refused(self, link: Link[Notification], error: Exception) -> None:
-        if not self._core.ending:
-            logger.warning(subscribing.NOT_YET, self._name, error)
         self._core_input(self._core.refused, link, error)
+        if not self._core.is_idle:
+            logger.warning(subscribing.NOT_YET, self._name, error)
 
     def _begin(self, link: Link[Notification], slot: Slot[Driver]) -> None:
         driver = slot.connection

@@ -27,7 +27,7 @@ INTERVAL = 1.0
 UNBOUNDED = sys.maxsize
 
 LOST = "%s: the connection that listens for all was lost, and another is opened: %s"
-NOT_YET = "%s: listening again did not come off, and is tried again: %s"
+NOT_YET = "%s: there was no connection to listen with, and it is tried again: %s"
 RAISED = "%s: a callback for notifications raised"
 NEVER_CLOSED = "a subscription to %s was never closed; nobody takes what comes for it any more"
 

@@ -352,6 +352,7 @@ class TestChecks:
         assert hub.effects() == []
         hub.tick(1)
         assert hub.effects() == [Check(link)]
+        assert hub.due_in() is None  # the shell has its own patience
         hub.tick(100)
         assert hub.effects() == []
         hub.core.told(link, hub.now)
@@ -390,6 +391,27 @@ class TestReplacing:
         hub.send(new, 3)
         assert taken(feed) == ["3"]
         assert hub.effects() == [Disconnect(old, True), Tell(new, (), (MARK,))]
+
+    def test_what_went_wrong_before_is_forgotten_then(self, hub: Hub) -> None:
+        hub.subscribe("a")
+        old = hub.listen()
+        old.expires_at = hub.now
+        for pause in (0.1, 0.2, 0.4):
+            hub.tick()
+            [connect] = hub.core.take_effects()
+            hub.core.refused(connect.link, REFUSED, hub.now)
+            assert hub.due_in() == pytest.approx(pause)
+            hub.now += pause + 0.001
+        hub.tick()
+        new = hub.connect()
+        for _ in range(2):
+            for effect in hub.core.take_effects():
+                hub.core.told(effect.link, hub.now)
+        hub.mark(old)
+        hub.mark(new)
+        hub.effects()
+        hub.core.lost(new, KILLED, hub.now)
+        assert hub.due_in() == pytest.approx(0.1)
 
     def test_a_new_one_that_comes_to_it_first_waits(self, hub: Hub) -> None:
         feed = hub.subscribe("a")
