@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from pgwire.pool.config import PoolStats as PoolStats
     from pgwire.pool.feeds import NotificationGap as NotificationGap
     from pgwire.pool.lease import Lease as Lease
-    from pgwire.pool.listening import Subscription as Subscription
+    from pgwire.pool.subscription import Subscription as Subscription
     from pgwire.protocol.events import ParameterChange as ParameterChange
     from pgwire.protocol.logical import (
         UNCHANGED as UNCHANGED,
@@ -182,7 +182,7 @@ _MODULES = {
     "pgwire.pool.config": ("PoolStats",),
     "pgwire.pool.feeds": ("NotificationGap",),
     "pgwire.pool.lease": ("Lease",),
-    "pgwire.pool.listening": ("Subscription",),
+    "pgwire.pool.subscription": ("Subscription",),
     "pgwire.protocol.logical": (
         "UNCHANGED", "Begin", "BeginPrepare", "ColumnType", "Commit", "CommitPrepared", "Delete",
         "Insert", "LogicalMessage", "Origin", "Prepare", "Relation", "RelationColumn",

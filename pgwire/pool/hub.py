@@ -256,6 +256,11 @@ class HubCore(Generic[M]):
         return taken
 
     @property
+    def feeds(self) -> tuple[Feed[M], ...]:
+        """All that have not ended."""
+        return tuple(self._feeds)
+
+    @property
     def is_idle(self) -> bool:
         """Whether there is nobody to listen for, and nothing to do."""
         return not (self._feeds or self.pending)

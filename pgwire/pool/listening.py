@@ -1,4 +1,4 @@
-"""Subscription: what `pool.listen()` gives to threads; and the hub that all of them share.
+"""The hub that all subscriptions of a pool of threads share.
 
 HubCore decides, one daemon thread does it: it has the core for itself, sleeps on the sockets of the
 hub's connections and on a waker, and ends with the last subscription. Other threads leave it
@@ -12,29 +12,25 @@ import logging
 import random
 import secrets
 import threading
-import warnings
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from pgwire.blocking.connection import Connection
 from pgwire.blocking.net import Waker
 from pgwire.blocking.notifying import catch_up
-from pgwire.driving import DriverBase
 from pgwire.errors import Error, InterfaceError, OperationalError
 from pgwire.pool import subscribing
 from pgwire.pool.feeds import FeedState
 from pgwire.pool.hub import Connect, Disconnect, HubCore, LinkState
 from pgwire.pool.options import check_plain_function, check_timeout
 from pgwire.pool.slots import Slot
-from pgwire.protocol.listening import check_wait
+from pgwire.pool.subscription import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import TracebackType
+    from collections.abc import Callable
 
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
@@ -50,120 +46,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgwire.pool")
 
 WAITING, LIVE, ENDED = FeedState
-
-
-class Subscription:
-    """What comes for some channels, from `pool.listen()`: an iterator, and a context manager.
-
-    Gives each `Notification`, and a `NotificationGap` where some are missing, or may be: when its
-    connection was lost, once another listens again; and in the place of those that were dropped, as
-    more than `max_queued` waited. Ends when it is closed, and, after what has come, with the pool.
-    Several threads may take from it: each gets others.
-    """
-
-    def __init__(self, hub: Hub, feed: Feed[Notification], is_called_back: bool) -> None:
-        self._hub = hub
-        self._feed = feed
-        self._is_called_back = is_called_back
-        self._generation = DriverBase.forks
-        self._changed = threading.Condition(hub.lock)
-        self._is_closed = False
-
-    def __repr__(self) -> str:
-        state = "closed" if self.closed else self._feed.state.value
-        return f"<Subscription {state}, to {', '.join(self.channels)}>"
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """The channels that it is for, in alphabetical order."""
-        return tuple(sorted(self._feed.channels))
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more will come, but for what has come already."""
-        return self._is_closed or self._feed.state is ENDED
-
-    def notifications(self, timeout: float | None = None) -> Iterator[Event]:
-        """Take what comes as the subscription does, but end after `timeout` seconds without it."""
-        timeout = check_wait(timeout)
-        while (event := self._take(timeout)) is not None:
-            yield event
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Event:
-        event = self._take(None)
-        if event is None:
-            raise StopIteration
-        return event
-
-    def close(self) -> None:
-        """End it: nothing more comes, and who waits for that goes on. Idempotent, never waits."""
-        self._check_process()
-        self._is_closed = True
-        with self._changed:
-            self._feed.clear()
-            self._changed.notify_all()
-        self._hub.leave(self._feed)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not self.closed and self._generation == DriverBase.forks:
-            self._hub.leave(self._feed)
-            warnings.warn(
-                subscribing.NEVER_CLOSED % ", ".join(self.channels),
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
-
-    def _take(self, timeout: float | None) -> Event | None:
-        """The next; None if there is none in time, or there will be none."""
-        self._check_process()
-        if self._is_called_back:
-            raise InterfaceError("what comes for this subscription goes to its callback")
-        return self._take_next(timeout)
-
-    def _take_next(self, timeout: float | None) -> Event | None:
-        until = None if timeout is None else monotonic() + timeout
-        feed = self._feed
-        with self._changed:
-            while not self._is_closed:
-                event = feed.take()
-                seconds = None if until is None else until - monotonic()
-                if event is not None:
-                    return event
-                if feed.state is ENDED or (seconds is not None and seconds <= 0):
-                    break
-                self._changed.wait(seconds)
-        return None
-
-    def _wait_until_live(self, seconds: float | None) -> bool:
-        """Wait until all its channels are listened to; False if time is up, or raise why not."""
-        with self._changed:
-            in_time = self._changed.wait_for(lambda: self._feed.state is not WAITING, seconds)
-        if self._feed.error is not None:
-            raise self._feed.error
-        return in_time
-
-    def _wake(self) -> None:
-        """The feed has got something, or another state. The lock is had."""
-        self._changed.notify_all()
-
-    def _check_process(self) -> None:
-        if self._generation != DriverBase.forks:
-            raise subscribing.made_before_fork()
 
 
 class Hub:
@@ -265,6 +147,9 @@ class Hub:
         with suppress(IndexError):
             while True:
                 self._requests.popleft()()
+        for feed in self._core.feeds:
+            if feed not in self._subscriptions:  # Ctrl-C has struck in its destructor
+                self._core_input(self._core.unsubscribe, feed)
         for link, slot in self._slots.items():
             link.expires_at = slot.expires_at  # `expire()` may have changed it
         self._core_input(self._core.tick)

@@ -126,7 +126,7 @@ class TestOneConnection:
         link = hub.connect()
         assert hub.tell() == Tell(link, ("a", "b"), ())
         assert [is_live(first), is_live(second)] == [True, True]
-        assert set(hub.core.take_changed()) == {first, second}
+        assert set(hub.core.take_changed()) == {first, second} == set(hub.core.feeds)
         hub.core.unsubscribe(second, hub.now)
         assert hub.tell() == Tell(link, (), ("b",))
         hub.core.unsubscribe(first, hub.now)
