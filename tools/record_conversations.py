@@ -84,6 +84,8 @@ def record(server: embedded.Server, name: str) -> Recording:
     with connected(server) as sock:
         if not scenario.logs_in:
             run(session, sock, login("postgres")(play))
+            # Names as in a replay, where nobody logs in: they have no process id in them.
+            session.statements = scenario.session(REGISTRY).statements
             if scenario.setup:
                 run(session, sock, SimpleQuery(scenario.setup))
             session.events.clear()

@@ -281,6 +281,8 @@ class CopyIn(Sending):
         self._rest = memoryview(b"")  # of a piece that is too long for one message
 
     def begin(self, session: Session) -> bool:
+        if session.waits_for_answers(self):
+            return True
         self.write_copy(session, self.sql, frontend.FLUSH)
         self.phase = self.COPY_PARSING
         return True

@@ -98,6 +98,8 @@ class CopyRecords(Sending, Preparing):
     # ---------------------------------------------------------------- the columns
 
     def begin(self, session: Session) -> bool:
+        if session.waits_for_answers(self):
+            return True
         known = session.server_version
         self._asks_generated = self._names is None and not 0 < known < _GENERATED_SINCE
         asked = self._generated_messages(session) if self._asks_generated else b""

@@ -344,7 +344,10 @@ def _bad_json(mistake: Mistake) -> str | None:
 # -------------------------------------------------------------------- statements that are stale
 
 _AGAIN = "Run it again, the whole transaction if it is in one: pgwire prepares it anew."
-_POOLER = " Behind a pooler that changes servers connect with prepare=False."
+_POOLER = (
+    " Behind a pooler that changes servers connect with prepare=False, or have it see to prepared"
+    " statements (PgBouncer 1.21 and later: max_prepared_statements)."
+)
 
 
 def _stale_plan(mistake: Mistake) -> str | None:

@@ -73,6 +73,8 @@ class QueryMany(Preparing):
         return self._taken
 
     def begin(self, session: Session) -> bool:
+        if session.waits_for_answers(self):
+            return True
         statement = self.statement or session.statements.get(self.sql)
         if statement is None:
             cached = session.statements.size > 0

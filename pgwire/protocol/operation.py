@@ -12,6 +12,9 @@ Contract of an operation, seen from the session:
   more to write once it has read replies, it returns True, *keeps the floor*, and calls
   `session.pass_floor()` as soon as its Sync is written. Were others allowed to write in
   between, the replies would come in another order than the operations stand in the queue.
+- Who has to read replies before its Sync is written, or writes it later than the rest, asks
+  `session.waits_for_answers` first, before anything is written or changed; where that is so,
+  `begin` returns True, and is called once more later.
 - Every operation causes exactly one ReadyForQuery, on its error paths too.
 - A handler gets the whole buffer and the bounds of one message's body. What it raises must
   be an `Error` and ends the session: `ProtocolError` for a malformed message, or a start-up
@@ -24,14 +27,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pgwire.errors import ProtocolError
+from pgwire.errors import ConnectionLost, ProtocolError
 from pgwire.protocol.backend import malformed
 from pgwire.protocol.messages import (
     LONG_MESSAGES,
     SHORT,
     TRANSACTION_STATUS,
+    BackendMessage,
     message_name,
 )
+from pgwire.sqlstate import mixed_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -180,6 +185,22 @@ class Operation:
     def on_rows(self, buffer: bytes, position: int, size: int) -> int:
         """A run of DataRow messages that begins at `position`; return where it ends."""
         raise NotImplementedError
+
+
+class Idle(Operation):
+    """Stands at the head while nothing is pending: only the server may speak then."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.phase = self.IDLE
+
+    def on_error(self, buffer: bytes, start: int, end: int) -> None:
+        # An error that answers nothing is the server's farewell, whatever its severity says.
+        error = self.session.read_error(buffer, start, end)
+        self.session.fail(mixed_in(ConnectionLost, error))
+
+    IDLE = Phase("IDLE", {BackendMessage.ERROR_RESPONSE: on_error})
+    PHASES = (IDLE,)
 
 
 def too_long(code: int, length: int) -> ProtocolError:

@@ -16,7 +16,7 @@ from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase, expect_empty
 from pgwire.protocol.reading import advise
-from pgwire.protocol.statement import Statement
+from pgwire.protocol.statement import PLAN_CHANGED, Statement
 
 if TYPE_CHECKING:
     from pgwire.errors import PostgresError
@@ -38,6 +38,7 @@ class Preparing(LookingUp):
     """Parse and Describe, and what to do with the answers; shared by Query and Prepare."""
 
     statement: Statement | None = None
+    _is_kept = False  # another text may do where this one does not
     _closing = 0  # Close messages that have not been answered yet
 
     def __init__(self, sql: str) -> None:
@@ -45,7 +46,7 @@ class Preparing(LookingUp):
         self._rows = []
 
     def _write_parse(self, session: Session, name: bytes, end: bytes) -> None:
-        sql = frontend.cstring(self.sql, "the SQL")
+        sql = frontend.cstring(session.statements.text(self.sql, name), "the SQL")
         parse = frontend.parse(name, sql)  # may raise: then nothing is taken from `closing`
         closing = self._close_messages(session)
         session.write(closing + parse + frontend.describe_statement(name) + end)
@@ -105,6 +106,9 @@ class Preparing(LookingUp):
     def on_parse_error(self, buffer: bytes, start: int, end: int) -> None:
         error = self.session.read_error(buffer, start, end)
         if not self.done:  # a fatal one has ended it all
+            if error.sqlstate == PLAN_CHANGED and self.phase is not self.PARSING:
+                # A statement that is new has an old plan: somebody in between has kept it.
+                self._is_kept = self.session.statements.tell_text_apart(self.sql)
             self.parse_failed(error)
 
     PARSING = Phase(

@@ -6,7 +6,8 @@ takes two, since values can be encoded only once their types are known:
     Parse Describe Flush        →  ParseComplete ParameterDescription RowDescription|NoData
     Bind Execute Sync           →  BindComplete DataRow… CommandComplete ReadyForQuery
 
-Between the two the operation keeps the floor.
+Between the two the operation keeps the floor. As long as others have not been answered yet, there
+is a Sync in the place of the Flush.
 
 A stale statement heals: where the server reports at Bind that the plan's result has changed
 (0A000), that it does not know the statement (26000) or a type in it (XX000, 42704), that types do
@@ -41,6 +42,7 @@ from pgwire.protocol.rows import Result
 from pgwire.protocol.session import FORGETTING
 from pgwire.protocol.simple import QUERY_CANCELED
 from pgwire.protocol.statement import (
+    PLAN_CHANGED,
     PLAN_STATES,
     STALE_STATES,
     TYPE_CHANGED,
@@ -59,19 +61,6 @@ if TYPE_CHECKING:
 _DUPLICATE_NAME = "42P05"
 
 
-# So many bytes of rows at once: to compile their decoder takes less time than it saves.
-_MANY = 16_384
-
-
-def _decode_first(
-    statement: Statement, buffer: bytes, position: int, size: int, rows: list[tuple[Any, ...]]
-) -> int:
-    """The rows of a statement that is used for the first time, and perhaps the last."""
-    if size - position > _MANY and not statement.is_generated:
-        statement.generate()
-    return statement.decode_rows(buffer, position, size, rows)
-
-
 class Query(Preparing):
     """One statement with parameters; `result` is a Result.
 
@@ -82,7 +71,8 @@ class Query(Preparing):
 
     kind = "query"
     _pinned = False  # the statement is its user's, not the cache's
-    _fresh = False  # it was prepared by this very operation
+    _fresh = False  # it was prepared by this very operation, and in this flight
+    _is_parted = False  # there is a Sync between preparing and using it
     _retried = False
     command_tag = ""
     _row: Callable[..., Any] | None = None
@@ -133,6 +123,8 @@ class Query(Preparing):
         if statement.epoch is not session.registry.epoch:
             statement.use(session.registry)
             if statement.missing:
+                if session.waits_for_answers(self):
+                    return True
                 self.session, self.statement = session, statement
                 self.look_up(statement.missing, self._types_known, late=False)
                 return True
@@ -157,26 +149,40 @@ class Query(Preparing):
     # ---------------------------------------------------------------- first flight
 
     def _parse(self, session: Session) -> None:
-        self._fresh = True
+        """Behind answers that are still to come with a Sync: see `Session.waits_for_answers`."""
         named = self._pinned or session.statements.size > 0
+        self._is_parted = named and session.pending[0] is not self
+        if not named and session.waits_for_answers(self):
+            return
+        self._fresh = not self._is_parted
         name = session.statements.new_name() if named else UNNAMED
-        self._write_parse(session, name, frontend.FLUSH)
+        self._write_parse(session, name, frontend.SYNC if self._is_parted else frontend.FLUSH)
 
     def parse_failed(self, error: PostgresError) -> None:
-        if error.sqlstate == _DUPLICATE_NAME and not self._retried:
-            self._await_retry(error)
+        if self._is_kept or (error.sqlstate == _DUPLICATE_NAME and not self._retried):
+            self._is_kept = False
+            self._await_ready(error, self.STALE)
         elif self._is_struck(error):
-            self._await_return(error)
+            self._await_ready(error, self.STRUCK)
         else:
             self.note_error(error)
             self.phase = self.ENDING
-        self.session.write(frontend.SYNC)
+        if not self._is_parted:
+            self.session.write(frontend.SYNC)
         self.session.pass_floor()
 
     def go_on(self, statement: Statement) -> None:
         if not self._pinned and statement.name != UNNAMED:
             self.session.statements.put(statement)
-        if statement.missing and not self.abandoned:
+        if self._is_parted:
+            self._then = partial(self._prepared, statement)
+            self.phase = self.LOOKED_UP
+        else:
+            self._prepared(statement)
+
+    def _prepared(self, statement: Statement) -> None:
+        self._is_parted = False
+        if statement.missing and not self.abandoned and self.error is None:
             self.look_up(statement.missing, self._types_known, late=False)
         else:
             self._go_on(statement)
@@ -208,7 +214,7 @@ class Query(Preparing):
         try:
             if not self.abandoned and self.error is None:
                 self._execute(session, statement)
-                self._decode = partial(_decode_first, statement)
+                self._decode = statement.decode_first
                 if statement.is_open or self.holds:
                     return  # it may have to look types up at the end, or has more to write
         except Exception as error:
@@ -257,18 +263,21 @@ class Query(Preparing):
     def on_bind_error(self, buffer: bytes, start: int, end: int) -> None:
         error = self.session.read_error(buffer, start, end)
         if self._is_struck(error):
-            self._await_return(error)
+            self._await_ready(error, self.STRUCK)
         elif self.statement is not None and self._is_stale(error, self.statement):
             self.session.statements.forget(self.statement)
             if error.sqlstate in TYPE_STATES:
                 self.session.registry.catalog.forget()
-            self._await_retry(error)
+            self._await_ready(error, self.STALE)
         else:
             self.note_error(error)
             self.phase = self.ENDING
 
     def _is_stale(self, error: PostgresError, statement: Statement) -> bool:
+        status = self.session.transaction_status
         if not self._fresh:
+            if error.sqlstate == PLAN_CHANGED and status is not TransactionStatus.IDLE:
+                self.session.statements.tell_text_apart(self.sql)
             return error.sqlstate in STALE_STATES
         if error.sqlstate != TYPE_CHANGED or self._retried:
             return False
@@ -291,7 +300,7 @@ class Query(Preparing):
     def on_execute_error(self, buffer: bytes, start: int, end: int) -> None:
         error = self.session.read_error(buffer, start, end)
         if self._is_struck(error):
-            self._await_return(error)
+            self._await_ready(error, self.STRUCK)
             return
         if error.sqlstate in PLAN_STATES and not self._fresh and self.statement is not None:
             # For whoever comes next. What ran may have left traces: no retry.
@@ -321,10 +330,10 @@ class Query(Preparing):
 
     # ---------------------------------------------------------------- once more
 
-    def _await_retry(self, error: PostgresError) -> None:
+    def _await_ready(self, error: PostgresError, phase: Phase) -> None:
         """Nothing was carried out; whether it can be tried again shows at ReadyForQuery."""
         self.note_error(error)
-        self.phase = self.STALE
+        self.phase = phase
 
     def on_ready_to_retry(self, buffer: bytes, start: int, end: int) -> None:
         self.take_status(buffer, start, end)
@@ -345,10 +354,6 @@ class Query(Preparing):
     def _is_struck(self, error: PostgresError) -> bool:
         """Whether it was canceled in place of another one, that was done just before."""
         return error.sqlstate == QUERY_CANCELED and self.session.may_be_struck(self)
-
-    def _await_return(self, error: PostgresError) -> None:
-        self.note_error(error)
-        self.phase = self.STRUCK
 
     def on_ready_to_return(self, buffer: bytes, start: int, end: int) -> None:
         """What it had done is undone, outside of a transaction: it may begin anew."""

@@ -32,7 +32,7 @@ from pgwire.protocol import backend
 from pgwire.protocol.events import Events, ParameterChange, Reported
 from pgwire.protocol.losing import lost_at_head, lost_behind
 from pgwire.protocol.messages import BackendKeyData, BackendMessage, TransactionStatus, message_name
-from pgwire.protocol.operation import Operation, Phase
+from pgwire.protocol.operation import Idle
 from pgwire.protocol.statement import StatementCache
 from pgwire.sqlstate import mixed_in, postgres_error
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from pgwire.pgtypes import TypeRegistry
+    from pgwire.protocol.operation import Operation
 
 _unpack_header = Struct("!Bi").unpack_from
 _HEADER = 5
@@ -48,22 +49,6 @@ _DATA_ROW = int(BackendMessage.DATA_ROW)
 _SHORTEST_ROW = 6  # the length word and the number of columns
 # An attribute of an enumeration costs ten times as much to read as a name of the module.
 _IDLE = TransactionStatus.IDLE
-
-
-class Idle(Operation):
-    """Stands at the head while nothing is pending: only the server may speak then."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.phase = self.IDLE
-
-    def on_error(self, buffer: bytes, start: int, end: int) -> None:
-        # An error that answers nothing is the server's farewell, whatever its severity says.
-        error = self.session.read_error(buffer, start, end)
-        self.session.fail(mixed_in(ConnectionLost, error))
-
-    IDLE = Phase("IDLE", {BackendMessage.ERROR_RESPONSE: on_error})
-    PHASES = (IDLE,)
 
 
 class Session:
@@ -295,6 +280,18 @@ class Session:
         self.floor = None
         while self._unsent and self.floor is None:
             self._give_floor(self._unsent.popleft())
+
+    def waits_for_answers(self, operation: Operation) -> bool:
+        """Have an operation that has the floor begin anew when all before it is answered.
+
+        False: it is, so go on. Whoever wants answers before the Sync is written asks this: at a
+        ReadyForQuery a pooler may give the server away, with all that no Sync stands behind yet.
+        """
+        if self.pending[0] is operation:
+            return False
+        self._unsent.appendleft(operation)
+        self.floor = self.pending[-1 - len(self._unsent)]  # the last that has been written
+        return True
 
     def take_floor_again(self, operation: Operation) -> bool:
         """Let the operation at the head speak once more, unless another has spoken since.

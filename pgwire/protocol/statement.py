@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 
 UNNAMED = b"\0"
 
+# So many bytes of rows at once: to compile their decoder takes less time than it saves.
+_MANY_BYTES = 16_384
+_MOST_TOLD_APART = 1000
+
 # What the server reports of a statement that is not what it was (see `query`).
 # "cache lookup failed for type …" is an internal error: a type was dropped, and perhaps made anew.
 TYPE_GONE = "XX000"
@@ -56,7 +60,8 @@ TYPE_CHANGED = "42804"
 TYPE_STATES = frozenset({TYPE_GONE, TYPE_CHANGED})
 # A parameter keeps the type that it had: where a column has got another, or the search path leads
 # to another type of that name, the server finds no operator or function (42883), no cast (42846).
-STALE_STATES = TYPE_STATES | {"0A000", "26000", _NO_SUCH_TYPE, "42846", "42883"}
+PLAN_CHANGED = "0A000"
+STALE_STATES = TYPE_STATES | {PLAN_CHANGED, "26000", _NO_SUCH_TYPE, "42846", "42883"}
 # At Execute: a plan has types that were altered or dropped, which the server does not see.
 PLAN_STATES = TYPE_STATES | {_NO_SUCH_TYPE, "22P03"}
 
@@ -165,6 +170,14 @@ class Statement:
             self.bind_query = self._generate_bind(parameters, frontend.EXECUTE + frontend.SYNC)
             self.bind_record = self._generate_bind(parameters, frontend.EXECUTE)
 
+    def decode_first(
+        self, buffer: bytes, position: int, size: int, rows: list[tuple[Any, ...]]
+    ) -> int:
+        """The rows of a statement that is used for the first time, and perhaps the last."""
+        if size - position > _MANY_BYTES and not self.is_generated:
+            self.generate()
+        return self.decode_rows(buffer, position, size, rows)
+
     def _generate_bind(self, kinds: Sequence[Any], behind: bytes) -> Bind:
         head = self._bind_head + all_binary(len(kinds))
         length = 4 + len(head) + len(self._bind_tail)
@@ -232,13 +245,14 @@ class StatementCache:
     oldest that has not been used since it was passed over last ("second chance").
     """
 
-    __slots__ = ("_prefix", "closing", "get", "known", "next_number", "size")
+    __slots__ = ("_prefix", "_told_apart", "closing", "get", "known", "next_number", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.closing: list[bytes] = []  # names of statements, and of portals behind a NUL
         self.next_number = 1
         self._prefix = b"_pgwire_"
+        self._told_apart: set[str] = set()
         self.known: dict[str, Statement] = {}  # by SQL
         self.get = self.known.get  # who finds one notes its use
 
@@ -259,6 +273,24 @@ class StatementCache:
         name = b"%b%d\0" % (self._prefix, self.next_number)
         self.next_number += 1
         return name
+
+    def tell_text_apart(self, sql: str) -> bool:
+        """Have this text be another one from now on, wherever it is sent; False if it is already.
+
+        PgBouncer has equal texts share one statement on the server, and prepares none anew. Where
+        its plan does not fit any more, it is of use to nobody, whoever comes.
+        """
+        told_apart = self._told_apart
+        if sql in told_apart:
+            return False
+        if len(told_apart) >= _MOST_TOLD_APART:
+            told_apart.clear()
+        told_apart.add(sql)
+        return True
+
+    def text(self, sql: str, name: bytes) -> str:
+        """What is sent for it, as the statement of this name."""
+        return f"{sql}\n/* {name[:-1].decode()} */" if sql in self._told_apart else sql
 
     def put(self, statement: Statement) -> None:
         """Keep a statement; whatever falls out is closed with the next flight."""

@@ -167,30 +167,10 @@ class Streaming(Query):
 
     def begin(self, session: Session) -> bool:
         self.session = session
-        if len(session.pending) > 1:
-            self.end_flight(self._begin_late)
+        if session.waits_for_answers(self):  # they say whether a transaction is open
             return True
-        return self._begin(session)
-
-    def _begin(self, session: Session) -> bool:
         self.holds = self._is_held = session.transaction_status is TransactionStatus.IDLE
         return super().begin(session) or self._is_held
-
-    def _begin_late(self) -> None:
-        """The answers before it have come, and that of a Sync of its own."""
-        session = self.session
-        if self.abandoned or self.error is not None:
-            session.complete(self)
-            return
-        try:
-            if self._begin(session):
-                return
-        except Exception as error:  # a misfit
-            self.error = error
-            self._is_held = False
-            session.write(frontend.SYNC)
-            self.phase = self.ENDING
-        session.pass_floor()
 
     def _execute(self, session: Session, statement: Statement) -> None:
         bind = statement.bind(self._params)  # of the unnamed portal

@@ -37,7 +37,9 @@ class TestWhatIsNotWrittenYet:
             second.cancel()
             wire.say(backend.described(columns=[backend.column("v", 25)]))
             await turns()
-            wire.say(answer("1"), backend.described(columns=[backend.column("v", 25)]))
+            described = backend.described(columns=[backend.column("v", 25)])
+            wire.say(answer("1"), described, backend.ready())
+            await turns()
             wire.say(answer("3"))
             assert [await text_of(first), await text_of(third)] == ["1", "3"]
             assert b"second" not in wire.said

@@ -171,7 +171,9 @@ class TestMisfits:
             await turns()
             results = await asyncio.gather(*misfits, return_exceptions=True)
             assert {type(result) for result in results} == {pgwire.ProgrammingError}
-            wire.say(answer("1"), backend.described(columns=[backend.column("v", 25)]))
+            described = backend.described(columns=[backend.column("v", 25)])
+            wire.say(answer("1"), described, backend.ready())
+            await turns()
             wire.say(answer("2"))
             assert [await scalar(first), await scalar(last)] == ["1", "2"]
 

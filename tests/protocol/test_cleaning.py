@@ -83,7 +83,9 @@ def test_the_next_query_is_written_without_waiting_and_gets_its_own_answer() -> 
     assert clean.done
     assert not session.events
     described = backend.described((), [backend.column()])
-    session.receive_data(described + backend.executed(backend.row(backend.int4(7))))
+    session.receive_data(described + backend.ready())
+    assert session.data_to_send() != b""
+    session.receive_data(backend.executed(backend.row(backend.int4(7))))
     assert query.result.scalar() == 7
     assert not session.changed
 

@@ -153,21 +153,22 @@ def test_rows_that_came_before_the_cancel_do_not_stay() -> None:
     assert struck.result.scalars() == [2]
 
 
-def test_an_unnamed_statement_is_parsed_anew() -> None:
+def test_what_waits_for_answers_waits_behind_a_fence_too() -> None:
+    """An unnamed statement is not prepared before all is answered: nothing can strike it."""
     session = Session(REGISTRY, statement_cache_size=0)
-    meant, struck = submitted(session, 1, 2)
+    meant, behind = submitted(session, 1, 2)
     session.receive_data(DESCRIBED)
+    session.data_to_send()
     meant.abandon()
     fence = raised(session)
-    session.receive_data(answer(1) + DESCRIBED)
-    assert not struck.done
-    session.receive_data(CANCELED + backend.ready())
+    session.receive_data(answer(1))
+    assert session.data_to_send() == b""
     fence.lower()
-    session.data_to_send()
+    assert session.data_to_send() == frontend.SYNC
     session.receive_data(backend.ready())
     assert b"select $1" in session.data_to_send()
     session.receive_data(DESCRIBED + answer(2))
-    assert struck.result.scalar() == 2
+    assert behind.result.scalar() == 2
 
 
 def test_a_parse_that_is_hit_begins_anew() -> None:
@@ -180,7 +181,7 @@ def test_a_parse_that_is_hit_begins_anew() -> None:
     session.receive_data(answer(1)[:-6])
     fence = raised(session)
     session.receive_data(answer(1)[-6:] + CANCELED)
-    assert session.data_to_send() == frontend.SYNC
+    assert session.data_to_send() == b""  # its Sync is written, since an answer was outstanding
     session.receive_data(backend.ready())
     fence.lower()
     session.data_to_send()

@@ -552,7 +552,10 @@ def test_json() -> None:
 
 def test_stale_statements() -> None:
     again = "Run it again, the whole transaction if it is in one: pgwire prepares it anew."
-    pooler = " Behind a pooler that changes servers connect with prepare=False."
+    pooler = (
+        " Behind a pooler that changes servers connect with prepare=False, or have it see to"
+        " prepared statements (PgBouncer 1.21 and later: max_prepared_statements)."
+    )
     assert hint("0A000", "select * from t", routine="RevalidateCachedQuery") == again
     assert hint("0A000", "select 1 for update", routine="transformLockingClause") is None
     ours = 'prepared statement "_pgwire_3" does not exist'

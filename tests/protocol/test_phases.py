@@ -12,8 +12,7 @@ import pytest
 
 from pgwire.errors import AuthenticationError, Error, ProtocolError
 from pgwire.protocol.messages import BackendMessage, message_name
-from pgwire.protocol.operation import Operation
-from pgwire.protocol.session import Idle
+from pgwire.protocol.operation import Idle, Operation
 from pgwire.protocol.startup import Startup
 from tests.support import backend, pgoutput
 from tests.support.situations import COLUMNS, WAYS

@@ -101,15 +101,17 @@ def test_what_falls_out_of_the_cache_is_closed_in_the_flight_that_comes_next() -
     session = Session(REGISTRY, statement_cache_size=1)
     submit(session, Query("a", [1]), Query("b", [2]), Query("c", [3]))
     said(session, DESCRIBED + answer(1))
-    assert said(session, DESCRIBED) == (
+    assert said(session, DESCRIBED + backend.ready()) == (
         frontend.close_statement(b"_pgwire_1\0")
         + bind(b"_pgwire_2", 2)
         + EXECUTE_SYNC
-        + parse_describe(b"_pgwire_3", b"c")
+        + parse_describe(b"_pgwire_3", b"c", frontend.SYNC)
     )
     session.receive_data(backend.CLOSE_COMPLETE + answer(2))
     close = frontend.close_statement(b"_pgwire_2\0")
-    assert said(session, DESCRIBED) == close + bind(b"_pgwire_3", 3) + EXECUTE_SYNC
+    assert (
+        said(session, DESCRIBED + backend.ready()) == close + bind(b"_pgwire_3", 3) + EXECUTE_SYNC
+    )
     session.receive_data(backend.CLOSE_COMPLETE + answer(3))
     assert session.in_step
 

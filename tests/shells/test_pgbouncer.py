@@ -315,6 +315,55 @@ class TestPrepared:
             assert statement.query([3]).scalar() == 3
 
 
+def overlapping(shell: Shell, pooler: PgBouncer, **options: Any) -> list[Any]:
+    """What clients get who ask for several things at once, all of them new: rows or errors."""
+    texts = [f"select {n}, $1::int" for n in range(8)]
+
+    async def ask() -> list[Any]:
+        async with await pgwire.connect_async(pooler.url, **options) as conn:
+            queries = [conn.query(sql, [7]) for sql in texts * 3]
+            return list(await asyncio.gather(*queries, return_exceptions=True))
+
+    async def ask_all() -> list[Any]:
+        return list(await asyncio.gather(*[ask() for _ in range(CLIENTS)]))
+
+    def run(_: int) -> list[Any]:
+        found: list[Any] = []
+        with pgwire.connect(pooler.url, **options) as conn, conn.pipeline() as pipe:
+            for query in [pipe.query(sql, [7]) for sql in texts * 3]:
+                try:
+                    found.append(query.result())
+                except pgwire.PostgresError as error:
+                    found.append(error)
+        return found
+
+    answers: list[Any]
+    if isinstance(shell, LoopShell):
+        answers = shell.call(ask_all)
+    else:
+        with ThreadPoolExecutor(CLIENTS) as threads:
+            answers = list(threads.map(run, range(CLIENTS)))
+    found = [answer for each in answers for answer in each]
+    return [tuple(a.one()) if isinstance(a, pgwire.Result) else a for a in found]
+
+
+ANSWERS = [(n, 7) for n in range(8)] * 3 * CLIENTS
+
+
+def test_without_a_cache_queries_wait_for_each_other(pgbouncer: PgBouncer, shell: Shell) -> None:
+    assert overlapping(shell, pgbouncer, statement_cache_size=0) == ANSWERS
+
+
+def test_with_prepared_statements_there_is_an_answer_or_a_hint(
+    pgbouncer: PgBouncer, shell: Shell
+) -> None:
+    """What was prepared on one server is not there on another; nobody waits for ever."""
+    for found, wanted in zip(overlapping(shell, pgbouncer), ANSWERS, strict=True):
+        if found != wanted:
+            assert isinstance(found, errors.InvalidSqlStatementName)
+            assert "max_prepared_statements" in (found.hint or "")
+
+
 LEASES = 40
 
 

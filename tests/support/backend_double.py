@@ -39,12 +39,16 @@ def _command(sql: bytes | str) -> list[str]:
 
 
 class BackendDouble:
-    """`receive(bytes)` gives the answer. `syncs` counts every ReadyForQuery that was sent."""
+    """`receive(bytes)` gives the answer. `syncs` counts every ReadyForQuery that was sent.
+
+    `syncs_of_preparing` counts those of a Sync that came right behind a Describe.
+    """
 
     def __init__(self) -> None:
         self.statements: dict[bytes, list[str]] = {}
         self.status = "I"
-        self.syncs = 0
+        self.syncs = self.syncs_of_preparing = 0
+        self._has_described = False
         self.copying_in = False
         self.closed = False
         self._portal: tuple[list[str], bytes] | None = None
@@ -81,6 +85,8 @@ class BackendDouble:
             return
         if self._skipping and code != "S":
             return
+        self.syncs_of_preparing += code == "S" and self._has_described
+        self._has_described = code == "D"
         match code:
             case "P":
                 self._parse(body)

@@ -20,11 +20,12 @@ from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.fetching import ClosePortal, Fetch
 from pgwire.protocol.many import QueryMany
+from pgwire.protocol.operation import Idle
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.published import PublishedTypes
 from pgwire.protocol.query import Query
 from pgwire.protocol.replicating import Replicating
-from pgwire.protocol.session import Idle, Session
+from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Fence, Ping, SimpleQuery
 from pgwire.protocol.sources import Inlet, weight_of, weight_of_record
 from pgwire.protocol.startup import Startup
@@ -90,6 +91,17 @@ def struck() -> Situation:
     session, operation = after(Query("select $1", [1]), DESCRIBED, backend.BIND_COMPLETE)
     session.raise_fence(Fence())
     session.receive_data(backend.error("57014"))
+    return Situation(session, operation)
+
+
+def parted() -> Situation:
+    """A query that was prepared while an answer was outstanding, and waits for its Sync's."""
+    session = Session(REGISTRY)
+    session.submit(Ping())
+    operation = Query("select $1", [1])
+    session.submit(operation)
+    session.data_to_send()
+    session.receive_data(backend.ready() + DESCRIBED)
     return Situation(session, operation)
 
 
@@ -185,6 +197,7 @@ def _lookup_ways() -> None:
     called = UNKNOWN, *ASKED, FOUND, backend.complete(), backend.CLOSE_COMPLETE
     call = partial(fresh, partial(Query, "call p($1)", [1]), *called)
     WAYS.append((Query, Query.LOOKED_UP, call))
+    WAYS.append((Query, Query.LOOKED_UP, parted))
     for ways, lookups in ((early, LOOKUPS), (late, LATE)):
         for operation, before in ways:
             kind = type(operation())
@@ -338,17 +351,6 @@ def in_transaction(operation: Operation, *replies: bytes) -> Situation:
     return after(operation, *replies, session=session)
 
 
-def stream_behind() -> Situation:
-    """A stream that waits for the answers of others, to know where it is."""
-    session = Session(REGISTRY)
-    session.submit(Ping())
-    operation = _stream()
-    session.submit(operation)
-    session.data_to_send()
-    session.receive_data(backend.ready())
-    return Situation(session, operation)
-
-
 def stream_struck() -> Situation:
     session, operation = after(_stream(), DESCRIBED, backend.BIND_COMPLETE)
     session.raise_fence(Fence())
@@ -387,7 +389,9 @@ def _stream_ways() -> None:
     ]
     for name, replies in ways:
         WAYS.append((Streaming, getattr(Streaming, name), partial(_made, _stream, replies)))
-    WAYS.append((Streaming, Streaming.LOOKED_UP, stream_behind))
+    called = UNKNOWN, *ASKED, FOUND, backend.complete(), backend.CLOSE_COMPLETE
+    call = partial(fresh, partial(Streaming, "call p($1)", [1]), *called)
+    WAYS.append((Streaming, Streaming.LOOKED_UP, call))
     WAYS.append((Streaming, Streaming.STRUCK, stream_struck))
     suspended = partial(_late_stream, (DESCRIBED, backend.BIND_COMPLETE, SUSPENDED))
     WAYS.append((Streaming, Streaming.COMPLETE, suspended))
