@@ -31,9 +31,12 @@ SERVER_FIXTURES = {
     "embedded_server",
     "extension_server",
     "fresh_server",
+    "newest_tls_server",
     "pair",
     "pgbouncer",
+    "pgbouncer_prepared",
     "postgis_server",
+    "tls_pgbouncer",
     "tls_server",
 }
 PURE = ("protocol", "pgtypes", "pool/test_core")
@@ -82,6 +85,19 @@ def tls_server() -> Iterator[embedded.Server]:
 
 
 @pytest.fixture(scope="session")
+def newest_tls_server() -> Iterator[embedded.Server]:
+    """Another one, 18 or later, where `tls_server` may be older."""
+    with _started("newest_tls_server", servers.newest_tls()) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def tls_pgbouncer(tls_server: embedded.Server) -> Iterator[poolers.PgBouncer]:
+    """A PgBouncer before `tls_server` that demands TLS, and the password by SCRAM."""
+    yield from _pooler("tls_pgbouncer", poolers.pgbouncer(tls_server, tls=True))
+
+
+@pytest.fixture(scope="session")
 def extension_server(embedded_server: embedded.Server) -> embedded.Server:
     """An embedded PostgreSQL that has the extensions hstore, citext, ltree, vector (pgvector)."""
     installation = embedded_server.installation
@@ -104,11 +120,24 @@ def postgis_server() -> Iterator[embedded.Server]:
 @pytest.fixture(scope="session")
 def pgbouncer(embedded_server: embedded.Server) -> Iterator[poolers.PgBouncer]:
     """A PgBouncer in transaction mode before `embedded_server`; connect with prepare=False."""
+    yield from _pooler("pgbouncer", poolers.pgbouncer(embedded_server))
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_prepared(embedded_server: embedded.Server) -> Iterator[poolers.PgBouncer]:
+    """Another one, 1.21 or later, that sees to prepared statements."""
+    starting = poolers.pgbouncer(embedded_server, prepared=100)
+    yield from _pooler("pgbouncer_prepared", starting)
+
+
+def _pooler(
+    name: str, starting: contextlib.AbstractContextManager[poolers.PgBouncer]
+) -> Iterator[poolers.PgBouncer]:
     if not (shutil.which("pgbouncer") or shutil.which("apt-get")):
         # Nothing that CI could mend: there is no wheel that has it.
         pytest.skip("PgBouncer comes from Debian's packages, and there are none")
-    with _started("pgbouncer", poolers.pgbouncer(embedded_server)) as found:
-        _in_use["pgbouncer"] = found.origin
+    with _started(name, starting) as found:
+        _in_use[name] = found.origin
         yield found
 
 

