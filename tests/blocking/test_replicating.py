@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,16 +43,14 @@ def test_while_it_waits(
     conn.create_replication_slot("passing", temporary=True)
     admin.query("insert into note values (1)")
     replication = conn.replicate(SLOT, "notes")
-    last = None
-    with pytest.raises(Interrupted), interrupted_after(0.3):  # noqa: PT012
-        for message in replication:
-            if isinstance(message, pgwire.Commit):
-                last = message.end_lsn
-                replication.acknowledge(message)
+    while not isinstance(message := replication.receive(20), pgwire.Commit):
+        assert message is not None
+    replication.acknowledge(message)
+    with pytest.raises(Interrupted), interrupted_after(0.1):
+        replication.receive(20)
     assert list(replication) == []
     assert conn.script("select 7")[0].scalar() == 7
-    assert last is not None
-    assert confirmed(admin) >= last
+    assert confirmed(admin) >= message.end_lsn
     # It was not canceled: that would have cost this one.
     conn.drop_replication_slot("passing")
 
@@ -62,35 +61,43 @@ def test_at_random_moments(
     admin: pgwire.Connection, embedded_server: embedded.Server, connect: Connect
 ) -> None:
     """Each begins where the last had acknowledged, and none is missed."""
-    for start in range(0, 3000, 100):
-        admin.query("insert into note select generate_series($1::int, $1 + 99)", [start])
     chance = random.Random(7)
     acknowledged = 0
-    interrupts = 0
-    while acknowledged < 3000:
+    for total in range(300, 4500, 300):
+        for start in range(total - 300, total, 100):
+            admin.query("insert into note select generate_series($1::int, $1 + 99)", [start])
         conn = connect(embedded_server.url, replication="database")
         expected = None
         replication = conn.replicate(SLOT, "notes", status_interval=0.001)
-        try:
-            with replication, interrupted_after(chance.uniform(0.001, 0.03)):
-                for message in replication:
-                    if isinstance(message, pgwire.Insert):
-                        if expected is None:
-                            # What was told may not have been heard, when a second strike came.
-                            assert message.new.id <= acknowledged
-                        else:
-                            assert message.new.id == expected
-                        expected = message.new.id + 1
-                    elif isinstance(message, pgwire.Commit):
-                        assert expected is not None
-                        replication.acknowledge(message)
-                        acknowledged = max(acknowledged, expected)
-                        if acknowledged == 3000:
-                            break
-        except Interrupted:
-            interrupts += 1
+        # It goes on until it is struck, or the strike was dropped.
+        with suppress(Interrupted), replication, interrupted_after(chance.uniform(0.001, 0.03)):
+            while (message := replication.receive(2)) is not None:
+                if isinstance(message, pgwire.Insert):
+                    if expected is None:
+                        # What was told may not have been heard, when it struck there.
+                        assert message.new.id <= acknowledged
+                    else:
+                        assert message.new.id == expected
+                    expected = message.new.id + 1
+                elif isinstance(message, pgwire.Commit):
+                    assert expected is not None
+                    replication.acknowledge(message)
+                    acknowledged = max(acknowledged, expected)
         conn.close()
-    assert interrupts > 3
+    total += 100
+    admin.query("insert into note select generate_series($1 - 100, $1::int - 1)", [total])
+    with (
+        connect(embedded_server.url, replication="database") as conn,
+        conn.replicate(SLOT, "notes") as replication,
+    ):
+        rest: list[int] = []
+        while not rest or rest[-1] < total - 1:
+            message = replication.receive(20)
+            assert message is not None
+            if isinstance(message, pgwire.Insert):
+                rest.append(message.new.id)
+    assert rest[0] <= acknowledged
+    assert rest == list(range(rest[0], total))
 
 
 def test_another_thread_acknowledges(
