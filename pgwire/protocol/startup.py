@@ -49,6 +49,8 @@ _NOT_UNDERSTOOD = frozenset({"0A000", "08P01"})
 
 # What PgBouncer says to a parameter that it does not know how to keep for its clients.
 _PROTOCOL_VIOLATION = "08P01"
+# PgBouncer has no other SQLSTATE for a wrong password.
+_REFUSED_LOGINS = frozenset({"SASL authentication failed", "password authentication failed"})
 _REFUSED_PARAMETER = re.compile(r"unsupported startup parameter(?: in options)?: (\w[\w.]*)")
 
 # What a server may say between letting us in and being ready, each message's bytes and as many
@@ -319,7 +321,8 @@ class Startup(Operation):
 
 def failure_class(error: PostgresError) -> type[ConnectionFailed]:
     """What a server's refusal means to whoever wanted to connect."""
-    if error.sqlstate.startswith("28"):
+    refused = error.sqlstate == _PROTOCOL_VIOLATION and error.message in _REFUSED_LOGINS
+    if error.sqlstate.startswith("28") or refused:
         return AuthenticationError
     return ParameterRefused if _refused_parameter(error) else ConnectionFailed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgwire.errors import ConnectionFailed, PostgresError
+from pgwire.errors import AuthenticationError, ConnectionFailed, PostgresError
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import waiting_may_help
 from pgwire.protocol.credentials import Credentials
@@ -49,6 +49,15 @@ def test_a_pooler_refuses_a_parameter(text: str, name: str) -> None:
     assert failure.hint is not None
     assert failure.hint.startswith(f"a pooler refuses {name}: leave it out here")
     assert not waiting_may_help(failure)
+
+
+@pytest.mark.parametrize("text", ["SASL authentication failed", "password authentication failed"])
+def test_a_pooler_refuses_a_password(text: str) -> None:
+    session = begun()
+    session.receive_data(backend.error("08P01", text))
+    assert isinstance(session.failure, AuthenticationError)
+    assert isinstance(session.failure, ProtocolViolation)
+    assert not waiting_may_help(session.failure)
 
 
 @pytest.mark.parametrize(

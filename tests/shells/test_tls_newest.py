@@ -138,7 +138,7 @@ class TestPooler:
     def test_a_wrong_password(
         self, tls_pgbouncer: PgBouncer, tls_server: embedded.Server, connect: Connect
     ) -> None:
-        with pytest.raises(pgwire.ConnectionFailed, match="authentication failed"):
+        with pytest.raises(pgwire.AuthenticationError, match="authentication failed"):
             connect(tls_pgbouncer.url, password="wrong", sslmode="require")
 
     def test_it_is_refused_without(self, tls_pgbouncer: PgBouncer, connect: Connect) -> None:
