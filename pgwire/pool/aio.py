@@ -103,8 +103,7 @@ class AsyncPool(AsyncListens, PoolTypes):
         names = [*connection_parameters]
         try:
             config, options = sorted_options(given, names, check_function)
-            opener = AsyncOpener(settings(conninfo, connection_parameters))
-            check_poolable(opener.config)
+            opener = AsyncOpener(check_poolable(settings(conninfo, connection_parameters)))
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
         self.name = options.name

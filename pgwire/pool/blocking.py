@@ -98,8 +98,7 @@ class Pool(Listens, PoolTypes):
         names = [*connection_parameters]
         try:
             config, options = sorted_options(given, names, check_plain_function)
-            opener = Opener(settings(conninfo, connection_parameters))
-            check_poolable(opener.config)
+            opener = Opener(check_poolable(settings(conninfo, connection_parameters)))
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
         self.name = options.name

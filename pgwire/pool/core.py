@@ -300,10 +300,6 @@ class PoolCore(Supply[C]):
         """Requests in the queue."""
         return len(self._waiting)
 
-    def waiter_of(self, owner: Hashable) -> Waiter[C] | None:
-        """The request in the queue that this owner made last; None if there is none."""
-        return next((w for w in reversed(self._waiting) if w.owner is owner), None)
-
     @property
     def ended(self) -> bool:
         """Whether `close` or `abort` was called, and nothing is left of the pool."""

@@ -123,7 +123,7 @@ class Engine:
                 self.listeners.emit("acquire", Connection(slot.connection))
         except BaseException:
             self._carry_out(effects)
-            self._undo(answer)
+            self._undo(answer, since)
             raise
         return slot
 
@@ -133,16 +133,14 @@ class Engine:
                 self.report(self.core.tick)
         return self.outcome(waiter, since)
 
-    def _undo(self, answer: Slot[Driver] | Waiter[Driver] | None) -> None:
+    def _undo(self, answer: Slot[Driver] | Waiter[Driver] | None, since: float) -> None:
         """The caller of `acquire` will not take what it asked for."""
+        if answer is None:  # Ctrl-C struck in the core
+            with self.lock:
+                answer = self.core.interrupted(_current_thread(), since)
         if isinstance(answer, Slot):
             self.release(answer)
-            return
-        if answer is None:  # Ctrl-C struck in the core: a thread has one place in the queue at most
-            me = _current_thread()
-            with self.lock:
-                answer = self.core.waiter_of(me)
-        if answer is not None:
+        elif answer is not None:
             self._wakers.pop(answer, None)
             self.report(self.core.abandon, answer)
 

@@ -107,13 +107,14 @@ def sorted_options(
     return PoolConfig(**{name: given[name] for name in fields}), options
 
 
-def check_poolable(config: Config) -> None:
-    """Refuse settings that make connections of no use for a pool."""
+def check_poolable(config: Config) -> Config:
+    """The same settings; refuses those that make connections of no use for a pool."""
     if config.replication:
         raise ProgrammingError(
             "replication=database is for connect() and connect_async(): what a pool does with "
             "connections, none for replication can do"
         )
+    return config
 
 
 def _reset_mode(reset: object) -> bool | None:

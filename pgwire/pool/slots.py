@@ -72,6 +72,7 @@ class SlotTable(Generic[C]):
 
     __slots__ = (
         *("by_state", "checking", "closing", "idle", "leased", "opening", "resetting", "shared"),
+        "_all",
     )
 
     def __init__(self) -> None:
@@ -82,6 +83,7 @@ class SlotTable(Generic[C]):
         self.checking, self.leased = self.by_state[CHECKING], self.by_state[LEASED]
         self.shared = self.by_state[SHARED]
         self.resetting, self.closing = self.by_state[RESETTING], self.by_state[CLOSING]
+        self._all: set[Slot[C]] = set()  # but for those that are closed
 
     def __iter__(self) -> Iterator[Slot[C]]:
         return chain.from_iterable(self.by_state.values())
@@ -90,9 +92,22 @@ class SlotTable(Generic[C]):
         """Change a slot's state; a new slot comes from CLOSED."""
         if slot.state is not CLOSED:
             del self.by_state[slot.state][slot]
+        else:
+            self._all.add(slot)
         if state is not CLOSED:
             self.by_state[state][slot] = None
+        else:
+            self._all.discard(slot)
         slot.state = state
+
+    def mend(self) -> None:
+        """Have each where its state says that it is: an interrupt may have struck in between."""
+        for slot in self._all:
+            for state, slots in self.by_state.items():
+                if state is slot.state:
+                    slots.setdefault(slot)
+                else:
+                    slots.pop(slot, None)
 
     def lend(self, slot: Slot[C], owner: Hashable, now: float) -> None:
         """What `move` would do from IDLE to LEASED, and note who has it since when."""

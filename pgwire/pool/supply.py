@@ -21,9 +21,10 @@ from pgwire.pool.slots import C, Slot, SlotState, SlotTable
 from pgwire.pool.waiters import WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from pgwire.pool.histogram import Tally
+    from pgwire.pool.waiters import Waiter
 
 # A query that has run for longer than this may run for much longer: nobody queues up behind it.
 HEAD_LIMIT = 0.050  # seconds
@@ -94,6 +95,21 @@ class Supply(Generic[C]):
     def connections(self) -> list[C]:
         """Every connection that has been opened and not been closed."""
         return [slot.connection for slot in self._slots if slot.state is not OPENING]
+
+    def interrupted(self, owner: Hashable, since: float) -> Slot[C] | Waiter[C] | None:
+        """What this owner has of an `acquire` at `since` that did not return: Ctrl-C struck in it.
+
+        The request in the queue that he made last, or the connection that he was lent; None if it
+        had not come so far.
+        """
+        self._slots.mend()
+        for waiter in reversed(self._waiting):
+            if waiter.owner is owner:
+                return waiter
+        for slot in reversed(self._slots.leased):
+            if slot.owner is owner and slot.leased_at == since:
+                return slot
+        return None
 
     # What is fit
 

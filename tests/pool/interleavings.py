@@ -274,7 +274,7 @@ def stand_ins(scheduler: Scheduler, made: World) -> Iterator[tuple[Any, str, obj
     yield submitting, "_LOOKS", 1
     yield sharing, "monotonic", scheduler.clock
     yield blocking, "Opener", lambda _settings: made
-    yield blocking, "settings", lambda *_: None
+    yield blocking, "settings", lambda *_: SimpleNamespace(replication=None)
 
 
 @contextmanager

@@ -220,14 +220,33 @@ def test_now_or_never_does_not_pass_a_waiter() -> None:
     assert first.slot is slot
 
 
-def test_the_request_of_an_owner_is_found_while_it_waits() -> None:
+def test_what_an_owner_has_of_a_request_that_was_interrupted() -> None:
     core: PoolCore[str] = PoolCore(PoolConfig(max_size=1), jitter=lambda: 0.0)
     me = object()
-    assert core.waiter_of(me) is None
+    assert core.interrupted(me, 0.0) is None
     waiter = core.acquire(0.0, None, me)
     core.acquire(0.0, None, object())
-    assert core.waiter_of(me) is waiter
+    assert core.interrupted(me, 0.0) is waiter
     effect = core.take_effects()[0]
     assert isinstance(effect, OpenConnection)
     core.opened(effect.slot, "the connection", 1.0)
-    assert core.waiter_of(me) is None
+    assert core.interrupted(me, 1.0) is effect.slot
+    assert core.interrupted(me, 0.0) is None  # what was lent at another moment is no part of it
+    assert core.interrupted(object(), 1.0) is None
+
+
+def test_a_slot_that_was_about_to_be_moved_is_put_back() -> None:
+    core: PoolCore[str] = PoolCore(PoolConfig(max_size=2), jitter=lambda: 0.0)
+    me = object()
+    for _ in range(2):
+        core.acquire(0.0, None, me)
+    slots = [effect.slot for effect in core.take_effects() if isinstance(effect, OpenConnection)]
+    for slot in slots:
+        core.opened(slot, "a connection", 0.0)
+    core.release(slots[0], 1.0)
+    core._idle.popitem()
+    core._slots.leased.pop(slots[1])
+    core._slots.idle[slots[1]] = None
+    assert core.interrupted(me, 2.0) is None
+    assert ([*core._slots.idle], [*core._slots.leased]) == ([slots[0]], [slots[1]])
+    assert core.acquire(3.0, None, me) is slots[0]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
-from pgwire.pool import crew, engine, keeper
+from pgwire.pool import core, crew, engine, keeper, slots, supply, waiters
 from tests.pool.support import PATIENCE, Thread, messages, pool, until
 from tests.pool.watching import SLEEP, Call, within
 
@@ -261,8 +261,9 @@ class Strike:
 
     files = frozenset(str(module.__file__) for module in (engine, crew, keeper))
 
-    def __init__(self, nth: int) -> None:
+    def __init__(self, nth: int, files: frozenset[str] = files) -> None:
         self._left = nth
+        self.files = files
         self.at = ""
 
     def __call__(self, frame: FrameType, event: str, _arg: object) -> None:
@@ -274,9 +275,9 @@ class Strike:
             raise Interrupted
 
 
-def strike_at(nth: int, call: Callable[[], object]) -> str:
+def strike_at(nth: int, call: Callable[[], object], files: frozenset[str] = Strike.files) -> str:
     """Where it struck; nowhere if there were not so many moments."""
-    strike = Strike(nth)
+    strike = Strike(nth, files)
     sys.setprofile(strike)
     try:
         call()
@@ -285,6 +286,22 @@ def strike_at(nth: int, call: Callable[[], object]) -> str:
     finally:
         sys.setprofile(None)
     return strike.at
+
+
+@pytest.mark.parametrize("check_after", [30.0, 0.0], ids=["idle", "checked"])
+def test_ctrl_c_at_any_moment_in_the_core_loses_nothing(dsn: str, check_after: float) -> None:
+    """A connection that was lent in a call which did not return stayed so for ever."""
+    files = frozenset(str(module.__file__) for module in (core, slots, supply, waiters))
+    with pool(dsn, max_size=1, check_after=check_after) as p:
+        p.query("select 1")
+        nth = 0
+        while moment := strike_at(nth, lambda: p.connect(timeout=PATIENCE).release(), files):
+            print("struck at", moment)  # the last is the culprit
+            until(lambda: p.total_count == p.idle_count and not p.waiting_count)
+            assert p.query("select 1", timeout=PATIENCE).scalar() == 1
+            nth += 1
+        assert nth > 3, "there are more such moments"
+        p.end(timeout=PATIENCE)
 
 
 def test_ctrl_c_at_any_moment_in_the_engine_loses_nothing(dsn: str) -> None:
