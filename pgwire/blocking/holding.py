@@ -200,6 +200,10 @@ class Output:
             try:
                 if self._hold is not None and self._is_here(self._hold):
                     self._hold.leave()
+            except BaseException:  # Ctrl-C, before it has begun to
+                if self._hold is not None:
+                    self._hold.forget()
+                raise
             finally:
                 self._ended()
 

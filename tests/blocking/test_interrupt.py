@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
+from pgwire.blocking import copying, driver, holding, streaming
 from pgwire.protocol.messages import TransactionStatus
+from tests.support.striking import strike_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -203,6 +205,40 @@ def test_while_a_pipeline_waits_it_costs_what_is_under_way(keeper: Keeper) -> No
     assert keeper.interrupts == 5
     assert keeper.connections == 1
     assert time.monotonic() - began < 5
+
+
+HOLDS = frozenset(str(module.__file__) for module in (copying, driver, holding, streaming))
+
+
+def streamed(conn: pgwire.Connection) -> None:
+    for row in conn.stream("select generate_series(1, 25)", fetch_size=10):
+        assert row
+
+
+def left(conn: pgwire.Connection) -> None:
+    with conn.stream("select generate_series(1, 10000)", fetch_size=10) as rows:
+        assert next(rows)
+
+
+def copied(conn: pgwire.Connection) -> None:
+    with conn.copy_out("copy (select generate_series(1, 10000)) to stdout") as data:
+        assert next(data)
+
+
+# Where it strikes in a destructor Python itself drops it, and says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("work", [streamed, left, copied])
+def test_at_any_moment_of_an_iteration_the_connection_is_held_no_longer(
+    keeper: Keeper, work: Callable[[pgwire.Connection], None]
+) -> None:
+    nth = 0
+    while moment := strike_at(nth, lambda: work(keeper.conn), HOLDS):
+        print("struck at", moment)  # the last is the culprit
+        nth += 1
+        if keeper.conn.closed:
+            keeper.renew()
+        assert keeper.conn.query("select $1::int", [nth], timeout=10).scalar() == nth
+    assert nth > 20, "there are more such moments"
 
 
 def test_while_waiting_for_another_thread(keeper: Keeper) -> None:

@@ -160,9 +160,8 @@ class Storm:
                 self.conn = pgwire.connect(self._dsn)
                 self.renewed += 1
         elif where == "pool":
-            # There is nothing to send a cancel request by; and what Ctrl-C does to the pool's own
-            # steps is for `tests.pool.test_hostile` to say.
-            self.by_timeout(work, self.pool, moment)
+            # There is nothing to send a cancel request by.
+            (self.by_timeout if how == self.by_cancel else how)(work, self.pool, moment)
         else:
             with self.pool.connect() as lease:
                 how(work, lease, moment)

@@ -18,10 +18,10 @@ import pgwire
 from pgwire.pool import core, crew, engine, keeper, slots, supply, waiters
 from tests.pool.support import PATIENCE, Thread, messages, pool, until
 from tests.pool.watching import SLEEP, Call, within
+from tests.support.striking import strike_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
     # Where a call of the pool takes its time.
     TimedCall = Callable[[pgwire.Pool, Any], object]
@@ -248,54 +248,17 @@ def test_an_end_by_force_says_what_was_under_way(dsn: str) -> None:
 # ------------------------------------------------------------------ Ctrl-C
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, but ours."""
-
-
-class Strike:
-    """Ctrl-C the n-th time that Python looks for it while the calling thread is in these files.
-
-    It looks when a function begins and when a built-in one has returned. (And at the end of a
-    loop's body, which changes nothing here.)
-    """
-
-    files = frozenset(str(module.__file__) for module in (engine, crew, keeper))
-
-    def __init__(self, nth: int, files: frozenset[str] = files) -> None:
-        self._left = nth
-        self.files = files
-        self.at = ""
-
-    def __call__(self, frame: FrameType, event: str, _arg: object) -> None:
-        if event not in ("call", "c_return") or frame.f_code.co_filename not in self.files:
-            return
-        self._left -= 1
-        if self._left < 0 and not self.at:
-            self.at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            raise Interrupted
-
-
-def strike_at(nth: int, call: Callable[[], object], files: frozenset[str] = Strike.files) -> str:
-    """Where it struck; nowhere if there were not so many moments."""
-    strike = Strike(nth, files)
-    sys.setprofile(strike)
-    try:
-        call()
-    except Interrupted:
-        pass
-    finally:
-        sys.setprofile(None)
-    return strike.at
+ENGINE = frozenset(str(module.__file__) for module in (engine, crew, keeper))
+CORE = frozenset(str(module.__file__) for module in (core, slots, supply, waiters))
 
 
 @pytest.mark.parametrize("check_after", [30.0, 0.0], ids=["idle", "checked"])
 def test_ctrl_c_at_any_moment_in_the_core_loses_nothing(dsn: str, check_after: float) -> None:
     """A connection that was lent in a call which did not return stayed so for ever."""
-    files = frozenset(str(module.__file__) for module in (core, slots, supply, waiters))
     with pool(dsn, max_size=1, check_after=check_after) as p:
         p.query("select 1")
         nth = 0
-        while moment := strike_at(nth, lambda: p.connect(timeout=PATIENCE).release(), files):
+        while moment := strike_at(nth, lambda: p.connect(timeout=PATIENCE).release(), CORE):
             print("struck at", moment)  # the last is the culprit
             until(lambda: p.total_count == p.idle_count and not p.waiting_count)
             assert p.query("select 1", timeout=PATIENCE).scalar() == 1
@@ -311,7 +274,7 @@ def test_ctrl_c_at_any_moment_in_the_engine_loses_nothing(dsn: str) -> None:
     """
     with pool(dsn, max_size=1, max_uses=1) as p:
         nth = 0
-        while moment := strike_at(nth, lambda: p.query("select 1", timeout=PATIENCE)):
+        while moment := strike_at(nth, lambda: p.query("select 1", timeout=PATIENCE), ENGINE):
             print("struck at", moment)  # the last is the culprit
             until(lambda: p.total_count == p.idle_count and not p.waiting_count)
             p.expire()  # what was opened and not used
