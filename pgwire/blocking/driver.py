@@ -151,7 +151,6 @@ class Driver(DriverBase):
             self._owner = me
             work()
         finally:
-            # As in `run`.
             if self._owner == me:
                 self._owner = None
             try:  # noqa: SIM105
@@ -187,6 +186,7 @@ class Driver(DriverBase):
         self._recover(operation)
         self.tell_observers()
         if not isinstance(error, Deadline):
+            operation.told = None  # its traceback holds what will not come to its end until then
             raise error
         raise out_of_time(closed=self.closed) from None
 

@@ -230,13 +230,17 @@ class Output:
             if operation.error is not None:
                 raise operation.error
         except BaseException:
-            if self._hold is None or not self._lives_on(self._hold):
-                self._is_over = True
-                self._ended()
+            self._stop_unless_alive(self._hold)
             raise  # else it can be gone on with: one of its callbacks came back, say
         self._is_over = True
         self._ended()
         operation.tell_end()
+
+    def _stop_unless_alive(self, hold: Hold | None) -> None:
+        """Something was raised: whether that was the end of it."""
+        if hold is None or not self._lives_on(hold):
+            self._is_over = True
+            self._ended()
 
     def _tell_progress(self) -> None:
         """Something has been taken, and somebody wants to know; what that raises ends it."""

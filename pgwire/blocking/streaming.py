@@ -60,7 +60,11 @@ class Stream(Output):
         operation, hold = self._operation, self._hold
         if operation.done or hold is None:
             return operation.take()
-        rows: list[Row] = hold.take(operation.take)  # the next is asked for
+        try:
+            rows: list[Row] = hold.take(operation.take)  # the next is asked for
+        except BaseException:
+            self._stop_unless_alive(hold)
+            raise
         return rows
 
     def _lives_on(self, hold: Hold) -> bool:

@@ -50,18 +50,27 @@ class PooledOutput(Output):
         return None if self._left is None else deadline_in(self._left)
 
     def _ended(self) -> None:
-        slot, self._slot = self._slot, None
+        slot = self._slot
         if slot is not None:
-            self._never_run(slot.connection.session.failure)
             try:
+                self._never_run(slot.connection.session.failure)
+                self._slot = None
                 self._engine.release(slot)
             except BaseException:  # Ctrl-C, or what a callback raised
+                self._slot = None
                 self._engine.orphan(slot, self._uses)
                 raise
 
+    def __del__(self) -> None:
+        try:
+            super().__del__()
+        finally:  # Ctrl-C may have struck just before it would have been given back
+            self._collected()
+
     def _collected(self) -> None:
-        if self._slot is not None:
-            self._engine.orphan(self._slot, self._uses)
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            self._engine.orphan(slot, self._uses)
 
 
 class PoolStream(PooledOutput, Stream):

@@ -15,7 +15,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
-from pgwire.pool import core, crew, engine, keeper, slots, supply, waiters
+from pgwire.blocking import (
+    connection,
+    copying,
+    driver,
+    holding,
+    pipeline as pipelines,
+    streaming,
+)
+from pgwire.pool import (
+    blocking,
+    core,
+    crew,
+    engine,
+    keeper,
+    lease,
+    outputs,
+    slots,
+    supply,
+    waiters,
+)
 from tests.pool.support import PATIENCE, Thread, messages, pool, until
 from tests.pool.watching import SLEEP, Call, within
 from tests.support.striking import strike_at
@@ -249,7 +268,63 @@ def test_an_end_by_force_says_what_was_under_way(dsn: str) -> None:
 
 
 ENGINE = frozenset(str(module.__file__) for module in (engine, crew, keeper))
+WHAT_IS_ASKED = frozenset(
+    str(module.__file__)
+    for module in (
+        *(blocking, connection, copying, driver, holding, lease, outputs, pipelines, streaming),
+    )
+)
 CORE = frozenset(str(module.__file__) for module in (core, slots, supply, waiters))
+
+
+def stream_all(p: pgwire.Pool) -> None:
+    for row in p.stream("select generate_series(1, 25)", fetch_size=10):
+        assert row
+
+
+def leave_stream(p: pgwire.Pool) -> None:
+    with p.stream("select generate_series(1, 10000)", fetch_size=10) as rows:
+        assert next(rows)
+
+
+def leave_copy(p: pgwire.Pool) -> None:
+    with p.copy_out("copy (select generate_series(1, 10000)) to stdout") as data:
+        assert next(data)
+
+
+def many(p: pgwire.Pool) -> None:
+    p.query_many("select $1::int", [[1], [2]])
+
+
+def transact(p: pgwire.Pool) -> None:
+    with p.transaction() as conn:
+        conn.query("select 1")
+
+
+def pipeline(p: pgwire.Pool) -> None:
+    with p.connect() as conn, conn.pipeline() as pipe:
+        pipe.query("select 1")
+        pipe.query("select 2")
+
+
+# Where it strikes in a destructor Python itself drops it, and says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("work", [stream_all, leave_stream, leave_copy, many, transact, pipeline])
+def test_ctrl_c_at_any_moment_of_what_a_pool_is_asked_for(
+    dsn: str, work: Callable[[pgwire.Pool], None]
+) -> None:
+    """A stream that was about to give its connection back kept it for ever."""
+    nth = 0
+    with pool(dsn, max_size=1) as p:
+        p.query("select 1")
+        while moment := strike_at(nth, lambda: work(p), CORE | ENGINE | WHAT_IS_ASKED):
+            print("struck at", moment)  # the last is the culprit
+            until(lambda: p.total_count == p.idle_count and not p.waiting_count)
+            assert p.query("select $1::int", [nth], timeout=PATIENCE).scalar() == nth
+            nth += 1
+        assert nth > 20, "there are more such moments"
+        p.end(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("check_after", [30.0, 0.0], ids=["idle", "checked"])
