@@ -9,10 +9,10 @@ from pgwire.aio.copying import AsyncCopyOutput, copy_to
 from pgwire.aio.feeding import sent
 from pgwire.aio.notifying import AsyncNotifications
 from pgwire.aio.pipeline import AsyncPipeline
-from pgwire.aio.replicating import AsyncReplicates
 from pgwire.aio.statement import AsyncStatement
 from pgwire.aio.streaming import AsyncStream
 from pgwire.aio.transaction import AsyncTransaction
+from pgwire.aio.walsender import AsyncReplicates
 from pgwire.handle import Handle
 from pgwire.protocol import two_phase
 from pgwire.protocol.copying import CopyIn

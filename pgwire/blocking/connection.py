@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from pgwire.blocking.copying import CopyOutput, copy_to
 from pgwire.blocking.notifying import Notifications
 from pgwire.blocking.pipeline import Pipeline
-from pgwire.blocking.replicating import Replicates
 from pgwire.blocking.statement import Statement
 from pgwire.blocking.streaming import Stream
 from pgwire.blocking.transaction import Transaction
+from pgwire.blocking.walsender import Replicates
 from pgwire.handle import Handle
 from pgwire.protocol import two_phase
 from pgwire.protocol.copying import CopyIn
