@@ -34,9 +34,10 @@ CANCEL_PATIENCE = 10.0
 # How long it may take to close its end after Terminate.
 CLOSE_PATIENCE = 2.0
 
-# What is told at once to whom it happens, before anybody knows what the server makes of it.
 NOWHERE = Endpoint()
-OUT_OF_TIME = "the query's timeout ran out; it is being canceled"
+
+# What is told at once to whom it happens, before anybody knows what the server makes of it.
+_OUT_OF_TIME = "the query's timeout ran out; it is being canceled"
 
 
 class DriverBase:
@@ -154,7 +155,7 @@ if hasattr(os, "register_at_fork"):
 def out_of_time(*, closed: bool | None = None) -> QueryTimeout:
     """What a caller is told when his time is up; `closed`: what became of the connection."""
     if closed is None:
-        return QueryTimeout(OUT_OF_TIME)
+        return QueryTimeout(_OUT_OF_TIME)
     how = "the connection was closed" if closed else "it was canceled"
     return QueryTimeout(f"the query's timeout ran out; {how}")
 

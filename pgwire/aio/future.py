@@ -5,8 +5,7 @@ from __future__ import annotations
 from asyncio import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pgwire.driving import OUT_OF_TIME
-from pgwire.errors import QueryTimeout
+from pgwire.driving import out_of_time
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
@@ -64,7 +63,7 @@ class QueryFuture(Future[Any]):
     def time_is_up(self) -> None:
         """Its timeout has run out."""
         if not self.done():
-            self.operation.told = told = QueryTimeout(OUT_OF_TIME)
+            self.operation.told = told = out_of_time()
             self.set_exception(told)
             self.runner.abandon(self)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 from pgwire.blocking.net import deadline_in
 from pgwire.blocking.together import UNANSWERED, SharedRun
-from pgwire.driving import OUT_OF_TIME
-from pgwire.errors import InterfaceError, QueryTimeout
+from pgwire.driving import out_of_time
+from pgwire.errors import InterfaceError
 from pgwire.protocol.pipeline import PipelineBlock
 from pgwire.protocol.query import Query
 
@@ -100,7 +100,7 @@ class PipelineQuery(Generic[T]):
 
     def _expire(self) -> None:
         self._abandon()
-        self._settle(QueryTimeout(OUT_OF_TIME))
+        self._settle(out_of_time())
 
     def _abandon(self) -> None:
         if self._operation is not None:

@@ -18,8 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.connection import Connection
-from pgwire.driving import OUT_OF_TIME
-from pgwire.errors import QueryTimeout
+from pgwire.driving import out_of_time
 from pgwire.pool.pace import Pace
 from pgwire.pool.supply import HEAD_LIMIT
 
@@ -171,6 +170,6 @@ class SharedLine:
 
 
 def _expire(job: Job) -> None:
-    job.query.told = error = QueryTimeout(OUT_OF_TIME)
+    job.query.told = error = out_of_time()
     job.query.abandon()
     job.settle(error)
