@@ -207,6 +207,18 @@ def test_hosts_addresses_and_ports_belong_together(
     assert hosts(conninfo) == wanted
 
 
+@pytest.mark.parametrize(
+    ("conninfo", "name"),
+    [
+        ("host=a hostaddr=::1", "a"),
+        ("hostaddr=::1", "::1"),
+        ("", "the default socket"),
+    ],
+)
+def test_what_a_host_is_called(conninfo: str, name: str) -> None:
+    assert config(conninfo).hosts[0].name == name
+
+
 def test_lists_of_different_lengths_are_refused() -> None:
     assert refusal("host=a,b hostaddr=::1") == "2 items in host, but 1 in hostaddr"
     assert refusal("host=a,b,c port=1,2") == "2 items in port, but 3 hosts"
