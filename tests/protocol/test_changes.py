@@ -43,6 +43,8 @@ KEEPS = [
     "/***/select 1",
     "/* ; set x = 1 */ select 1".replace(";", ","),
     "select 1 ;;",
+    'select u & 1, u &"a" from t',
+    "select E'\\t' || 'temperature', template from t",
 ]
 
 CHANGES = [
@@ -68,6 +70,11 @@ CHANGES = [
     "select pg_advisory_lock(1)",
     "select pg_catalog.PG_TRY_ADVISORY_LOCK(1)",
     "select setseed(0.5)",
+    # Any name may be written in numbers, with any sign in front of them.
+    "select U&\"set\\005Fconfig\"('a', 'b', false)",
+    "select pg_catalog.u&\"pg!005Fadvisory!005Flock\" uescape '!' (1)",
+    "select query_to_xml(U&'select set\\005Fconfig(1)', true, true, '')",
+    "select SET_CONF\u0130G('a', 'b', false)",  # a capital i, in some of the server's encodings
     "select dblink_connect('x')",
     "select 1 into temp t",
     "select 1 into TEMPORARY t",

@@ -125,6 +125,7 @@ async def test_long_statements_have_a_connection_each(dsn: str) -> None:
         ("begin isolation level serializable", "show transaction_isolation", "read committed"),
         ("set work_mem = '77MB'", "show work_mem", "4MB"),
         ("select set_config('work_mem', '77MB', false)", "show work_mem", "4MB"),
+        ("select U&\"set\\005Fconfig\"('work_mem', '77MB', false)", "show work_mem", "4MB"),
         ("create temp table share_t (a int)", "select to_regclass('share_t')::text", None),
         ("listen here", "select count(*) from pg_listening_channels()", 0),
     ],
