@@ -87,6 +87,8 @@ class PipelineQuery(Generic[T]):
         if pipeline is None or operation is None:
             return
         self._pipeline = self._operation = None
+        if operation.done and operation.abandoned:
+            operation.told = None  # a traceback that holds what it went through
         self._error = error or operation.error
         if self._error is None:
             try:
@@ -99,11 +101,14 @@ class PipelineQuery(Generic[T]):
         pipeline._block.settled(self)
 
     def _expire(self) -> None:
-        self._abandon()
-        self._settle(out_of_time())
+        error = out_of_time()
+        self._abandon(error)
+        self._settle(error)
 
-    def _abandon(self) -> None:
+    def _abandon(self, error: BaseException | None) -> None:
+        """Nobody waits for it any more; `error` is what its caller is told."""
         if self._operation is not None:
+            self._operation.told = error
             self._operation.abandon()
 
 
@@ -205,7 +210,7 @@ class Pipeline:
             return  # the lease was released
         try:
             if kind is not None and not issubclass(kind, Exception):
-                self._flight.abandon()
+                self._flight.abandon(value)
             self._take_turn(self._flight.wait_for_all, None)
         except Exception:
             if kind is None:
@@ -274,12 +279,13 @@ class _Flight:
             driver._unsafe = True
             work()
             driver._unsafe = False
-        except BaseException:
-            self.abandon()
+        except BaseException as error:
+            self.abandon(error)
             if not driver._unsafe:
                 driver._unsafe = True
                 self._run.run()
                 driver._unsafe = False
+            driver.tell_observers()
             raise
         finally:
             if driver._unsafe:
@@ -289,10 +295,10 @@ class _Flight:
         if driver.session.events:
             driver.deliver_events()
 
-    def abandon(self) -> None:
-        """Nobody waits for anything of it any more."""
+    def abandon(self, error: BaseException | None) -> None:
+        """Nobody waits for anything of it any more; `error` is why."""
         for asked in self._block.waiting:
-            asked._abandon()
+            asked._abandon(error)
 
     # When it is enough
 

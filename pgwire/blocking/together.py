@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from pgwire.blocking.net import Deadline
-from pgwire.driving import NO_ANSWER, PATIENCE, lost
+from pgwire.driving import GRACE, NO_ANSWER, PATIENCE, lost
 from pgwire.errors import Error, InterfaceError
 from pgwire.protocol.simple import Fence
 
@@ -190,11 +190,20 @@ class SharedRun:
         self._give_up_at = limit = monotonic() + PATIENCE
         if head.is_fence or head.is_brief:
             return
+        self._write_behind()
         fence = Fence()
         self._session.raise_fence(fence)
         with suppress(Deadline, OSError, Error):
             self._driver.send_cancel_request(limit)
         fence.lower()
+
+    def _write_behind(self) -> None:
+        """Write the rest where it fits: a request for what the server has not got hits nothing."""
+        session = self._session
+        if session.out and self.unanswered + sum(map(len, session.out)) <= UNANSWERED:
+            self._write_all()
+            with suppress(Deadline):
+                self._driver.channel.wait_readable(monotonic() + GRACE)
 
     def _is_unwanted(self, head: Operation) -> bool:
         """A cleaning in front is nobody's, but has its time until somebody's behind it is up."""

@@ -187,6 +187,24 @@ def test_who_observes_is_told(connect: Connect) -> None:
     assert len(seen) == 2
 
 
+@pytest.mark.parametrize("where", ["result", "body"])
+def test_who_observes_a_pipeline_is_told(connect: Connect, where: str) -> None:
+    conn = connect()
+    seen: list[pgwire.QueryReport] = []
+    conn.on("query", seen.append)
+    with pytest.raises(Interrupted) as caught:  # noqa: PT012
+        with conn.pipeline() as p:
+            quick, slow = p.query("select 1"), p.query("select pg_sleep(20)")
+            assert quick.result().scalar() == 1
+            if where == "body":
+                raise Interrupted
+            with interrupted_after(0.05):
+                slow.result()
+    assert [report.error for report in seen] == [None, caught.value]
+    assert conn.query("select 1").scalar() == 1
+    assert len(seen) == 3
+
+
 def test_while_a_pipeline_waits_it_costs_what_is_under_way(keeper: Keeper) -> None:
     def work(conn: pgwire.Connection) -> None:
         with conn.pipeline() as p:

@@ -206,6 +206,27 @@ def test_each_that_is_unwanted_is_canceled_when_it_is_its_turn(
     assert world.session.in_step
 
 
+def test_what_is_unwanted_is_written_before_it_is_canceled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A request that the server had before its query hit nothing: that ran, and held us up."""
+    world = World(monkeypatch, [])
+    (query,) = queries(1)
+    world.session.submit(query)
+    query.abandon()
+    written: list[bytes] = []
+
+    def cancel(_deadline: float) -> None:
+        written.extend(world.sent)
+        world.said = [CANCELED + READY]
+
+    monkeypatch.setattr(world, "send_cancel_request", cancel)
+    world.run()
+    assert len(written) == 1
+    assert world.aborted is None
+    assert world.session.in_step
+
+
 def test_a_fence_that_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, [])
     first, second = queries(2)

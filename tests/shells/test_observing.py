@@ -121,6 +121,33 @@ def test_a_query_that_times_out(conn: pgwire.Connection, seen: Reports, shell: S
     assert quick.error is None
 
 
+def test_a_query_of_a_pipeline_that_times_out(
+    conn: pgwire.Connection, seen: Reports, shell: Shell
+) -> None:
+    """While it runs, while it waits behind another, and before it could be sent."""
+    with conn.pipeline() as pipeline:
+        pipeline.query("select 1")
+        slow = [
+            pipeline.query("select pg_sleep(20)", timeout=0.05),
+            pipeline.query("select pg_sleep(0)", timeout=0.001),
+            pipeline.query("select 'new'", timeout=0.001),
+        ]
+        for each in slow:
+            with pytest.raises(pgwire.QueryTimeout):
+                each.result()
+        last = pipeline.query("select 2")
+    shell.settle()
+    assert last.result().scalar() == 2
+    told = {report.sql: (report.error, report.command_tag) for report in seen}
+    assert (len(seen), told) == (5, {
+        "select 1": (None, "SELECT 1"),
+        "select pg_sleep(20)": (slow[0].failure, ""),
+        "select pg_sleep(0)": (slow[1].failure, ""),
+        "select 'new'": (slow[2].failure, ""),
+        "select 2": (None, "SELECT 1"),
+    })  # fmt: skip
+
+
 def test_a_stream_that_is_left_early_is_no_error(
     conn: pgwire.Connection, seen: Reports, shell: Shell
 ) -> None:
