@@ -56,7 +56,7 @@ class Handle(RegistersTypes):
         return self._open_blocks
 
     def _close_statement(self, statement: Statement) -> None:
-        self._session.statements.closing.append(statement.name)
+        self._session.statements.forget(statement)
 
     # ---------------------------------------------------------------- events
 

@@ -69,12 +69,11 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         operation: Operation,
         timeout: float | None = None,
         row: Callable[..., Any] | None = None,
-        finished: Callable[[QueryFuture], object] | None = None,
     ) -> QueryFuture:
         """Queue an operation; errors come out of the future, but for a foreign loop's."""
         if _get_running_loop() is not self.loop:
             check_loop(self.loop, "connection")
-        future = query_future(self.loop, operation, self, row, finished)
+        future = query_future(self.loop, operation, self, row)
         self.start(future, timeout)
         return future
 

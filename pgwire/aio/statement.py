@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pgwire.aio.connection import AsyncConnection
-    from pgwire.aio.future import QueryFuture
     from pgwire.protocol.messages import Column
     from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Result, Row
@@ -28,8 +27,9 @@ T = TypeVar("T")
 class AsyncStatement:
     """Made by `await conn.prepare(sql)`; lives until `close()` or the end of the connection.
 
-    Where the server says that it is stale (a table was altered) it is prepared again by
-    itself, outside transactions.
+    Where the server says that it is stale (a table was altered) it is prepared again by itself.
+    What was asked for then is asked again unseen, outside of transactions; in one, and in
+    `query_many`, it is the server's error, once.
     """
 
     def __init__(self, connection: AsyncConnection, statement: ServerStatement) -> None:
@@ -43,6 +43,7 @@ class AsyncStatement:
     def _open(self) -> ServerStatement:
         if self._statement is None:
             raise InterfaceError("the statement is closed")
+        self._statement = self._statement.newest()
         return self._statement
 
     @overload
@@ -73,14 +74,7 @@ class AsyncStatement:
         if timeout is None:
             timeout = connection._default_timeout
         operation = Query(self.sql, params, self._open(), row)
-        return connection._driver.submit(operation, timeout, row, self._keep)
-
-    def _keep(self, future: QueryFuture) -> None:
-        """The statement of a query that is done: another one if it was prepared again."""
-        operation = future.operation
-        assert isinstance(operation, Query)
-        if self._statement is not None:
-            self._statement = operation.statement
+        return connection._driver.submit(operation, timeout, row)
 
     async def query_many(
         self,
@@ -122,7 +116,7 @@ class AsyncStatement:
     async def close(self) -> None:
         """Forget it. The server hears of it with the next statement of this connection."""
         if self._statement is not None:
-            self._connection._close_statement(self._statement)
+            self._connection._close_statement(self._statement.newest())
             self._statement = None
 
     async def __aenter__(self) -> Self:

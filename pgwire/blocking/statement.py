@@ -26,8 +26,9 @@ T = TypeVar("T")
 class Statement:
     """Made by `conn.prepare(sql)`; lives until `close()` or the end of the connection.
 
-    Where the server says that it is stale (a table was altered) it is prepared again by
-    itself, outside transactions.
+    Where the server says that it is stale (a table was altered) it is prepared again by itself.
+    What was asked for then is asked again unseen, outside of transactions; in one, and in
+    `query_many`, it is the server's error, once.
     """
 
     def __init__(self, connection: Connection, statement: ServerStatement) -> None:
@@ -41,6 +42,7 @@ class Statement:
     def _open(self) -> ServerStatement:
         if self._statement is None:
             raise InterfaceError("the statement is closed")
+        self._statement = self._statement.newest()
         return self._statement
 
     @overload
@@ -69,7 +71,6 @@ class Statement:
         """Run it; parameters, errors and `row` as in `Connection.query`."""
         operation = Query(self.sql, params, self._open(), row)
         result: Result[Any] = self._connection._run(operation, timeout)
-        self._statement = operation.statement  # another one if it was prepared again
         return result if row is None else result.mapped(row)
 
     def query_many(
@@ -113,7 +114,7 @@ class Statement:
     def close(self) -> None:
         """Forget it. The server hears of it with the next statement of this connection."""
         if self._statement is not None:
-            self._connection._close_statement(self._statement)
+            self._connection._close_statement(self._statement.newest())
             self._statement = None
 
     def __enter__(self) -> Self:

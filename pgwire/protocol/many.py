@@ -61,7 +61,7 @@ class QueryMany(Preparing):
     ) -> None:
         super().__init__(sql)
         self._meter = meter_for(progress)
-        self.statement = statement
+        self.statement = self._pinned = statement
         self._records = iter(records)
         self._taken = self._answered = self._row_count = 0
         self._tag = ""
@@ -76,9 +76,12 @@ class QueryMany(Preparing):
         if session.waits_for_answers(self):
             return True
         statement = self.statement or session.statements.get(self.sql)
-        if statement is None:
-            cached = session.statements.size > 0
-            name = session.statements.new_name() if cached else UNNAMED
+        if statement is not None and statement.is_gone:
+            statement = statement.newest()
+        if statement is None or statement.is_gone:
+            self.statement = None
+            named = self._pinned is not None or session.statements.size > 0
+            name = session.statements.new_name() if named else UNNAMED
             self._write_parse(session, name, frontend.FLUSH)
         else:
             self.session = session
@@ -86,7 +89,7 @@ class QueryMany(Preparing):
         return True
 
     def go_on(self, statement: Statement) -> None:
-        if statement.name != UNNAMED:
+        if self._pinned is None and statement.name != UNNAMED:
             self.session.statements.put(statement)
         self._begin_records(statement)
 

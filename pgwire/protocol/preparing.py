@@ -38,6 +38,7 @@ class Preparing(LookingUp):
     """Parse and Describe, and what to do with the answers; shared by Query and Prepare."""
 
     statement: Statement | None = None
+    _pinned: Statement | None = None  # it is its user's, and stays out of the cache
     _is_kept = False  # another text may do where this one does not
     _closing = 0  # Close messages that have not been answered yet
 
@@ -86,10 +87,15 @@ class Preparing(LookingUp):
         self._described()
 
     def _described(self) -> None:
-        self.statement = Statement(
+        statement = Statement(
             self._name, self.sql, self._parameter_oids, self._columns, self.session.registry
         )
-        self.go_on(self.statement)
+        if self._pinned is not None:
+            before = self._pinned.newest()
+            before.successor = statement
+            self.session.statements.forget(before)
+        self.statement = statement
+        self.go_on(statement)
 
     def go_on(self, statement: Statement) -> None:
         """The server's answers to Parse and Describe are complete."""

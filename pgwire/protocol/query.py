@@ -30,11 +30,7 @@ from pgwire.protocol.changes import is_call
 from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.looking_up import MAX_ROUNDS, LookingUp
 from pgwire.protocol.mapping import check_callable, check_row
-from pgwire.protocol.messages import (
-    MAX_PARAMETERS,
-    BackendMessage,
-    TransactionStatus,
-)
+from pgwire.protocol.messages import MAX_PARAMETERS, BackendMessage, TransactionStatus
 from pgwire.protocol.operation import Operation, Phase
 from pgwire.protocol.preparing import Preparing
 from pgwire.protocol.reading import Reading, advise, check_empty_query
@@ -70,7 +66,6 @@ class Query(Preparing):
     """
 
     kind = "query"
-    _pinned = False  # the statement is its user's, not the cache's
     _fresh = False  # it was prepared by this very operation, and in this flight
     _is_parted = False  # there is a Sync between preparing and using it
     _retried = False
@@ -94,8 +89,7 @@ class Query(Preparing):
         self._params = params
         self._rows = []
         if statement is not None:
-            self.statement = statement
-            self._pinned = True
+            self.statement = self._pinned = statement
 
     @property
     def values(self) -> Sequence[Any]:
@@ -121,6 +115,11 @@ class Query(Preparing):
             self._parse(session)
             return True
         if statement.epoch is not session.registry.epoch:
+            if statement.is_gone:
+                self.statement = statement = statement.newest()
+                if statement.is_gone:
+                    self._parse(session)
+                    return True
             statement.use(session.registry)
             if statement.missing:
                 if session.waits_for_answers(self):
@@ -150,7 +149,7 @@ class Query(Preparing):
 
     def _parse(self, session: Session) -> None:
         """Behind answers that are still to come with a Sync: see `Session.waits_for_answers`."""
-        named = self._pinned or session.statements.size > 0
+        named = self._pinned is not None or session.statements.size > 0
         self._is_parted = named and session.pending[0] is not self
         if not named and session.waits_for_answers(self):
             return
@@ -172,7 +171,7 @@ class Query(Preparing):
         self.session.pass_floor()
 
     def go_on(self, statement: Statement) -> None:
-        if not self._pinned and statement.name != UNNAMED:
+        if self._pinned is None and statement.name != UNNAMED:
             self.session.statements.put(statement)
         if self._is_parted:
             self._then = partial(self._prepared, statement)
@@ -236,7 +235,7 @@ class Query(Preparing):
     ) -> None:
         session.registry.catalog.forget(outdated)
         session.statements.forget(statement)
-        if not self._pinned:
+        if self._pinned is None:
             self.statement = None
         self._parse(session)
 
@@ -363,7 +362,7 @@ class Query(Preparing):
         self._rows = []
         self._raw = None
         self._fresh = False
-        if not self._pinned:
+        if self._pinned is None:
             self.statement = None
         idle = session.transaction_status is TransactionStatus.IDLE
         if self.abandoned or not idle or not session.put_back(self):

@@ -83,6 +83,7 @@ class Statement:
         "decode_rows",
         "epoch",
         "is_generated",
+        "is_gone",
         "is_open",
         "missing",
         "name",
@@ -90,6 +91,7 @@ class Statement:
         "registry",
         "row_class",
         "sql",
+        "successor",
         "used",
     )
 
@@ -106,6 +108,9 @@ class Statement:
         self.parameter_oids = parameter_oids
         self.changes_session = changes_session(sql)
         self.used = False  # since the cache has looked at it last
+        self.is_gone = False  # see `StatementCache.forget`
+        # What was prepared in its place, where it is its user's: he goes on with that.
+        self.successor: Statement | None = None
         self.columns = columns
         self.row_class = row_class(tuple([column.name for column in columns]))
         self._bind_head = b"\0" + name  # the unnamed portal
@@ -150,6 +155,13 @@ class Statement:
 
     def __repr__(self) -> str:
         return f"<Statement {self.name[:-1].decode() or 'unnamed'}: {self.sql!r}>"
+
+    def newest(self) -> Statement:
+        """What has been prepared last in its place; itself, if nothing has."""
+        statement = self
+        while statement.successor is not None:
+            statement = statement.successor
+        return statement
 
     def generate(self) -> None:
         """Replace the plain decoder by a generated one.
@@ -312,10 +324,16 @@ class StatementCache:
             known[sql] = statement
 
     def forget(self, statement: Statement) -> None:
-        """The server says that the statement is stale or unknown."""
+        """The server says that the statement is stale or unknown, or its user wants it no more.
+
+        Whoever still has it prepares it anew. That he has to shows in its `epoch`, where everybody
+        looks before he uses one.
+        """
         if self.known.get(statement.sql) is statement:
             del self.known[statement.sql]
-        self.closing.append(statement.name)
+        if not statement.is_gone:
+            statement.is_gone, statement.epoch = True, None
+            self.closing.append(statement.name)
 
     def forget_all(self) -> None:
         """The server has dropped every statement (DEALLOCATE ALL, DISCARD ALL)."""

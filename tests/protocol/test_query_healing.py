@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pgwire.protocol import frontend
+from pgwire.protocol.many import QueryMany
+from pgwire.protocol.messages import TransactionStatus
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping
 from pgwire.protocol.statement import Statement
+from pgwire.protocol.streaming import Streaming
 from pgwire.sqlstate import (
     DuplicatePreparedStatement,
     FeatureNotSupported,
@@ -30,6 +33,11 @@ from tests.support.extended import (
     said,
     submit,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgwire.protocol.operation import Operation
 
 # Errors, and statements that are stale.
 
@@ -253,3 +261,53 @@ def test_a_statement_of_ones_own_has_a_name_where_nothing_is_cached() -> None:
     submit(session, query)
     said(session)
     assert b"_pgwire_2" in said(session, backend.error("26000") + backend.ready())
+
+
+WAYS: list[Callable[[Statement], Operation]] = [
+    lambda statement: Query("select $1", [2], statement),
+    lambda statement: Streaming("select $1", [2], statement),
+    lambda statement: QueryMany("select $1", [[2]], statement),
+]
+
+
+@pytest.mark.parametrize("use", WAYS, ids=["query", "stream", "query_many"])
+def test_one_that_could_not_heal_is_prepared_anew_the_next_time(
+    use: Callable[[Statement], Operation],
+) -> None:
+    """Its user kept what had been closed by then: in transactions he never got any further."""
+    session = Session(REGISTRY)
+    statement = prepared(session)
+    session.transaction_status = TransactionStatus.IN_TRANSACTION
+    submit(session, stale := use(statement))
+    assert statement.name in said(session)
+    said(session, backend.error("0A000") + backend.ready("E"))
+    assert isinstance(stale.error, FeatureNotSupported)
+
+    session.transaction_status = TransactionStatus.IN_TRANSACTION  # the next one
+    submit(session, anew := use(statement.newest()))
+    assert said(session).startswith(frontend.close_statement(statement.name) + b"P")
+    bound = said(session, backend.CLOSE_COMPLETE + DESCRIBED)
+    newest = statement.newest()
+    assert newest is not statement
+    assert newest.name in bound
+    row = backend.row(backend.int4(2))
+    said(session, backend.executed(row, status="T"))
+    assert (anew.done, anew.error) == (True, None)
+    assert len(session.statements) == 0
+
+    for given in newest, statement:  # the other was asked for before
+        submit(session, again := use(given))
+        bound = said(session)
+        assert newest.name in bound
+        assert not bound.startswith(b"P")
+        said(session, backend.executed(row, status="T"))
+        assert (again.done, again.error) == (True, None)
+    assert session.in_step
+
+
+def test_one_that_its_user_closes_is_closed_once() -> None:
+    session = Session(REGISTRY)
+    statement = prepared(session)
+    for _ in range(2):
+        session.statements.forget(statement)
+    assert session.statements.closing == [b"_pgwire_1\0"]

@@ -205,6 +205,55 @@ class TestPrepare:
         conn.query("select 1")
         assert prepared(conn) == ["select 1"]
 
+    @pytest.mark.parametrize("stream", [True, False])
+    def test_it_goes_on_with_what_a_stream_has_healed(
+        self, conn: pgwire.Connection, table: str, *, stream: bool
+    ) -> None:
+        """It kept what was closed by then: each use healed anew, and failed in a transaction."""
+        statement = conn.prepare(f"select * from {table} where a > $1")
+        conn.query("alter table t add column b int")
+        rows = list(statement.stream([0])) if stream else statement.query([0]).rows
+        assert rows == [(1, None)]
+        assert [column.name for column in statement.columns] == ["a", "b"]
+        with conn.transaction():
+            assert statement.query([0]).rows == [(1, None)]
+            assert list(statement.stream([0])) == [(1, None)]
+        assert prepared(conn).count(statement.sql) == 1
+        statement.close()
+        conn.query("select 1")
+        assert statement.sql not in prepared(conn)
+
+    @pytest.mark.parametrize("way", ["query", "stream", "query_many"])
+    def test_where_it_cannot_heal_it_does_so_the_next_time(
+        self, conn: pgwire.Connection, table: str, way: str
+    ) -> None:
+        """In a transaction it never came to its end, and nor did `query_many` anywhere."""
+
+        def use() -> list[pgwire.Row]:
+            if way == "query":
+                return statement.query([0]).rows
+            if way == "stream":
+                return list(statement.stream([0]))
+            return statement.query_many([(0,), (0,)]).rows[1:]
+
+        def ours() -> list[str]:
+            return [sql for sql in prepared(conn) if sql.startswith(statement.sql)]
+
+        statement = conn.prepare(f"select * from {table} where a > $1")
+        for columns in ["ab", "abc"]:
+            conn.query(f"alter table t add column {columns[-1]} int")
+            with pytest.raises(errors.FeatureNotSupported):
+                with conn.transaction():
+                    use()
+            for _ in range(2):
+                with conn.transaction():
+                    rows = use()
+                assert "".join(rows[0]._asdict()) == columns
+        assert len(ours()) == 1
+        statement.close()
+        conn.query("select 1")
+        assert not ours()
+
     def test_with_a_timeout_that_is_too_short_nothing_is_left(
         self, conn: pgwire.Connection, connect: Connect
     ) -> None:
