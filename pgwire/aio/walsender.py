@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from pgwire.handle import Handle
-from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol import walsender
 from pgwire.protocol.simple import SimpleQuery
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from pgwire.aio.future import QueryFuture
     from pgwire.aio.replicating import AsyncReplication
+    from pgwire.pgtypes.lsn import Lsn
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.walsender import (
         ChangeStreaming,
@@ -110,28 +110,20 @@ class AsyncReplicates(Handle):
         Protocol".
         """
         from pgwire.aio.replicating import AsyncReplication  # few programs need it
-        from pgwire.protocol.replicating import Replicating
+        from pgwire.protocol.replicating import replicating
 
-        place = Lsn(start)
-        names = walsender.publication_names(publications)
-        sql = walsender.start_replication(
+        operation = replicating(
             slot,
-            names,
-            place,
+            publications,
+            start,
+            status_interval=status_interval,
+            clock=self._driver.loop.time,
+            wall_clock=time.time,
             proto_version=proto_version,
             streaming=streaming,
             two_phase=two_phase,
             messages=messages,
             binary=binary,
             origin=origin,
-        )
-        operation = Replicating(
-            slot,
-            sql,
-            place,
-            names,
-            status_interval=status_interval,
-            clock=self._driver.loop.time,
-            wall_clock=time.time,
         )
         return AsyncReplication(self, operation, self._run)

@@ -7,7 +7,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pgwire.handle import Handle
-from pgwire.pgtypes.lsn import Lsn
 from pgwire.protocol import walsender
 from pgwire.protocol.simple import SimpleQuery
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgwire.blocking.replicating import Replication
+    from pgwire.pgtypes.lsn import Lsn
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.walsender import (
         ChangeStreaming,
@@ -109,28 +109,20 @@ class Replicates(Handle):
         Protocol".
         """
         from pgwire.blocking.replicating import Replication  # few programs need it
-        from pgwire.protocol.replicating import Replicating
+        from pgwire.protocol.replicating import replicating
 
-        place = Lsn(start)
-        names = walsender.publication_names(publications)
-        sql = walsender.start_replication(
+        operation = replicating(
             slot,
-            names,
-            place,
+            publications,
+            start,
+            status_interval=status_interval,
+            clock=monotonic,
+            wall_clock=time.time,
             proto_version=proto_version,
             streaming=streaming,
             two_phase=two_phase,
             messages=messages,
             binary=binary,
             origin=origin,
-        )
-        operation = Replicating(
-            slot,
-            sql,
-            place,
-            names,
-            status_interval=status_interval,
-            clock=monotonic,
-            wall_clock=time.time,
         )
         return Replication(self, operation)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from pgwire.errors import ConnectionLost, InterfaceError, OperationalError, ProgrammingError
 from pgwire.pgtypes.lsn import Lsn
@@ -35,6 +35,7 @@ from pgwire.protocol.operation import Operation, Phase
 from pgwire.protocol.pgoutput import PgOutput, UnreadableValue
 from pgwire.protocol.published import PublishedTypes
 from pgwire.protocol.reading import advise, check_copy_done
+from pgwire.protocol.walsender import publication_names, start_replication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from pgwire.errors import PostgresError
     from pgwire.pgtypes import TypeRegistry
     from pgwire.protocol.session import Session
+    from pgwire.protocol.walsender import ChangeOptions
 
 # Seconds that nobody waits for: no clock and no poll is asked for more.
 FOR_EVER = 1_000_000.0
@@ -350,3 +352,28 @@ class Replicating(Operation):
     )
     PHASES: ClassVar[tuple[Phase, ...]] = (STARTING, STREAMING, ENDING)
     result: Any = None
+
+
+def replicating(
+    slot: str,
+    publications: str | Sequence[str],
+    start: Lsn | int | str,
+    *,
+    status_interval: float | None,
+    clock: Callable[[], float],
+    wall_clock: Callable[[], float],
+    **options: Unpack[ChangeOptions],
+) -> Replicating:
+    """What `replicate` of both shells does; raises for what makes no sense together."""
+    place = Lsn(start)
+    names = publication_names(publications)
+    sql = start_replication(slot, names, place, **options)
+    return Replicating(
+        slot,
+        sql,
+        place,
+        names,
+        status_interval=status_interval,
+        clock=clock,
+        wall_clock=wall_clock,
+    )

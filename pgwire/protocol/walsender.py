@@ -6,7 +6,7 @@ their grammar has no `E'…'`, and each is a whole Query message.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from pgwire.errors import NotSupportedError, ProgrammingError, ProtocolError
 from pgwire.pgtypes.lsn import Lsn
@@ -29,6 +29,17 @@ _SNAPSHOTS_BEFORE = {
 }
 _SINCE = {"two_phase": 150_000, "failover": 170_000}
 _NEWEST = 4  # of pgoutput's protocols
+
+
+class ChangeOptions(TypedDict):
+    """What is sent of the changes, and how: see `replicate`."""
+
+    proto_version: int | None
+    streaming: ChangeStreaming
+    two_phase: bool
+    messages: bool
+    binary: bool
+    origin: str | None
 
 
 class SystemIdentity(NamedTuple):

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from pgwire.errors import NotSupportedError, ProgrammingError, ProtocolError
+from pgwire.pgtypes import TypeRegistry
 from pgwire.pgtypes.lsn import Lsn
-from pgwire.protocol import walsender
+from pgwire.protocol import frontend, walsender
 from pgwire.protocol.hints import advise
+from pgwire.protocol.replicating import replicating
 from pgwire.protocol.rows import Result
+from pgwire.protocol.session import Session
 from pgwire.sqlstate import postgres_error
 
 PLAIN: dict[str, Any] = {
@@ -26,6 +29,20 @@ PLAIN: dict[str, Any] = {
 def start(publications: Any = "p", **keywords: Any) -> str:
     names = walsender.publication_names(publications)
     return walsender.start_replication("s", names, Lsn("1/2"), **(PLAIN | keywords))
+
+
+def test_what_replicate_asks_for() -> None:
+    """A place where to begin is one of all ways to write it, and so are publications."""
+    for place, publications in ("1/2", "p"), (Lsn("1/2"), ["p"]), (0x1_0000_0002, ("p",)):
+        operation = replicating(
+            "s", publications, place, status_interval=None, clock=float, wall_clock=float, **PLAIN
+        )
+        session = Session(TypeRegistry())
+        session.submit(operation)
+        assert session.data_to_send() == frontend.query(start().encode() + b"\0")
+        assert operation.received == operation.acknowledged == Lsn("1/2")
+    with pytest.raises(ProgrammingError, match="at least one"):
+        replicating("s", [], 0, status_interval=None, clock=float, wall_clock=float, **PLAIN)
 
 
 def create(version: int = 180_000, **keywords: Any) -> str:
