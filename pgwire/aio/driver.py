@@ -18,12 +18,12 @@ from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.giving_up import GivingUp, within
 from pgwire.aio.loops import check_loop, read_buffer
 from pgwire.driving import CLOSE_PATIENCE, DriverBase, lost
-from pgwire.errors import Error, InterfaceError, QueryTimeout
+from pgwire.errors import Error, InterfaceError, PostgresError, QueryTimeout
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future, Task
+    from asyncio import AbstractEventLoop, Future, Task, TimerHandle
     from collections.abc import Awaitable, Callable
 
     from pgwire.protocol.operation import Operation
@@ -58,6 +58,7 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         self._settling = self._paused = self._flush_planned = False
         self._when_idle: list[Callable[[], object]] = []
         self._closing: Task[None] | None = None
+        self._last_wait: TimerHandle | None = None  # for the server's end, when it has said why
 
     def __repr__(self) -> str:
         return f"<AsyncDriver {self.session!r}>"
@@ -219,14 +220,23 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         else:
             self.session.fail(lost(exc))
         self._go_on()
-        self.note_end()
+        if self._last_wait is not None:
+            self._last_wait.cancel()
         if not self.gone.done():
             self.gone.set_result(None)
 
     def _fail(self) -> None:
-        """The session has failed: nothing more can be said here."""
+        """The session has failed: nothing more can be said here.
+
+        A server that said so is about to end. The line is kept until it has, or there might be one
+        backend more than are counted; whoever closes the connection waits for that.
+        """
         self.closed = True
-        self._transport.abort()
+        if not isinstance(self.session.failure, PostgresError):
+            self._transport.abort()
+        elif self._last_wait is None:
+            self._last_wait = self.loop.call_later(CLOSE_PATIENCE, self._transport.abort)
+        self.note_end()
         if self.lost_listener is not None:
             self.lost_listener()
 
@@ -349,7 +359,7 @@ class AsyncDriver(GivingUp, BufferedProtocol):
             if self.session.failure is None:
                 self._send(frontend.TERMINATE)
                 self.session.fail(InterfaceError("the connection is closed"))
-                await within(self.gone, CLOSE_PATIENCE)
+            await within(self.gone, CLOSE_PATIENCE)
         finally:
             self.abort()
         await within(self.gone, CLOSE_PATIENCE)
@@ -366,6 +376,7 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         self.closed = True
         self.session.fail(InterfaceError(why))
         self._go_on()
+        self._transport.abort()
 
 
 def _hangup_poll(fileno: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -118,6 +118,28 @@ class TestLoss:
             await other.query("select 1")
         assert isinstance(caught.value.__cause__, errors.AdminShutdown)
 
+    @in_virtual_time
+    @pytest.mark.parametrize("ends_after", [0.5, None])
+    async def test_a_server_that_said_why_is_waited_for(self, ends_after: float | None) -> None:
+        """It took a moment to end, and might have been counted twice with who came next."""
+        with Wire() as wire:
+            await wire.cache("a")
+            query = wire.conn.query("a")
+            wire.say(backend.fatal("57P01"))
+            with pytest.raises(errors.AdminShutdown):
+                await query
+            assert wire.conn.closed
+            closing = asyncio.ensure_future(wire.conn.close())
+            await turns()
+            assert not closing.done()
+            loop = asyncio.get_running_loop()
+            if ends_after is not None:
+                loop.call_later(ends_after, wire.driver.connection_lost, None)
+            await closing
+            assert loop.time() == (ends_after or 2)
+            assert wire.aborted
+            assert wire.take() == "BES"
+
     async def test_of_one_with_many_queries_under_way(
         self, dsn: str, connect: Connect, conn: pgwire.AsyncConnection
     ) -> None:

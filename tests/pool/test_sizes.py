@@ -29,6 +29,24 @@ def give_back(leases: list[Any]) -> list[int]:
     return pids
 
 
+# ------------------------------------------------------------------ the ceiling
+
+
+def test_a_backend_that_takes_its_time_to_end_still_counts(dsn: str) -> None:
+    """I-1: it has said why it ends, and then it drops its temporary tables."""
+    sql = (
+        "do $$ begin for i in 1..300 loop execute "
+        "format('create temp table t_%s (a int primary key)', i); end loop; commit; "
+        "perform pg_terminate_backend(pg_backend_pid()); end $$"
+    )
+    count = "select count(*) from pg_stat_activity where application_name = 'counted'"
+    with pool(dsn, max_size=1, application_name="counted") as p:
+        for _ in range(2):
+            with pytest.raises(pgwire.AdminShutdown):
+                p.query(sql)
+            assert p.query(count).scalar() == 1
+
+
 # ------------------------------------------------------------------ the floor
 
 
