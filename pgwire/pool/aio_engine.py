@@ -289,8 +289,10 @@ class AsyncEngine:
         for effect in effects:
             if isinstance(effect, WakeWaiter):
                 waker = self.wakers.pop(effect.waiter, None)
-                if waker is not None:
-                    self._wake(effect.waiter, waker)
+                if isinstance(waker, QueryFuture):
+                    self.queries.waiting_ended(effect.waiter, waker)
+                elif waker is not None and not waker.done():
+                    waker.set_result(None)  # its task goes on
             else:
                 # Nobody's, and so in nobody's context.
                 task = self.spawn(CHORES[type(effect)](self, effect.slot), Context())
@@ -311,13 +313,6 @@ class AsyncEngine:
             self.report(self.core.checked, slot, ok=False)
         else:
             self.report(self.core.reset_done, slot, ok=False)
-
-    def _wake(self, waiter: Waiter[AsyncDriver], waker: Future[Any]) -> None:
-        """A waiter waits no more: its query begins, or its task goes on."""
-        if isinstance(waker, QueryFuture):
-            self.queries.waiting_ended(waiter, waker)
-        elif not waker.done():
-            waker.set_result(None)
 
     def _tell_of_change(self) -> None:
         changed, self._changed = self._changed, []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.future import QueryFuture, query_future
@@ -62,7 +62,9 @@ class Queries:
             if self.pace is None:
                 answer = engine.core.acquire(since, deadline)
             else:
-                answer = engine.core.acquire(since, deadline, shared=self._may_share(operation))
+                # Whether it is known to be short, and to leave nothing behind.
+                short = isinstance(operation, Query) and self.pace.may_share(operation.sql)
+                answer = engine.core.acquire(since, deadline, shared=short)
         except Exception as error:  # the pool is closed, or its queue is full
             future.set_exception(error)
             self._never_run(operation, error)
@@ -88,11 +90,6 @@ class Queries:
         future.set_exception(error)
         return future
 
-    def _may_share(self, operation: Operation) -> bool:
-        """Whether it is known to be short, and to leave nothing behind."""
-        pace = cast("Pace", self.pace)
-        return isinstance(operation, Query) and pace.may_share(operation.sql)
-
     def _run(self, future: QueryFuture, slot: Slot[AsyncDriver]) -> None:
         """A query has its connection."""
         driver = slot.connection
@@ -111,11 +108,10 @@ class Queries:
 
     def _query_done(self, future: QueryFuture) -> None:
         """The driver is done with a query, or with what nobody wanted any more."""
-        slot = cast("Slot[AsyncDriver]", future.place)
-        driver = slot.connection
+        slot: Slot[AsyncDriver] = future.place
+        driver, operation = slot.connection, future.operation
         if self.pace is not None:
-            self._note_pace(self.pace, driver, future.operation)
-        operation = future.operation
+            self._note_pace(self.pace, driver, operation)
         if self._engine.listeners:
             self._tell("release", future, driver)
             self._never_run(operation, operation.told or operation.error)

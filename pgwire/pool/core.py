@@ -287,8 +287,8 @@ class PoolCore(Supply[C]):
         return taken
 
     def next_deadline(self) -> float | None:
-        """When `tick` is to be called; None if nothing will be due by itself."""
-        due = self._waiting.next_deadline()
+        """When `tick` is to be called, or before; None if nothing will be due by itself."""
+        due = self._waiting.earliest
         if self._idle:
             due = min(due, self.next_look)
         if self._retry_wanted:
@@ -317,9 +317,10 @@ class PoolCore(Supply[C]):
         self, now: float, deadline: float | None, owner: Hashable
     ) -> Slot[C] | Waiter[C]:
         """Join others, or else begin to share an idle connection, or else wait."""
-        if self._waiting.next_deadline() <= now and not self.ending:
+        waiting = self._waiting
+        if waiting.earliest <= now and waiting.next_deadline() <= now and not self.ending:
             self._serve(now)  # who is due stands in nobody's way
-        if not self._waiting:
+        if not waiting:
             slot = self._with_room(now) or self._newest_fit(now)
             if slot is not None and (slot.users or now - slot.idle_since <= self._check_after):
                 self._join(slot, now)
@@ -343,18 +344,20 @@ class PoolCore(Supply[C]):
         if self.ending:
             self._count.rejected += 1
             raise PoolClosed("the pool is closed and takes no new requests")
-        self._expire_waiters(now)
+        if self._waiting.earliest <= now:
+            self._expire_waiters(now)
         if deadline is not None and deadline <= now:
             self._count.timed_out += 1
             waiter.state, waiter.error = TIMED_OUT, self._backoff.last_error
             self._serve(now, passing=waiter)
             return waiter
-        queued, limit = len(self._waiting), self.config.max_waiting
-        if limit is not None and queued >= limit:
+        queued, config = len(self._waiting), self.config
+        if config.max_waiting is not None and queued >= config.max_waiting:
             self._count.rejected += 1
             raise PoolFull(f"{queued} requests wait for a connection already (max_waiting)")
         self._waiting.join(waiter)
-        self._serve(now)
+        if not queued or self._idle or self._restless or self._slots.size < config.max_size:
+            self._serve(now)  # else what could not be done for the others cannot for this one
         if deadline is None and holds_lease(waiter.owner, self._slots):
             self._break_deadlock()
         return waiter
@@ -380,7 +383,8 @@ class PoolCore(Supply[C]):
 
     def _serve(self, now: float, passing: Waiter[C] | None = None) -> None:
         """Leave nothing undone. `passing` wants a connection, but does not wait for it."""
-        self._expire_waiters(now)
+        if self._waiting.earliest <= now:
+            self._expire_waiters(now)
         if self._restless:
             self._shed()
         if self._idle or self._waiting.shared:
@@ -388,7 +392,9 @@ class PoolCore(Supply[C]):
         if self._restless:
             self._shed()  # again: serving the last waiter may have been all that a close waited for
             self._restless = self.ending or self._has_surplus()
-        self._grow(self._demand(passing), now)
+        self._retry_wanted = False
+        if self._slots.size < self.config.max_size:
+            self._grow(self._demand(passing), now)
 
     def _hand_out(self, now: float, passing: Waiter[C] | None) -> None:
         """Give what is free, or has room, to the first in the queue, again and again."""
@@ -397,7 +403,8 @@ class PoolCore(Supply[C]):
             slot = None
             if waiting.shared and next(iter(waiting)).shared:
                 slot = self._with_room(now)
-            slot = slot or self._newest_fit(now)
+            if slot is None and self._idle:
+                slot = self._newest_fit(now)
             if slot is None:
                 break
             if slot.users or now - slot.idle_since <= self._check_after:

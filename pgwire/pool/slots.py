@@ -67,7 +67,8 @@ OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 class SlotTable(Generic[C]):
     """Every slot of a pool, by state; within a state in the order in which they came to be in it.
 
-    The gauges are the sizes of these dicts: there is no second count that could go astray.
+    The gauges are the sizes of these dicts, and of the set of all that are not closed: there is no
+    count beside them that could go astray.
     """
 
     __slots__ = (
@@ -102,7 +103,9 @@ class SlotTable(Generic[C]):
 
     def mend(self) -> None:
         """Have each where its state says that it is: an interrupt may have struck in between."""
-        for slot in self._all:
+        for slot in tuple(self._all):
+            if slot.state is CLOSED:
+                self._all.discard(slot)
             for state, slots in self.by_state.items():
                 if state is slot.state:
                     slots.setdefault(slot)
@@ -148,8 +151,7 @@ class SlotTable(Generic[C]):
     @property
     def size(self) -> int:
         """All that the server may know of, closing ones included."""
-        used = len(self.leased) + len(self.shared) + len(self.resetting)
-        return len(self.idle) + used + len(self.opening) + len(self.closing) + len(self.checking)
+        return len(self._all)
 
 
 def require(slot: Slot[C], state: SlotState) -> None:

@@ -171,9 +171,6 @@ class Supply(Generic[C]):
         # What is being checked or reset will be free sooner than a new one could be open.
         demand -= len(slots.checking) + len(slots.resetting)
         floor = 0 if self.ending else config.min_size
-        self._retry_wanted = False
-        if slots.size >= config.max_size:
-            return  # the usual case where somebody waits
         while len(slots.opening) < demand or slots.live_count < floor:
             if len(slots.opening) >= config.max_opening or slots.size >= config.max_size:
                 break

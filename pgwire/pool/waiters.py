@@ -6,7 +6,7 @@ waiters; a shell reads them.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from enum import Enum
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -30,6 +30,10 @@ class WaiterState(Enum):
     ABANDONED = "abandoned"
 
 
+# An enumeration's attribute costs ten times as much to read as a name of the module.
+WAITING, GRANTED, TIMED_OUT, FAILED, ABANDONED = WaiterState
+
+
 class Waiter(Generic[C]):
     """A request in the queue, made at `since`. `slot` is set once GRANTED.
 
@@ -47,7 +51,7 @@ class Waiter(Generic[C]):
         self.deadline = deadline
         self.owner = owner
         self.shared = shared
-        self.state = WaiterState.WAITING
+        self.state = WAITING
         self.slot: Slot[C] | None = None
         self.error: Exception | None = None
 
@@ -62,52 +66,85 @@ class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
     """Waiters in order of arrival, any of which may leave at any time.
 
     They leave by `leave`, the head by `pop_head`, and in no other way, or `shared`, which is how
-    many of them would share, goes astray. All of it takes constant time, but for the heap of
-    deadlines. Who left stays in the heap until it is met there, or until such entries are the
-    greater part: so the memory follows the number of waiters.
+    many of them would share, goes astray. All of it takes constant time, but for deadlines that
+    are before one that joined earlier: these are in a heap. All others are in order, as long as
+    all have the same patience. Who left stays among the deadlines until it is met there, or until
+    such entries are the greater part: so the memory follows the number of waiters.
+
+    No deadline is before `earliest`; to know more, ask `next_deadline`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.shared = 0
-        self._deadlines: list[tuple[float, int, Waiter[C]]] = []
+        self.earliest = inf
+        self._in_order: deque[tuple[float, int, Waiter[C]]] = deque()
+        self._others: list[tuple[float, int, Waiter[C]]] = []
         self._joined = 0  # equal deadlines keep their order
 
     def join(self, waiter: Waiter[C]) -> None:
         """Put a waiter at the end."""
         self[waiter] = None
         self.shared += waiter.shared
-        if waiter.deadline is not None:
-            self._joined += 1
-            heappush(self._deadlines, (waiter.deadline, self._joined, waiter))
+        deadline, in_order = waiter.deadline, self._in_order
+        if deadline is None:
+            return
+        self._joined += 1
+        entry = (deadline, self._joined, waiter)
+        if not in_order or in_order[-1][0] <= deadline:
+            in_order.append(entry)
+        else:
+            heappush(self._others, entry)
+        if deadline < self.earliest:
+            self.earliest = deadline
 
     def leave(self, waiter: Waiter[C]) -> None:
         """Take out this one, which must be in the queue."""
         del self[waiter]
         self.shared -= waiter.shared
+        self._forget_who_left()
+        if not self:
+            self.earliest = inf
 
     def pop_head(self) -> Waiter[C]:
         """Take out who has waited longest; there must be one."""
         waiter = self.popitem(last=False)[0]
         self.shared -= waiter.shared
+        if self._in_order and self._in_order[0][2] is waiter:
+            self._in_order.popleft()
+        else:
+            self._forget_who_left()
+        if not self:
+            self.earliest = inf
         return waiter
 
     def pop_due(self, now: float) -> Waiter[C] | None:
         """Take out one whose deadline is not after `now`, the earliest deadline first."""
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][0] <= now:
-            waiter = heappop(deadlines)[2]
-            if waiter in self:
-                self.leave(waiter)
-                return waiter
-        if len(deadlines) > 2 * len(self) + 16:
-            self._deadlines = [entry for entry in deadlines if entry[2] in self]
-            heapify(self._deadlines)
-        return None
+        self.earliest = self.next_deadline()
+        if self.earliest > now:
+            return None
+        in_order, others = self._in_order, self._others
+        if others and not (in_order and in_order[0] < others[0]):
+            waiter = heappop(others)[2]
+        else:
+            waiter = in_order.popleft()[2]
+        self.leave(waiter)
+        return waiter
 
     def next_deadline(self) -> float:
         """The earliest deadline of those who wait; infinity if there is none."""
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][2] not in self:
-            heappop(deadlines)
-        return deadlines[0][0] if deadlines else inf
+        in_order, others = self._in_order, self._others
+        while in_order and in_order[0][2] not in self:
+            in_order.popleft()
+        while others and others[0][2] not in self:
+            heappop(others)
+        if others and not (in_order and in_order[0] < others[0]):
+            return others[0][0]
+        return in_order[0][0] if in_order else inf
+
+    def _forget_who_left(self) -> None:
+        """Unless those who are still there are the greater part of the deadlines."""
+        if len(self._in_order) + len(self._others) > 2 * len(self) + 16:
+            self._in_order = deque(entry for entry in self._in_order if entry[2] in self)
+            self._others = [entry for entry in self._others if entry[2] in self]
+            heapify(self._others)
