@@ -3,7 +3,8 @@
 `fused_source` unpacks neighbouring columns of fixed width, and the lengths around them, in one
 call. `stepwise_source` is for rows with NULLs among such columns: it unpacks each value together
 with the length of the next. A row that is not as they expect (a length that is off, an error) ends
-both, at its beginning. Only numbers and struct codes get into a source.
+both, at its beginning. Where others may take many rows at once (`blocks`, `keyed`) the fused one
+has them try first. Only numbers and struct codes get into a source.
 
 For int4, text and timestamptz the fused source reads:
 
@@ -12,6 +13,8 @@ For int4, text and timestamptz the fused source reads:
         last = size - 19
         most = 4
         while True:
+            if size - position >= 124:
+                position = keyed(buffer, position, size, rows)
             try:
                 while position <= last and buffer[position] == 68:
                     length, columns, length_0, value_0, length_1 = run_0(buffer, position + 1)
@@ -77,12 +80,16 @@ from pgwire.protocol.shapes import (
     TEXT,
     all_fixed,
     is_fixed,
+    one_text,
     struct_code,
     width,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+# As many rows with one text are taken by their length, if there are; a call more must pay.
+LEAST_KEYED = 4
 
 _FUSED = """\
 def decode_rows(buffer, position, size, rows):
@@ -124,7 +131,7 @@ def decode_rows(buffer, position, size, rows):
 """
 _BLOCK = """
         if size - position >= {least}:
-            position = block(buffer, position, size, rows)"""
+            position = {name}(buffer, position, size, rows)"""
 _STEPWISE = """\
 def decode_rows(buffer, position, size, rows, most):
     append = rows.append
@@ -207,11 +214,11 @@ stop += 4
 """
 
 
-def _indented(source: str, levels: int) -> str:
+def indented(source: str, levels: int) -> str:
     return "".join(" " * 4 * levels + line for line in source.splitlines(keepends=True))
 
 
-def _conversion(n: int, kind: str) -> str:
+def conversion_of(n: int, kind: str) -> str:
     return _CONVERSIONS.get(kind[-1], "").format(n=n)
 
 
@@ -252,7 +259,7 @@ def fused_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
             (_RUN if fixed_there else _LENGTH).format(
                 names=", ".join(_names(fixed_there, behind_there)) + ",",
                 number=number,
-                checks=" or ".join(_checks(kinds, fixed_there)),
+                checks=" or ".join(checks_of(kinds, fixed_there)),
                 leave="break",
             )
         )
@@ -262,14 +269,22 @@ def fused_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
     need = 1 + width(codes)
     source = _FUSED.format(
         need=need,
-        block=_BLOCK.format(least=LEAST_ROWS * need) if all_fixed(kinds) else "",
+        block=_block(kinds),
         names=", ".join(["length, columns", *_names(fixed, behind)]),
-        checks=" or ".join([f"columns != {len(kinds)}", *_checks(kinds, fixed)]),
+        checks=" or ".join([f"columns != {len(kinds)}", *checks_of(kinds, fixed)]),
         at="stop" if behind is None else "at",
-        columns=_indented("".join(pieces), 4),
+        columns=indented("".join(pieces), 4),
         values=_values(len(kinds)),
     )
     return source, [codes, *(more for more, _, _ in others)]
+
+
+def _block(kinds: Sequence[str]) -> str:
+    """The call of what takes many rows at once, where there is such a thing for them."""
+    least = 7 + sum(4 + (width(struct_code(kind)) if is_fixed(kind) else 0) for kind in kinds)
+    if all_fixed(kinds):
+        return _BLOCK.format(name="block", least=LEAST_ROWS * least)
+    return _BLOCK.format(name="keyed", least=LEAST_KEYED * least) if one_text(kinds) else ""
 
 
 def _names(fixed: Sequence[int], behind: int | None) -> list[str]:
@@ -277,13 +292,13 @@ def _names(fixed: Sequence[int], behind: int | None) -> list[str]:
     return names if behind is None else [*names, f"length_{behind}"]
 
 
-def _checks(kinds: Sequence[str], fixed: Sequence[int]) -> list[str]:
+def checks_of(kinds: Sequence[str], fixed: Sequence[int]) -> list[str]:
     return [f"length_{n} != {width(struct_code(kinds[n]))}" for n in fixed]
 
 
 def _behind_run(kinds: Sequence[str], fixed: Sequence[int], behind: int | None) -> str:
     """What is done with what a run has unpacked, and with the column behind it."""
-    source = "".join([_conversion(n, kinds[n]) for n in fixed])
+    source = "".join([conversion_of(n, kinds[n]) for n in fixed])
     return source if behind is None else source + _variable(behind, kinds[behind], "break")
 
 
@@ -304,8 +319,8 @@ def stepwise_source(kinds: Sequence[str]) -> str:
                 width=size,
                 names=f"value_{n}," if n == last else f"value_{n}, length_{n + 1}",
                 both=size if n == last else size + 4,
-                conversion=_indented(_conversion(n, kind), 1),
-                next=_indented(following, 1),
+                conversion=indented(conversion_of(n, kind), 1),
+                next=indented(following, 1),
                 leave=leave,
             )
         )
@@ -313,7 +328,7 @@ def stepwise_source(kinds: Sequence[str]) -> str:
         need=7 + 4 * bool(kinds),
         names="length, columns" + ", length_0" * bool(kinds),
         checks=f"columns != {len(kinds)}",
-        columns=_indented("".join(pieces), 3),
+        columns=indented("".join(pieces), 3),
         values=_values(len(kinds)),
     )
 

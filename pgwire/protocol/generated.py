@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
+from pgwire.protocol import keyed
 from pgwire.protocol.blocks import block_decoder
 from pgwire.protocol.decoder import blame, blame_row, malformed_row, read_length, read_value
 from pgwire.protocol.fused import fused_source, step_codes, stepwise_source
@@ -24,6 +25,7 @@ from pgwire.protocol.shapes import (
     all_fixed,
     is_fixed,
     names_of,
+    one_text,
     struct_code,
     width,
 )
@@ -149,6 +151,8 @@ def generate(shapes: Sequence[Shape]) -> RowDecoder:
     names["fail"] = partial(_fail, names)
     if all_fixed(kinds):
         names["block"] = block_decoder(shapes)
+    elif one_text(kinds):
+        _put_when_worth(names, "keyed", lambda: _keyed(kinds, names))
     for number, codes in enumerate(runs):
         names[f"run_{number}"] = Struct("!" + codes).unpack_from
     exec(code, names)
@@ -166,6 +170,20 @@ def _stepwise(kinds: tuple[str, ...], names: dict[str, Any]) -> Callable[..., in
     return decoder
 
 
+@lru_cache(maxsize=512)
+def _compiled_keyed(kinds: tuple[str, ...]) -> CodeType:
+    return compile(keyed.keyed_source(kinds), f"<keyed rows of {', '.join(kinds)}>", "exec")
+
+
+def _keyed(kinds: tuple[str, ...], names: dict[str, Any]) -> RowDecoder:
+    """The decoder that takes rows by their length; `names` are those of the fused one."""
+    names = names.copy()
+    names["layouts"], names["layout"] = keyed.layouts_of(kinds)
+    exec(_compiled_keyed(kinds), names)
+    decoder: RowDecoder = names["decode_rows"]
+    return decoder
+
+
 def _put_when_needed(
     names: dict[str, Any], name: str, make: Callable[[], Callable[..., int]]
 ) -> None:
@@ -174,6 +192,21 @@ def _put_when_needed(
     def call(*args: Any) -> int:
         made = names[name] = make()
         return made(*args)
+
+    names[name] = call
+
+
+def _put_when_worth(names: dict[str, Any], name: str, make: Callable[[], RowDecoder]) -> None:
+    """Have `make` make the decoder of this name when so much has come that it is worth it."""
+    left = keyed.WORTH
+
+    def call(buffer: bytes, position: int, size: int, rows: list[tuple[Any, ...]]) -> int:
+        nonlocal left
+        left -= size - position
+        if left > 0:
+            return position
+        made = names[name] = make()
+        return made(buffer, position, size, rows)
 
     names[name] = call
 

@@ -71,6 +71,12 @@ def all_fixed(kinds: Sequence[str]) -> bool:
     return bool(kinds) and all(map(is_fixed, kinds))
 
 
+def one_text(kinds: Sequence[str]) -> bool:
+    """Whether one column is text, or parsed from text, and all others have a fixed width."""
+    others = [kind for kind in kinds if not is_fixed(kind)]
+    return len(others) == 1 and others[0] != OTHER
+
+
 def struct_code(kind: str) -> str:
     """What unpacks a value of a fixed width."""
     return kind.rstrip(CONVERTED + COUNTED)

@@ -16,6 +16,8 @@ def test_the_fused_source() -> None:
         "    last = size - 19\n"
         "    most = 4\n"
         "    while True:\n"
+        "        if size - position >= 124:\n"
+        "            position = keyed(buffer, position, size, rows)\n"
         "        try:\n"
         "            while position <= last and buffer[position] == 68:\n"
         "                length, columns, length_0, value_0, length_1"
