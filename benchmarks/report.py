@@ -10,6 +10,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import elsewhere
 import harness
 import marks
 from chart import Group, bar_chart
@@ -166,14 +167,22 @@ def _least_cpu(name: str, variants: dict[str, Any]) -> str:
 
 
 def write(
-    out: Path, name: str, facts: dict[str, Any], results: dict[str, Any], order: Sequence[str]
+    out: Path,
+    name: str,
+    facts: dict[str, Any],
+    results: dict[str, Any],
+    order: Sequence[str],
+    *,
+    charts: bool = True,
 ) -> None:
-    """The JSON, with older results of workloads that were left out now, and the chart."""
+    """The JSON, with older results of workloads that were left out now, and the charts."""
     path = out / f"{name}.json"
     if path.exists():
         results = json.loads(path.read_text())["results"] | results
     results = {one: results[one] for one in order if one in results}
     harness.write_json(path, facts | {"results": results})
+    if not charts:
+        return
     harness.write(out / f"{name}.svg", chart(facts, results))
     for growing, svg in growth_charts(facts, results).items():
         harness.write(out / f"{name}_{growing}.svg", svg)
@@ -217,13 +226,23 @@ def growth_charts(facts: dict[str, Any], results: dict[str, Any]) -> dict[str, s
     return charts
 
 
-def readme_text(facts: dict[str, Any]) -> str:
+def readme_text(facts: dict[str, Any], others: dict[str, dict[str, Any]]) -> str:
     """What stands between the marks in benchmarks/README.md."""
     return (
         f"{BEGIN}\n![pgwire in units of its peers](results/suite.svg)\n\n"
         f"{marks_table(facts['results'])}\n\n{_growth_images(facts)}"
         f"{harness.summary(facts)}. Loop: {facts['loop']}; {facts['sittings']} sittings.\n"
-        f"Made by `{facts['command']}`.\n{END}"
+        f"Made by `{facts['command']}`.\n{_elsewhere(facts, others)}{END}"
+    )
+
+
+def _elsewhere(facts: dict[str, Any], others: dict[str, dict[str, Any]]) -> str:
+    if not others:
+        return ""
+    made = "".join(f"\n- {what}: `{run['command']}`" for what, run in others.items())
+    return (
+        "\nThe same marks under other circumstances; bold where the mark is met:\n\n"
+        f"{elsewhere.table(facts, others)}\n{made}\n"
     )
 
 
@@ -232,17 +251,18 @@ def _growth_images(facts: dict[str, Any]) -> str:
     return "".join(f"![{GROWTH[name][0]}](results/suite_{name}.svg)\n\n" for name in charts)
 
 
-def with_table(text: str, facts: dict[str, Any]) -> str:
-    """The README with the table of these results."""
+def with_table(text: str, facts: dict[str, Any], others: dict[str, dict[str, Any]]) -> str:
+    """The README with the tables of these results."""
     before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
         sys.exit(f"README.md lacks {BEGIN} … {END}")
-    return before + readme_text(facts) + after
+    return before + readme_text(facts, others) + after
 
 
 def write_readme(results: Path, readme: Path) -> None:
     """The table, and the charts, from the results as they are."""
     facts = json.loads((results / "suite.json").read_text())
     write(results, "suite", facts, facts["results"], list(facts["results"]))
-    harness.write(readme, with_table(readme.read_text(), facts))
+    others = elsewhere.runs(results)
+    harness.write(readme, with_table(readme.read_text(), facts, others))

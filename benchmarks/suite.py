@@ -2,11 +2,13 @@
 
     python benchmarks/suite.py [--quick] [--only WORKLOAD …] [--peers PEER …] [--list]
                                [--seconds N] [--sittings N] [--loop uvloop] [--out FOLDER]
+                               [--malloc kept|fresh] [--name NAME]
 
 Starts a server of its own, and for each sitting a process in which the peers take turns. Prints a
 table, and writes all figures as JSON and a chart as SVG into the folder. `--only` takes parts of
-names; results of other workloads that the folder has already are kept. With `--readme` nothing is
-measured: the table in benchmarks/README.md is written from results/.
+names; results of other workloads that the folder has already are kept. A run under a `--name` of
+its own leaves figures alone, and no charts. With `--readme` nothing is measured: the tables in
+benchmarks/README.md are written from results/.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         sittings = [_sit(options, chosen, *servers) for _ in range(options.sittings)]
         facts = _facts(options, sittings, servers[0])
-    _conclude(chosen, sittings, facts, options.out)
+    _conclude(chosen, sittings, facts, options)
     return 0
 
 
@@ -88,6 +90,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument("--malloc", choices=_MALLOC, default="default", help="see README.md")
     parser.add_argument("--out", type=Path, default=harness.OUT, help="folder for the files")
+    parser.add_argument("--name", default="", help="of the file, if not suite or suite_uvloop")
     parser.add_argument("--readme", action="store_true", help="write the table in README.md")
     options = parser.parse_args(arguments)
     options.sittings = options.sittings or (1 if options.quick else 3)
@@ -180,7 +183,7 @@ def _conclude(
     chosen: Sequence[Workload],
     sittings: Sequence[dict[str, Any]],
     facts: dict[str, Any],
-    out: Path,
+    options: argparse.Namespace,
 ) -> None:
     """Print the table, and write the files."""
     results: dict[str, Any] = {}
@@ -199,8 +202,9 @@ def _conclude(
             "variants": summed_up(joined(rounds), workload.reference, workload.clock),
         }
     print(f"{harness.summary(facts)}\n\n{report.table(results)}\n\n{report.marks_table(results)}")
-    name = "suite" if facts["loop"] == "asyncio" else f"suite_{facts['loop']}"
-    report.write(out, name, facts, results, [one.name for one in catalog.workloads()])
+    name = options.name or ("suite" if options.loop == "asyncio" else f"suite_{options.loop}")
+    order = [one.name for one in catalog.workloads()]
+    report.write(options.out, name, facts, results, order, charts=not options.name)
 
 
 if __name__ == "__main__":

@@ -243,11 +243,26 @@ def test_marks_stand_beside_what_was_measured(report: Any) -> None:
 
 
 def test_the_table_in_the_readme_is_that_of_the_results(report: Any) -> None:
-    facts = json.loads((ROOT / "benchmarks/results/suite.json").read_text())
+    results = ROOT / "benchmarks/results"
+    facts = json.loads((results / "suite.json").read_text())
+    others = report.elsewhere.runs(results)
     readme = (ROOT / "benchmarks/README.md").read_text()
-    assert report.with_table(readme, facts) == readme, "python benchmarks/suite.py --readme"
-    svg = (ROOT / "benchmarks/results/suite.svg").read_text()
+    assert report.with_table(readme, facts, others) == readme, "python benchmarks/suite.py --readme"
+    svg = (results / "suite.svg").read_text()
     assert report.chart(facts, facts["results"]) == svg
+
+
+def test_marks_under_other_circumstances_stand_side_by_side(report: Any) -> None:
+    def run(python: str, ratio: float) -> dict[str, Any]:
+        one_value = workload("asyncpg", {"pgwire": ratio, "asyncpg": 1.0}, "cpu")
+        return {"versions": {"Python": python}, "results": {"one value": one_value}}
+
+    table = report.elsewhere.table(run("CPython 3.11.7", 0.5), {"Python 3.12": run("", 0.4)})
+    lines = [" ".join(line.split()) for line in table.splitlines()]
+    assert lines[0] == "| | shell | | mark | Python 3.11 | Python 3.12 |"
+    assert "| one value | blocking | against asyncpg | 0.45 | 0.50 | **0.40** |" in lines
+    assert "| geometric mean | blocking | | 0.85 | **0.50** | **0.40** |" in lines
+    assert len(lines) == 5  # what was not measured elsewhere is left out
 
 
 # ---------------------------------------------------------------- the harness
