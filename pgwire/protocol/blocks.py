@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 # For fewer rows than these, comparing costs more than it saves.
 LEAST_ROWS = 32
-# A block of so many comes first, as it may be in vain; each that follows is so much larger.
-_FIRST, _GROWTH = 64, 8
+# A block of so many comes first, as it may be in vain; each that follows is so much larger, until
+# one is in vain.
+_FIRST, _GROWTH, _MOST = 64, 8, 32_768
 
 
 def block_decoder(shapes: Sequence[Shape]) -> RowDecoder:
@@ -33,9 +34,10 @@ def block_decoder(shapes: Sequence[Shape]) -> RowDecoder:
     codes, constants, size = _layout([shape.kind for shape in shapes])
     unpack = Struct("!" + codes).iter_unpack
     conversions = [(n, _conversion(s)) for n, s in enumerate(shapes) if s.convert is not None]
+    most = _FIRST
 
     def decode_rows(buffer: bytes, position: int, end: int, rows: list[tuple[Any, ...]]) -> int:
-        most = _FIRST
+        nonlocal most
         while True:
             count = min((end - position) // size, most)
             if count < LEAST_ROWS:
@@ -43,13 +45,14 @@ def block_decoder(shapes: Sequence[Shape]) -> RowDecoder:
             data = buffer[position : position + count * size]
             for offset, byte in constants:
                 if data[offset::size] != byte * count:
+                    most = _FIRST
                     return position
             try:
                 rows += _converted(unpack(data), conversions) if conversions else unpack(data)
             except DataError:
                 return position
             position += len(data)
-            most *= _GROWTH
+            most = min(most * _GROWTH, _MOST)
 
     return decode_rows
 

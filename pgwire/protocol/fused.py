@@ -11,9 +11,9 @@ For int4, text and timestamptz the fused source reads:
     def decode_rows(buffer, position, size, rows):
         append = rows.append
         last = size - 19
-        most = 4
+        most, came = 2, len(rows)
         while True:
-            if size - position >= 124:
+            if most < 64 and size - position >= 124:
                 position = keyed(buffer, position, size, rows)
             try:
                 while position <= last and buffer[position] == 68:
@@ -53,11 +53,12 @@ For int4, text and timestamptz the fused source reads:
                 or position + int_at(buffer, position + 1)[0] >= size
             ):
                 return position
+            most = 1 if len(rows) - came > 4 * most else min(2 * most, 64)
             before = position
             position = stepwise(buffer, position, size, rows, most)
             if position == before:
                 return by_columns(buffer, position, size, rows)
-            most = min(2 * most, 64)
+            came = len(rows)
         try:
             fail(error, buffer, position, size, rows)
         finally:
@@ -95,7 +96,7 @@ _FUSED = """\
 def decode_rows(buffer, position, size, rows):
     append = rows.append
     last = size - {need}
-    most = 4
+    most, came = 2, len(rows)
     while True:{block}
         try:
             while position <= last and buffer[position] == 68:
@@ -119,18 +120,19 @@ def decode_rows(buffer, position, size, rows):
             or position + int_at(buffer, position + 1)[0] >= size
         ):
             return position
+        most = 1 if len(rows) - came > 4 * most else min(2 * most, 64)
         before = position
         position = stepwise(buffer, position, size, rows, most)
         if position == before:
             return by_columns(buffer, position, size, rows)
-        most = min(2 * most, 64)
+        came = len(rows)
     try:
         fail(error, buffer, position, size, rows)
     finally:
         del error
 """
 _BLOCK = """
-        if size - position >= {least}:
+        if most < 64 and size - position >= {least}:
             position = {name}(buffer, position, size, rows)"""
 _STEPWISE = """\
 def decode_rows(buffer, position, size, rows, most):

@@ -1,10 +1,10 @@
 """Generated row decoders: the plain decoder of `decoder`, unrolled for one layout.
 
-What decodes most rows is fused (`fused`), or takes many at once (`blocks`), and hands a row that is
-not as usual to one that goes column by column, which is made by `row_decoder_source` here, takes
-whatever comes, and says what is wrong. All are compiled once per layout, and those that are not
-needed yet, not yet. Only numbers and struct codes get into a source, never names or texts that came
-from a user or a server.
+What decodes most rows is fused (`fused`), takes them by their length (`keyed`), or many at once
+(`blocks`), and hands a row that is not as usual to one that goes column by column, which is made by
+`row_decoder_source` here, takes whatever comes, and says what is wrong. All are compiled once per
+layout, and those that are not needed yet, not yet. Only numbers and struct codes get into a source,
+never names or texts that came from a user or a server.
 
 The plain decoder is the specification: same rows, same errors, for whatever bytes.
 """

@@ -79,7 +79,8 @@ def test_a_block_takes_what_it_can_and_leaves_the_rest() -> None:
     assert taken(numbers) == 1000
     assert taken(numbers[: LEAST_ROWS - 1]) == 0
     assert taken([*numbers[:LEAST_ROWS], numbers[0][:-1]]) == LEAST_ROWS
-    # 64 at first, and then eight times as many.
+    # Many at once, as that went well so far; then 64, and eight times as many.
+    assert taken([*numbers[:100], null, *numbers[:100]]) == 0
     assert taken([*numbers[:100], null, *numbers[:100]]) == 64
     assert taken([*numbers[:63], null, null]) == 0
 
