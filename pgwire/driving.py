@@ -137,8 +137,8 @@ class DriverBase:
                 tell(self.observers, observation)
 
     def note_end(self) -> None:
-        """It is over: say so, once, to observers and in the log."""
-        if not self._is_noted:
+        """It is over: say so, once, to observers and in the log; not of what never was open."""
+        if not self._is_noted and self.endpoint is not NOWHERE:
             self._is_noted = True
             self.tell_observers()
             log_end(self)

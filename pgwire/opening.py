@@ -12,6 +12,7 @@ import os
 import secrets
 from base64 import b64decode
 from datetime import UTC
+from functools import cache
 from logging import DEBUG
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.hosts import HostList, Search
 from pgwire.protocol.observing import Endpoint
 from pgwire.protocol.roles import misfit
-from pgwire.protocol.scram import KeyCache, ScramKeys
+from pgwire.protocol.scram_keys import KeyCache, ScramKeys
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Startup
 from pgwire.protocol.watching import RoleSession, RoleWatch
@@ -69,14 +70,20 @@ def settings(conninfo: str, parameters: Mapping[str, Any]) -> Config:
 def _os_user() -> str | None:
     """The account's name, as libpq takes it; None where there is none."""
     try:
-        import pwd
-
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except (ImportError, KeyError):
+        return _name_of(os.geteuid())
+    except (AttributeError, ImportError, KeyError):
         try:
             return getpass.getuser()
         except (KeyError, OSError, ImportError):
             return None
+
+
+@cache
+def _name_of(uid: int) -> str:
+    """Of a user of this machine. To look it up takes as long as to read a connection string."""
+    import pwd
+
+    return pwd.getpwuid(uid).pw_name
 
 
 def _zone(name: str) -> tzinfo:
@@ -123,7 +130,8 @@ def _ready_keys(config: Config) -> ScramKeys | None:
 class OpenerBase:
     """See the module. A shell's opener is one of these, and adds the network."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, keeps_keys: bool = False) -> None:
+        """`keeps_keys`: of passwords that were accepted, as there will be more connections."""
         self.config = config
         # What is remembered of the hosts, so that those that have failed are tried last.
         shuffle = secrets.SystemRandom().shuffle if config.load_balance else None
@@ -135,7 +143,7 @@ class OpenerBase:
         # What is known of the types of each server, as long as there are sessions with it.
         self._registries: WeakValueDictionary[str, TypeRegistry] = WeakValueDictionary()
         self._contexts = ContextKeeper(config)
-        self._keys: ScramKeys | KeyCache = _ready_keys(config) or KeyCache()
+        self._keys = _ready_keys(config) or (KeyCache() if keeps_keys else None)
 
     def registry(self, server: str) -> TypeRegistry:
         """The types of this server's database, shared by all sessions with it."""

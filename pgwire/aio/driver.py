@@ -313,6 +313,19 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         else:
             callback()
 
+    async def see_through(self, operation: Operation) -> None:
+        """Wait for the end of one that is alone in the session; raises its error.
+
+        For what comes before anybody else has the connection: it is not abandoned, and whoever is
+        cancelled here aborts it all.
+        """
+        if not operation.done:
+            idle: Future[None] = self.loop.create_future()
+            self.when_idle(lambda: None if idle.done() else idle.set_result(None))
+            await idle
+        if operation.error is not None:
+            raise operation.error
+
     async def wait_idle(self, seconds: float) -> bool:
         """Wait until nothing is under way any more, at most so long; whether it is so."""
         idle: Future[None] = self.loop.create_future()

@@ -6,17 +6,19 @@ Until a session is ready one side speaks after the other, so this much is done o
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pgwire.addresses import not_connected, prepare
+from pgwire.aio.giving_up import within
 from pgwire.driving import CLOSE_PATIENCE
-from pgwire.errors import ConnectionFailed, ConnectionLost
+from pgwire.errors import ConnectionFailed
 from pgwire.protocol import frontend
 from pgwire.protocol.connecting import read_ssl_answer, spoken_too_soon
 from pgwire.protocol.hosts import Race
-from pgwire.protocol.startup import Startup
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from pgwire.aio.driver import AsyncDriver
     from pgwire.config import Config
     from pgwire.protocol.connecting import Encryption
-    from pgwire.protocol.operation import Operation
     from pgwire.protocol.session import Session
+    from pgwire.protocol.startup import Startup
     from pgwire.tls import TLSLayer
 
 _RECEIVE = 65_536
@@ -40,6 +42,7 @@ class Line:
     """
 
     sock: socket.socket  # since `connect`
+    driver: AsyncDriver | None = None  # since `finish`, which has given it the socket
 
     def __init__(
         self, loop: AbstractEventLoop, address: Address, deadline: float | None = None
@@ -55,7 +58,8 @@ class Line:
         try:
             self.sock = socket.socket(address.family, socket.SOCK_STREAM)
             self.sock.setblocking(False)
-            await self.loop.sock_connect(self.sock, address.sockaddr)
+            if not _is_connected_at_once(self.sock, address):
+                await self.loop.sock_connect(self.sock, address.sockaddr)
             prepare(self.sock, address, config)
         except TimeoutError:
             raise ConnectionFailed(f"{address}: the network timed out") from None
@@ -102,23 +106,21 @@ class Line:
         await loop.sock_sendall(sock, layer.take_wire())
         self.tls = layer
 
-    async def run(self, session: Session, operation: Operation) -> None:
-        """Run an operation, such as the start of the session; raises its error."""
-        session.submit(operation)
-        while not operation.done:
+    async def log_in(self, session: Session, startup: Startup) -> None:
+        """Begin the session, up to our last word; what is wrong by then is left in `startup`."""
+        session.submit(startup)
+        while not startup.has_spoken:
             if out := session.data_to_send():
                 await self.send(out)
             data = await self.receive()
             if not data:
                 session.receive_eof()
-            elif isinstance(operation, Startup) and operation.hashes_next:
-                # Thousands of times, which would hold up the loop.
+            elif startup.hashes_long(data):  # and would hold up the loop
                 await self.loop.run_in_executor(None, session.receive_data, data)
             else:
                 session.receive_data(data)
-        if operation.error is not None:
-            raise operation.error
-        session.events.clear()  # from before anybody could listen
+        if out := session.data_to_send():
+            await self.send(out)
 
     async def finish(self, driver: AsyncDriver) -> None:
         """Hand the socket over to a transport for the driver."""
@@ -126,22 +128,34 @@ class Line:
         if self.address.is_unix:
             create = self.loop.create_unix_connection  # type: ignore[assignment]
         await create(lambda: driver, sock=self.sock)
+        self.driver = driver
 
-    async def leave(self) -> None:
-        """Terminate, read to the server's end (for at most 2 s), close."""
-        try:
-            with suppress(OSError, ConnectionLost):
-                async with asyncio.timeout(CLOSE_PATIENCE):
-                    await self.send(frontend.TERMINATE)
-                    while await self.receive():
-                        pass
-        finally:
-            self.close()
+    async def end(self) -> None:
+        """Close it, and see that it is: a transport takes a turn of the loop or two."""
+        self.close()
+        if self.driver is not None:
+            await within(self.driver.gone, CLOSE_PATIENCE)
 
     def close(self) -> None:
         self.is_closed = True
-        if hasattr(self, "sock"):
+        if self.driver is not None:
+            self.driver.abort()
+        elif hasattr(self, "sock"):
             self.sock.close()
+
+
+def _is_connected_at_once(sock: socket.socket, address: Address) -> bool:
+    """Begin to connect; whether that was all, as it mostly is on one's own machine.
+
+    The loop would say so two turns later. If not it is to ask for it again, which does no harm.
+    """
+    if os.name != "posix":  # Windows' loop has a way of its own
+        return False
+    for _ in range(2):  # the second time it tells of what has been done since the first
+        error = sock.connect_ex(address.sockaddr)
+        if error in (0, errno.EISCONN):
+            return True
+    return False
 
 
 async def first_to_connect(

@@ -31,14 +31,10 @@ if TYPE_CHECKING:
     from pgwire.addresses import Address
     from pgwire.config import HostSpec, Password
     from pgwire.protocol.hosts import Search
-    from pgwire.protocol.session import Session
 
 
 async def look_up(loop: AbstractEventLoop, host: HostSpec) -> list[Address]:
-    """The addresses behind one host of the settings, in the order to try them."""
-    known = without_lookup(host)
-    if known is not None:
-        return known
+    """The addresses behind a host that has a name, in the order to try them."""
     try:
         return addresses(host, await loop.getaddrinfo(**lookup_arguments(host)))
     except (OSError, UnicodeError) as error:
@@ -95,10 +91,11 @@ class AsyncOpener(OpenerBase):
     async def _open_at(self, visit: _Visit) -> AsyncDriver | None:
         """One host: looked up, and its addresses, of which the first to be reached is taken."""
         search, name = visit.search, visit.host.name
-        clock = asyncio.timeout_at(visit.deadline)
         try:
-            async with clock:
-                found = await look_up(visit.loop, visit.host)
+            found = without_lookup(visit.host)
+            if found is None:
+                async with asyncio.timeout_at(visit.deadline):
+                    found = await look_up(visit.loop, visit.host)
         except TimeoutError:
             assert visit.limit is not None
             search.failed(name, too_late(name, visit.limit))
@@ -142,50 +139,60 @@ class AsyncOpener(OpenerBase):
                 async with clock:
                     await self._connect(line, encryption)
                     plan.connected(tls=line.tls is not None)
-                    session = await self._begin(line, visit.host)
-                    reason = await self._misfit(line, session, search.demand)
+                    driver = await self._begin(line, visit.host)
+                    reason = await self._misfit(driver, search.demand)
                 if reason is None:
-                    return await self._drive(line, session)
+                    return driver
             except FAILURES as failure:
-                line.close()
+                await line.end()
                 error = self.failure(address, failure)
                 if clock.expired():
                     assert visit.limit is not None
                     error = too_late(address, visit.limit)
+            except asyncio.CancelledError:
+                await line.end()
+                raise
             except BaseException:
                 line.close()
                 raise
             else:
-                await line.leave()
+                await driver.close()
                 search.misfit(str(address), reason)
                 return None
             search.failed(str(address), error)
             plan.failed(error)
         return None
 
-    async def _begin(self, line: Line, host: HostSpec) -> Session:
-        """A session that has begun."""
-        session = self.new_session(line.address)
+    async def _begin(self, line: Line, host: HostSpec) -> AsyncDriver:
+        """A session that has begun, and its driver.
+
+        The server has its longest pauses behind our first word, when it starts a process, and
+        behind our last one. Whatever is to be made is made then.
+        """
         password = await _fetched("password", self.known_password(host))
         token = await _fetched("oauth_token", self.config.oauth_token)
         startup = self.startup(line.address, password, token, line.tls)
         try:
-            await line.run(session, startup)
+            await line.send(startup.first_message())
+            session = self.new_session(line.address)
+            driver = AsyncDriver(line.loop, session, line.tls, self._cancel(line.address))
+            await line.log_in(session, startup)
+            if startup.error is None:
+                await line.finish(driver)
+            await driver.see_through(startup)
         except BaseException as error:
             raise without_frames(error)  # noqa: B904  # nothing but its traceback is another
-        return session
+        return driver
 
-    async def _misfit(self, line: Line, session: Session, demand: str) -> str | None:
+    async def _misfit(self, driver: AsyncDriver, demand: str) -> str | None:
         """In words, what keeps the server from being what is asked for."""
+        session = driver.session
         asked = question(demand, session)
         if asked is not None:
-            await line.run(session, asked)
+            session.submit(asked)
+            driver.write_soon()
+            await driver.see_through(asked)
         return self.misfit(session, demand, asked)
-
-    async def _drive(self, line: Line, session: Session) -> AsyncDriver:
-        driver = AsyncDriver(line.loop, session, line.tls, self._cancel(line.address))
-        await line.finish(driver)
-        return driver
 
     async def _connect(self, line: Line, encryption: Encryption) -> None:
         """Connect, unless it is, and encrypt as the plan has it."""

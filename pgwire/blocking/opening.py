@@ -51,8 +51,8 @@ class _Target(NamedTuple):
 class Opener(OpenerBase):
     """Opens connections for one Config."""
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
+    def __init__(self, config: Config, *, keeps_keys: bool = False) -> None:
+        super().__init__(config, keeps_keys=keeps_keys)
         self._under_way: set[socket.socket] = set()
         self._aside = Aside()
         self._aborted = False
@@ -140,10 +140,11 @@ class Opener(OpenerBase):
             connect_socket(sock, address, self.config, deadline)
             channel = self._channel(sock, address, encryption, deadline)
             plan.connected(tls=channel.tls is not None)
-            driver = Driver(self.new_session(address), channel, self._cancel(address))
             password = self._fetched("password", self.known_password(target.host), deadline)
             token = self._fetched("oauth_token", self.config.oauth_token, deadline)
             startup = self.startup(address, password, token, channel.tls)
+            channel.send(startup.first_message())
+            driver = Driver(self.new_session(address), channel, self._cancel(address))
             self._start(driver, startup, deadline)
         except BaseException:
             sock.close()

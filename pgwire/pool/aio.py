@@ -103,7 +103,9 @@ class AsyncPool(AsyncListens, PoolTypes):
         names = [*connection_parameters]
         try:
             config, options = sorted_options(given, names, check_function)
-            opener = AsyncOpener(check_poolable(settings(conninfo, connection_parameters)))
+            opener = AsyncOpener(
+                check_poolable(settings(conninfo, connection_parameters)), keeps_keys=True
+            )
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
         self.name = options.name

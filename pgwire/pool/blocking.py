@@ -98,7 +98,9 @@ class Pool(Listens, PoolTypes):
         names = [*connection_parameters]
         try:
             config, options = sorted_options(given, names, check_plain_function)
-            opener = Opener(check_poolable(settings(conninfo, connection_parameters)))
+            opener = Opener(
+                check_poolable(settings(conninfo, connection_parameters)), keeps_keys=True
+            )
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
         self.name = options.name

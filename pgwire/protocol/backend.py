@@ -45,11 +45,10 @@ def parse_fields(
 
 
 def parse_parameter_status(buffer: bytes, start: int, end: int) -> tuple[str, str]:
-    name, start = _string(buffer, start, end, "PARAMETER_STATUS")
-    value, start = _string(buffer, start, end, "PARAMETER_STATUS")
-    if start != end:
+    parts = buffer[start:end].split(b"\0")
+    if len(parts) != 3 or parts[2]:
         raise malformed("PARAMETER_STATUS")
-    return name, value
+    return parts[0].decode(errors="backslashreplace"), parts[1].decode(errors="backslashreplace")
 
 
 def parse_notification(buffer: bytes, start: int, end: int) -> Notification:

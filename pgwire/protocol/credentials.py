@@ -22,13 +22,14 @@ from pgwire.demands import ALL_METHODS
 from pgwire.errors import AuthenticationError, ProgrammingError
 from pgwire.protocol.certificate import end_point
 from pgwire.protocol.oauth import OAUTHBEARER, check_token
-from pgwire.protocol.scram import SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramExchange, ScramKeys
+from pgwire.protocol.scram import SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramExchange
+from pgwire.protocol.scram_keys import ScramKeys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgwire.config import Secret
-    from pgwire.protocol.scram import KeyCache
+    from pgwire.protocol.scram_keys import KeyCache
 
 # Characters, four bytes each at most: below the server's bound, the message around it included.
 _LONGEST_PASSWORD = 16_000

@@ -4,20 +4,18 @@ Knows the messages of a SCRAM exchange (RFC 5802, RFC 7677; manual: "SASL Authen
 what PostgreSQL allows in them; must not know the messages that carry them, sockets or TLS.
 The nonce is an argument.
 
-scramp is the engine: it writes the first message and, whenever it accepts what the server
-said, does the arithmetic and verifies the server. It is asked after our own checks, which are
-those of PostgreSQL and bound the work. `ScramKeys` is the supplement, for what scramp cannot do
-(docs/decisions/0004-scram.md):
+scramp is the engine: whenever it accepts what the server said, it does the arithmetic and
+verifies the server. It is asked after our own checks, which are those of PostgreSQL and bound the
+work, and imported then, as that takes long. `ScramKeys` is the supplement, for what scramp cannot
+do (docs/decisions/0004-scram.md):
 
 - passwords that PostgreSQL prepares in its own way (all but printable ASCII count as such);
 - iterations, salts and extensions that PostgreSQL accepts and scramp does not;
-- keys that are ready, so that a pool's next connection skips the expensive hash (PBKDF2).
+- keys that are ready, or are to be, so that a pool's next connection skips the expensive hash
+  (PBKDF2). Through a `KeyCache` the first login derives them, and the second finds them.
 
-Through a `KeyCache` the first login is scramp's and proves the password, the second derives
-the keys, and the third finds them. No login hashes twice.
-
-Secrets live in attributes of objects that hide them in their repr and cannot be copied or
-pickled, not in local variables, which tracebacks may show; they go when the exchange ends.
+Secrets live in attributes of objects that are sealed (see `scram_keys`), not in local variables,
+which tracebacks may show; they go when the exchange ends.
 """
 
 from __future__ import annotations
@@ -27,15 +25,16 @@ import hmac
 import re
 from base64 import b64decode, b64encode
 from enum import Enum
-from typing import TYPE_CHECKING, NoReturn
-
-from scramp import ScramClient, ScramException
+from typing import TYPE_CHECKING
 
 from pgwire.errors import AuthenticationError, InterfaceError
 from pgwire.protocol.saslprep import encode_password, prepare
+from pgwire.protocol.scram_keys import KeyCache, ScramKeys, Sealed, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from scramp import ScramClient
 
 SCRAM_SHA_256 = "SCRAM-SHA-256"
 SCRAM_SHA_256_PLUS = "SCRAM-SHA-256-PLUS"
@@ -47,6 +46,10 @@ _USER = "*"
 # The most that PostgreSQL's scram_iterations can be, and what PBKDF2 takes.
 _MOST_ITERATIONS = 2**31 - 1
 
+# PostgreSQL's default, which takes about a millisecond.
+_QUICKLY_HASHED = 4_096
+_HASHES = re.compile(rb",i=([0-9]+)")
+
 # Attributes that RFC 5802 defines are no extensions; m= marks one that must be understood.
 _EXTENSIONS = r"(?:,(?![aceimnprsv])[A-Za-z]=[^,\0]+)*"
 _SERVER_FIRST = re.compile(rf"r=([^,]+),s=([^,]+),i=([^,]+){_EXTENSIONS}")
@@ -55,98 +58,6 @@ _SERVER_FINAL = re.compile(rf"v=([A-Za-z0-9+/]{{42}}[AEIMQUYcgkosw048]=){_EXTENS
 _NONCE = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _ITERATIONS = re.compile(r"[1-9][0-9]*")
-
-
-class _Sealed:
-    """The base of what holds secrets: not to be seen, copied or pickled."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}, contents hidden>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} holds secrets and cannot be copied or pickled")
-
-
-class ScramKeys(_Sealed):
-    """ClientKey and ServerKey (RFC 5802, 3), 32 bytes each: they log in without the password.
-
-    They serve only where password, salt and iterations are those they were derived from: on
-    one role of one server and its replicas. There they are as good as the password.
-    """
-
-    __slots__ = ("_client_key", "_server_key")
-
-    def __init__(self, client_key: bytes, server_key: bytes) -> None:
-        """Raises: InterfaceError: a key is not 32 bytes long."""
-        self._client_key = client_key
-        self._server_key = server_key
-        del client_key, server_key
-        if len(self._client_key) != 32 or len(self._server_key) != 32:
-            raise InterfaceError("A SCRAM-SHA-256 key has exactly 32 bytes.")
-
-    @classmethod
-    def derive(cls, password: bytes, salt: bytes, iterations: int) -> ScramKeys:
-        """The keys of a prepared password. Expensive by design: 0.2 to 0.4 µs per iteration."""
-        salted_password = hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
-        return cls(
-            hmac.digest(salted_password, b"Client Key", "sha256"),
-            hmac.digest(salted_password, b"Server Key", "sha256"),
-        )
-
-    def client_proof(self, auth_message: bytes) -> bytes:
-        """ClientProof: shows that we know ClientKey to a server that knows only its hash."""
-        stored_key = hashlib.sha256(self._client_key).digest()
-        signature = hmac.digest(stored_key, auth_message, "sha256")
-        return bytes(a ^ b for a, b in zip(self._client_key, signature, strict=True))
-
-    def server_signature(self, auth_message: bytes) -> bytes:
-        """ServerSignature: what only a server that knows ServerKey can answer."""
-        return hmac.digest(self._server_key, auth_message, "sha256")
-
-
-class KeyCache(_Sealed):
-    """The keys of accepted passwords, for a pool: 16 at most, the oldest goes first.
-
-    Looked up by a fingerprint of password, salt and iterations, so that a new password, salt
-    or iteration count finds nothing; the password itself is not kept. An entry is made when
-    the server has proved that it knows the keys, and dropped when a login with it fails.
-    The fingerprint is a fast hash: whoever reads the memory may test guesses against it.
-
-    May be shared by threads: each step on the dict is atomic, and at worst one hashes again.
-    """
-
-    __slots__ = ("_entries",)
-
-    _SIZE = 16
-
-    def __init__(self) -> None:
-        self._entries: dict[bytes, ScramKeys | None] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __contains__(self, fingerprint: bytes) -> bool:
-        """Has this password been accepted before? Its keys may not have been derived yet."""
-        return fingerprint in self._entries
-
-    def find(self, fingerprint: bytes) -> ScramKeys | None:
-        return self._entries.get(fingerprint)
-
-    def keep(self, fingerprint: bytes, keys: ScramKeys | None) -> None:
-        """Note that the password was accepted, with its keys if they have been derived."""
-        if keys is not None or fingerprint not in self._entries:
-            self._entries[fingerprint] = keys
-        for oldest in list(self._entries)[: -self._SIZE]:
-            self.drop(oldest)
-
-    def drop(self, fingerprint: bytes) -> None:
-        self._entries.pop(fingerprint, None)
-
-    def clear(self) -> None:
-        """Forget everything, as a pool does when it ends."""
-        self._entries.clear()
 
 
 class _Step(Enum):
@@ -159,7 +70,7 @@ class _Step(Enum):
     FAILED = "has failed"
 
 
-class ScramExchange(_Sealed):
+class ScramExchange(Sealed):
     """One login by SCRAM: client_first(), client_final(), verify(), in this order, once each.
 
     `mechanism` is the one chosen. The login is good only when verify() has returned: an
@@ -167,11 +78,11 @@ class ScramExchange(_Sealed):
     """
 
     __slots__ = (
-        "_binding_input",
+        "_binding",
         "_cache",
         "_client_first_bare",
         "_fingerprint",
-        "_fits_scramp",
+        "_gs2_header",
         "_keys",
         "_max_iterations",
         "_nonce",
@@ -218,10 +129,12 @@ class ScramExchange(_Sealed):
         self._nonce = nonce
         bindable = channel_binding is not None
         self.mechanism = self._choose(mechanisms, tls=tls or bindable, bindable=bindable)
-        self._fits_scramp = self._password.isascii() and self._password.decode().isprintable()
-        self._scramp = self._start_scramp(channel_binding)
-        data = b"" if channel_binding is None else channel_binding[1]
-        self._binding_input = data if self.mechanism == SCRAM_SHA_256_PLUS else b""
+        self._binding = self._checked(channel_binding)
+        if self.mechanism == SCRAM_SHA_256_PLUS:
+            self._gs2_header = b"p=tls-server-end-point,,"
+        else:
+            self._gs2_header = b"y,," if bindable else b"n,,"
+        self._scramp: ScramClient | None = None
 
     def __repr__(self) -> str:
         return f"<ScramExchange that {self._step.value}>"
@@ -229,11 +142,16 @@ class ScramExchange(_Sealed):
     def client_first(self) -> bytes:
         """The client-first-message, for SASLInitialResponse."""
         self._advance(_Step.NEW, _Step.FIRST_SENT)
-        message: str = self._scramp.get_client_first()
-        encoded = message.encode("ascii")
-        flag, authorization, self._client_first_bare = encoded.split(b",", 2)
-        self._binding_input = b"%b,%b,%b" % (flag, authorization, self._binding_input)
-        return encoded
+        self._client_first_bare = f"n={_USER},r={self._nonce}".encode("ascii")
+        return self._gs2_header + self._client_first_bare
+
+    def hashes_long(self, server_first: bytes) -> bool:
+        """Whether its answer may take longer than `_QUICKLY_HASHED` iterations do.
+
+        Some of the message will do, and what is around it does no harm.
+        """
+        match = _HASHES.search(server_first)
+        return match is None or len(match[1]) > 5 or int(match[1]) > _QUICKLY_HASHED
 
     def client_final(self, server_first: bytes) -> bytes:
         """The client-final-message, in answer to the server-first-message.
@@ -247,11 +165,12 @@ class ScramExchange(_Sealed):
         text = self._text(server_first)
         nonce, salt, iterations = self._parse_server_first(text)
         if self._cache is not None:
-            self._fingerprint = _fingerprint(self._password, salt, iterations)
+            self._fingerprint = fingerprint(self._password, salt, iterations)
             self._keys = self._cache.find(self._fingerprint)
         if self._keys is None:
-            if not self._worth_deriving() and self._scramp_accepts(text):
-                message: str = self._scramp.get_client_final()
+            if self._cache is None and (client := self._scramp_accepts(text)) is not None:
+                self._scramp = client
+                message: str = client.get_client_final()
                 return message.encode("ascii")
             self._keys = ScramKeys.derive(self._password, salt, iterations)
         return self._answer(self._keys, nonce.encode("ascii"), server_first)
@@ -265,8 +184,8 @@ class ScramExchange(_Sealed):
         match = _SERVER_FINAL.fullmatch(self._text(server_final))
         if match is None:
             raise self._failed("The server's final SCRAM message is malformed.")
-        if self._keys is None:
-            correct = self._scramp_verifies(match[1])
+        if self._scramp is not None:
+            correct = _scramp_verifies(self._scramp, match[1])
         else:
             correct = hmac.compare_digest(b64decode(match[1]), self._signature)
         if not correct:
@@ -274,7 +193,7 @@ class ScramExchange(_Sealed):
                 "The server's SCRAM signature is wrong: it has let us in without knowing the "
                 "password. It may not be the server that it claims to be."
             )
-        if self._cache is not None:
+        if self._cache is not None and self._keys is not None:
             self._cache.keep(self._fingerprint, self._keys)
         self._step = _Step.VERIFIED
         self._clear()
@@ -293,39 +212,29 @@ class ScramExchange(_Sealed):
 
     # What scramp does.
 
-    def _start_scramp(self, channel_binding: tuple[str, bytes] | None) -> ScramClient:
-        """A scramp client: it picks the gs2 flag by whether a binding is given and used."""
+    def _scramp_accepts(self, server_first: str) -> ScramClient | None:
+        """scramp's client, if it can go on: what has passed our checks only is ours to do."""
+        if not (self._password.isascii() and self._password.decode().isprintable()):
+            return None
+        # Imported here because that takes as long as some ten logins, and pools need none of it.
+        from scramp import ScramClient, ScramException
+
+        # scramp picks the gs2 flag by whether a binding is given and used, and so says what we
+        # have said. It prepares what it gets; printable ASCII comes out as it went in.
+        binding = None if self._binding is None else ("tls-server-end-point", self._binding)
         try:
-            return ScramClient(
+            client = ScramClient(
                 [self.mechanism],
                 _USER,
-                # scramp prepares what it gets; printable ASCII comes out as it went in.
-                self._password.decode() if self._fits_scramp else "not used",
-                channel_binding=channel_binding,
+                self._password.decode(),
+                channel_binding=binding,
                 c_nonce=self._nonce,
             )
-        except ScramException as error:
-            reason = str(error)
-        # Not inside the except: the context's frames would hold the password.
-        self.forget()
-        raise InterfaceError(f"A SCRAM exchange cannot begin: {reason}.")
-
-    def _scramp_accepts(self, server_first: str) -> bool:
-        """Can scramp go on? What has passed our checks and not its own is ours to do."""
-        if not self._fits_scramp:
-            return False
-        try:
-            self._scramp.set_server_first(server_first)
+            client.get_client_first()
+            client.set_server_first(server_first)
         except ScramException:
-            return False
-        return True
-
-    def _scramp_verifies(self, signature: str) -> bool:
-        try:
-            self._scramp.set_server_final(f"v={signature}")
-        except ScramException:
-            return False
-        return True
+            return None
+        return client
 
     # What is ours.
 
@@ -344,6 +253,20 @@ class ScramExchange(_Sealed):
         offered = _shown(", ".join(mechanisms)) if mechanisms else "nothing"
         wanted = f"{SCRAM_SHA_256} or {SCRAM_SHA_256_PLUS}" if bindable else SCRAM_SHA_256
         raise self._failed(f"The server offers {offered} for SASL, and {wanted} is needed.")
+
+    def _checked(self, channel_binding: tuple[str, bytes] | None) -> bytes | None:
+        """The data of a binding, if there is one."""
+        reason = ""
+        if not _NONCE.fullmatch(self._nonce):
+            reason = "the nonce has no characters, or some that none may have"
+        elif channel_binding is not None and channel_binding[0] != "tls-server-end-point":
+            reason = "there is no channel binding but tls-server-end-point"
+        elif channel_binding is not None and not channel_binding[1]:
+            reason = "the channel binding is empty"
+        if reason:
+            self.forget()
+            raise InterfaceError(f"A SCRAM exchange cannot begin: {reason}.")
+        return None if channel_binding is None else channel_binding[1]
 
     def _parse_server_first(self, text: str) -> tuple[str, bytes, int]:
         """Nonce, salt and iterations, or an error before anything is hashed."""
@@ -372,13 +295,12 @@ class ScramExchange(_Sealed):
             )
         return int(text)
 
-    def _worth_deriving(self) -> bool:
-        """Has this password been accepted before, so that more logins are likely to follow?"""
-        return self._cache is not None and self._fingerprint in self._cache
-
     def _answer(self, keys: ScramKeys, nonce: bytes, server_first: bytes) -> bytes:
         """RFC 5802, 3: the message, its proof, and the signature to expect."""
-        without_proof = b"c=%b,r=%b" % (b64encode(self._binding_input), nonce)
+        binding = self._gs2_header
+        if self._binding is not None and self.mechanism == SCRAM_SHA_256_PLUS:
+            binding += self._binding
+        without_proof = b"c=%b,r=%b" % (b64encode(binding), nonce)
         auth_message = b"%b,%b,%b" % (self._client_first_bare, server_first, without_proof)
         self._signature = keys.server_signature(auth_message)
         return b"%b,p=%b" % (without_proof, b64encode(keys.client_proof(auth_message)))
@@ -427,12 +349,14 @@ def md5_password(user: str, password: str, salt: bytes) -> bytes:
     return b"md5" + digest.hexdigest().encode("ascii")
 
 
-def _fingerprint(password: bytes, salt: bytes, iterations: int) -> bytes:
-    """Where a KeyCache keeps the keys: equal for equal inputs of ScramKeys.derive only."""
-    digest = hashlib.sha256(b"%d,%d," % (iterations, len(salt)))
-    digest.update(salt)
-    digest.update(password)
-    return digest.digest()
+def _scramp_verifies(client: ScramClient, signature: str) -> bool:
+    from scramp import ScramException
+
+    try:
+        client.set_server_final(f"v={signature}")
+    except ScramException:
+        return False
+    return True
 
 
 def _shown(text: str) -> str:

@@ -66,7 +66,7 @@ class Session:
     ) -> None:
         self.registry = registry
         self._given_registry = self._shared_registry = registry
-        # Where datetimes are to come in the session's own time zone: see `_set_parameter`.
+        # Where datetimes are to come in the session's own time zone: see `set_parameter`.
         self._zone_of = zone_of
         self.statements = StatementCache(statement_cache_size if prepare else 0)
         # Behind a pooler nothing is written before all that was asked has been answered: at a
@@ -391,11 +391,13 @@ class Session:
         elif code == BackendMessage.NOTIFICATION_RESPONSE:
             self.events.notified(backend.parse_notification(data, start, end), end - start)
         else:
-            self._set_parameter(*backend.parse_parameter_status(data, start, end))
+            name, value = backend.parse_parameter_status(data, start, end)
+            self.events.add(ParameterChange(name, value), len(name) + len(value))
+            self.set_parameter(name, value)
 
-    def _set_parameter(self, name: str, value: str) -> None:
+    def set_parameter(self, name: str, value: str) -> None:
+        """The server reports one of its settings."""
         self.parameters.report(name, value)
-        self.events.add(ParameterChange(name, value), len(name) + len(value))
         if name == "client_encoding" and value != "UTF8":
             self.fail(
                 InterfaceError(

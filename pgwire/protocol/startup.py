@@ -86,18 +86,36 @@ class Startup(Operation):
         self._oldest, self._version = versions
         self._scram: ScramExchange | None = None
         self._refusal = ""
+        self._is_begun = False
         self._heard = 0  # since we were let in, as `_MOST_BEFORE_READY` counts
 
+    def first_message(self) -> bytes:
+        """The StartupMessage, for who sends it himself, before there is a session.
+
+        The server needs longer to start a process for us than we for all that is to be made.
+        """
+        self._is_begun = True
+        return frontend.startup_message(self._parameters, self._version)
+
     def begin(self, session: Session) -> bool:
-        session.write(frontend.startup_message(self._parameters, self._version))
+        if not self._is_begun:
+            session.write(self.first_message())
         self.session = session
         self.phase = self.AUTHENTICATING
         return True
 
+    def hashes_long(self, data: bytes) -> bool:
+        """Whether these bytes, which have come, may have it hash for longer than a moment."""
+        return (
+            self._scram is not None
+            and self.phase is self.SCRAM_BEGUN
+            and self._scram.hashes_long(data)
+        )
+
     @property
-    def hashes_next(self) -> bool:
-        """Whether the next bytes may have it hash for milliseconds, or for longer."""
-        return not self.done and self.phase is self.SCRAM_BEGUN
+    def has_spoken(self) -> bool:
+        """Whether we have said our last word, and the rest is the server's."""
+        return self.done or self.phase in self._SPOKEN
 
     def check_length(self, code: int, length: int) -> None:
         # Whoever has not let us in yet gets no more memory than it needs.
@@ -225,11 +243,24 @@ class Startup(Operation):
         self.session.backend_key = key
         self.session.statements.tell_apart(key.pid)
 
-    def on_asynchronous(self, buffer: bytes, start: int, end: int) -> None:
-        self._heard += end - start + _COST
+    def on_parameter(self, buffer: bytes, start: int, end: int) -> None:
+        self._hear(end - start)
+        self.session.set_parameter(*backend.parse_parameter_status(buffer, start, end))
+
+    def on_notice(self, buffer: bytes, start: int, end: int) -> None:
+        """Nobody can listen yet."""
+        self._hear(end - start)
+        backend.parse_fields(buffer, start, end, "NOTICE_RESPONSE")
+
+    def on_notification(self, buffer: bytes, start: int, end: int) -> None:
+        """The same."""
+        self._hear(end - start)
+        backend.parse_notification(buffer, start, end)
+
+    def _hear(self, size: int) -> None:
+        self._heard += size + _COST
         if self._heard > _MOST_BEFORE_READY:
             raise ProtocolError("the server says too much, and never that it is ready")
-        self.session.receive_asynchronous(buffer[start - 5], buffer, start, end)
 
     def on_ready(self, buffer: bytes, start: int, end: int) -> None:
         self._scram = None
@@ -300,9 +331,9 @@ class Startup(Operation):
         "STARTING",
         {
             BackendMessage.BACKEND_KEY_DATA: on_key,
-            BackendMessage.PARAMETER_STATUS: on_asynchronous,
-            BackendMessage.NOTICE_RESPONSE: on_asynchronous,
-            BackendMessage.NOTIFICATION_RESPONSE: on_asynchronous,
+            BackendMessage.PARAMETER_STATUS: on_parameter,
+            BackendMessage.NOTICE_RESPONSE: on_notice,
+            BackendMessage.NOTIFICATION_RESPONSE: on_notification,
             BackendMessage.ERROR_RESPONSE: on_error,
             BackendMessage.READY_FOR_QUERY: on_ready,
         },
@@ -317,6 +348,7 @@ class Startup(Operation):
         TOKEN_REFUSED,
         STARTING,
     )
+    _SPOKEN = (SCRAM_ANSWERED, PASSWORD_SENT, STARTING)
 
 
 def failure_class(error: PostgresError) -> type[ConnectionFailed]:

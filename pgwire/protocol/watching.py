@@ -65,8 +65,8 @@ class RoleSession(Session):
     def is_spotless(self) -> bool:
         return super().is_spotless and not self.is_misplaced
 
-    def _set_parameter(self, name: str, value: str) -> None:
-        super()._set_parameter(name, value)
+    def set_parameter(self, name: str, value: str) -> None:
+        super().set_parameter(name, value)
         # What the session has set by itself is undone when it is cleaned, and says nothing of
         # the server.
         of_server = name == "in_hot_standby" or (

@@ -116,6 +116,11 @@ class TestTheLoopGoesOn:
 class TestCancelling:
     @pytest.mark.parametrize("said", [b"", CLEARTEXT])
     async def test_a_server_that_says_no_more(self, runner: Runner, said: bytes) -> None:
+        await self.cancelled(said)  # uvloop opens a file for itself with its first transport
+        with no_file_left_open():
+            await self.cancelled(said)
+
+    async def cancelled(self, said: bytes) -> None:
         hung_up = asyncio.Event()
         loop = asyncio.get_running_loop()
         reached = asyncio.Event()
@@ -127,7 +132,7 @@ class TestCancelling:
             line.wait_for_hang_up()
             loop.call_soon_threadsafe(hung_up.set)
 
-        with no_file_left_open(), ScriptedServer(script, raw=True) as server:
+        with ScriptedServer(script, raw=True) as server:
             task = asyncio.ensure_future(connecting(server.dsn))
             await reached.wait()
             task.cancel()

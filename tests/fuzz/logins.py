@@ -15,7 +15,8 @@ from pgwire.protocol.certificate import end_point, hash_name
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.oauth import parse_refusal
 from pgwire.protocol.saslprep import prepare
-from pgwire.protocol.scram import KeyCache, ScramExchange, ScramKeys, md5_password
+from pgwire.protocol.scram import ScramExchange, md5_password
+from pgwire.protocol.scram_keys import KeyCache, ScramKeys
 from tests.fuzz.feed import Feed
 from tests.support.leaks import all_that_shows
 

@@ -273,7 +273,7 @@ def stand_ins(scheduler: Scheduler, made: World) -> Iterator[tuple[Any, str, obj
     yield submitting, "SimpleQueue", lambda: ModelQueue(scheduler)
     yield submitting, "_LOOKS", 1
     yield sharing, "monotonic", scheduler.clock
-    yield blocking, "Opener", lambda _settings: made
+    yield blocking, "Opener", lambda _settings, **_: made
     yield blocking, "settings", lambda *_: SimpleNamespace(replication=None)
 
 

@@ -167,7 +167,7 @@ def clock() -> float:
 
 def pool(world: World, patches: pytest.MonkeyPatch, **options: Any) -> pgwire.AsyncPool:
     """To be called in a virtual loop, and ended there."""
-    patches.setattr(aio, "AsyncOpener", lambda _settings: world)
+    patches.setattr(aio, "AsyncOpener", lambda _settings, **_: world)
     patches.setattr(aio, "settings", lambda *_: SimpleNamespace(replication=None))
     patches.setattr(aio_engine, "random", SimpleNamespace(random=lambda: 0.5))
     return pgwire.AsyncPool(clock=clock, **options)

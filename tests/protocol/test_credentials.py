@@ -18,7 +18,7 @@ from pgwire.errors import AuthenticationError, ProgrammingError
 from pgwire.protocol.certificate import end_point
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.saslprep import prepare
-from pgwire.protocol.scram import KeyCache, ScramKeys
+from pgwire.protocol.scram_keys import KeyCache, ScramKeys
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Startup
 from tests.support import backend

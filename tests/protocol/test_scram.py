@@ -13,13 +13,8 @@ from scramp import ScramException, ScramMechanism
 from pgwire.errors import AuthenticationError, InterfaceError
 from pgwire.protocol import scram
 from pgwire.protocol.saslprep import prepare
-from pgwire.protocol.scram import (
-    SCRAM_SHA_256,
-    SCRAM_SHA_256_PLUS,
-    ScramExchange,
-    ScramKeys,
-    md5_password,
-)
+from pgwire.protocol.scram import SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramExchange, md5_password
+from pgwire.protocol.scram_keys import ScramKeys
 from tests.support.scram_server import (
     EITHER_ENGINE,
     NONCE,

@@ -22,7 +22,7 @@ from pgwire.errors import (
 from pgwire.protocol import frontend
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.messages import BackendKeyData, TransactionStatus
-from pgwire.protocol.scram import KeyCache
+from pgwire.protocol.scram_keys import KeyCache
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping
 from pgwire.protocol.startup import Startup
@@ -77,7 +77,7 @@ def test_in_without_a_password() -> None:
     assert session.parameters == {"server_version": "18.6"}
     assert session.backend_key == BackendKeyData(7, b"abcd")
     assert session.transaction_status is TransactionStatus.IDLE
-    assert len(session.events) == 3
+    assert not session.events, "nobody could listen"
     assert session.in_step
 
 
@@ -454,15 +454,45 @@ def test_credentials_show_no_secret() -> None:
     assert NONCE not in shown
 
 
-def test_it_says_before_it_hashes() -> None:
+@pytest.mark.parametrize(
+    ("challenge", "is_long"),
+    [
+        (b"r=x,s=eA==,i=4096", False),
+        (b"r=x,s=eA==,i=4097", True),
+        (b"r=x,s=eA==,i=" + b"9" * 5000, True),
+        (b"its rest, perhaps", True),
+    ],
+)
+def test_it_says_before_it_hashes_for_long(challenge: bytes, is_long: bool) -> None:
     """So that a shell can have that done where it holds up nobody."""
     session, startup = begin()
-    seen = [startup.hashes_next]
+    assert not startup.hashes_long(challenge)
+    said(session, SASL)
+    assert startup.hashes_long(challenge) is is_long
+    server = Server(SECRET.encode(), iterations=1)
+    said(session, backend.authentication(11, server.first(b"n,,n=*,r=" + NONCE.encode())))
+    assert not startup.hashes_long(challenge)
+
+
+def test_its_first_message_may_be_sent_ahead() -> None:
+    """The session's own, byte for byte, and it is not sent again."""
+    startup = Startup(PARAMETERS, Credentials("me", None, nonce=NONCE))
+    assert startup.first_message() == frontend.startup_message(PARAMETERS)
+    session = Session(REGISTRY)
+    session.submit(startup)
+    assert session.data_to_send() == b""
+    session.receive_data(backend.AUTHENTICATION_OK + backend.ready())
+    assert (startup.done, startup.error) == (True, None)
+
+
+def test_it_says_when_the_rest_is_the_servers() -> None:
+    session, startup = begin()
+    seen = [startup.has_spoken]
     server = Server(SECRET.encode(), iterations=1)
     said(session, SASL)
-    seen.append(startup.hashes_next)
+    seen.append(startup.has_spoken)
     said(session, backend.authentication(11, server.first(b"n,,n=*,r=" + NONCE.encode())))
-    seen.append(startup.hashes_next)
+    seen.append(startup.has_spoken)
     session.receive_eof()
-    seen.append(startup.hashes_next)
-    assert seen == [False, True, False, False]
+    seen.append(startup.has_spoken)
+    assert seen == [False, False, True, True]

@@ -11,7 +11,7 @@ import pytest
 
 import pgwire
 from pgwire import embedded
-from pgwire.protocol.scram import ScramKeys
+from pgwire.protocol.scram_keys import ScramKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

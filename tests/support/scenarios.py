@@ -19,7 +19,7 @@ from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
-from pgwire.protocol.scram import KeyCache
+from pgwire.protocol.scram_keys import KeyCache
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery
 from pgwire.protocol.startup import Startup

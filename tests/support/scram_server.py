@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from scramp import ScramMechanism
 
 from pgwire.protocol.saslprep import prepare
-from pgwire.protocol.scram import SCRAM_SHA_256, ScramExchange, ScramKeys
+from pgwire.protocol.scram import SCRAM_SHA_256, ScramExchange
+from pgwire.protocol.scram_keys import ScramKeys
 
 if TYPE_CHECKING:
     import pytest
