@@ -147,6 +147,17 @@ def test_waiting(tmp_path: Path) -> None:
     assert "times the median (mark: 1.5)" in out
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("embedded_server")
+def test_parts(tmp_path: Path) -> None:
+    name = "1,000 rows, mixed"
+    out, _ = run("parts.py", "--quick", "--only", name, "--out", str(tmp_path))
+    parts = json.loads((tmp_path / "parts.json").read_text())["results"][name]
+    assert {"query", "bare", "decode", "rows"} <= parts.keys()
+    assert all(0 < part["cpu"] < 10 * part["wall"] for part in parts.values())
+    assert "| 1,000 rows, mixed | clock |" in out
+
+
 def test_suite_refuses_what_it_does_not_know() -> None:
     done = subprocess.run(
         [sys.executable, "benchmarks/suite.py", "--only", "no such thing"],
