@@ -108,7 +108,7 @@ class SharedRun:
         except Exception as error:  # whatever it is, nobody must wait for ever
             session.fail(lost(error))
         if session.failure is not None:
-            self._driver.abort()
+            self._driver.abort_when_gone()
         self.settle()
 
     def settle(self) -> None:

@@ -119,7 +119,7 @@ class World:
             self.session.receive_data(self.receive())
         return False
 
-    def abort(self) -> None:
+    def abort_when_gone(self) -> None:
         self.aborted = self.now
         self.session.fail(pgwire.InterfaceError("the connection is closed"))
 

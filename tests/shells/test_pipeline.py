@@ -216,6 +216,23 @@ class TestLeaving:
         with pytest.raises(errors.ConnectionLost), conn.pipeline():
             pass
 
+    def test_a_backend_that_takes_its_time_to_end_is_waited_for(
+        self, conn: pgwire.Connection, connect: Connect
+    ) -> None:
+        """It has said why, and then it drops its temporary tables."""
+        lost = connect()
+        with pytest.raises(errors.AdminShutdown):
+            with lost.pipeline() as p:
+                p.query("select 1")
+                p.query(
+                    "do $$ begin for i in 1..300 loop execute "
+                    "format('create temp table t_%s (a int primary key)', i); end loop; commit; "
+                    "perform pg_terminate_backend(pg_backend_pid()); end $$"
+                )
+        lost.close()
+        sql = "select count(*) from pg_stat_activity where pid = $1"
+        assert conn.query(sql, [lost.backend_pid]).scalar() == 0
+
     def test_a_closed_connection(self, conn: pgwire.Connection) -> None:
         conn.close()
         with pytest.raises(errors.InterfaceError, match="closed"), conn.pipeline():
