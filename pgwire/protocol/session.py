@@ -144,6 +144,9 @@ class Session:
         try:
             operation = self.pending[0] if self.pending else self._idle
             position = operation.phase.take_usual(operation, data, 0, len(data))
+            while position < len(data) and operation.done:  # and so may be the next
+                operation = self.pending[0] if self.pending else self._idle
+                position = operation.phase.take_usual(operation, data, position, len(data))
             if position < len(data):
                 position = self._receive_messages(data, position)
         except Error as error:

@@ -36,12 +36,13 @@ def take_answer(query: Query, buffer: bytes, position: int, size: int) -> int:
     query.phase = query.EXECUTING
     if position < size and buffer[position] == _DATA_ROW:
         position = query.on_rows(buffer, position, size)
-    if size - position < _LONGEST_END:
-        end = _ends.get(buffer[position:size])
+    if size - position > len(_SHORT_TAG):
+        stop = position + 1 + buffer[position + 4] + len(_READY) + 1
+        end = _ends.get(buffer[position:stop])
         if end is not None:
             query.command_tag, query.session.transaction_status = end
             query.finish()
-            return size
+            return stop
     return _take_end(query, buffer, position, size)
 
 

@@ -226,6 +226,27 @@ def test_the_usual_answer_with_anything_between_its_messages() -> None:
                 assert session.failure is None
 
 
+def test_answers_that_come_together_are_told_apart_wherever_they_are_cut() -> None:
+    tags = ["SELECT 1", "SELECT 1", "INSERT 0 1", "UPDATE 10", "SELECT 1"]
+    one = backend.row(backend.int4(1))
+    pieces = [
+        backend.BIND_COMPLETE + one * (tag[0] == "S") + backend.complete(tag) + backend.ready()
+        for tag in tags
+    ]
+    data = b"".join(pieces)
+    for cut in range(len(data)):
+        session = Session(REGISTRY)
+        submit(session, Query("select", [1]))
+        session.receive_data(DESCRIBED + pieces[0])
+        queries = [Query("select", [number]) for number in range(5)]
+        submit(session, *queries)
+        session.receive_data(data[:cut])
+        session.receive_data(data[cut:])
+        assert [query.result.command_tag for query in queries] == tags
+        assert [len(query.result) for query in queries] == [1, 1, 0, 0, 1]
+        assert not session.pending
+
+
 @pytest.mark.parametrize(
     "tag", ["", "SELECT 1", "x" * 250, "x" * 251, "x" * 252, "x" * 255, "x" * 300, "x" * 29_000]
 )
