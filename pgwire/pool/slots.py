@@ -67,8 +67,7 @@ OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 class SlotTable(Generic[C]):
     """Every slot of a pool, by state; within a state in the order in which they came to be in it.
 
-    The gauges are the sizes of these dicts, and of the set of all that are not closed: there is no
-    count beside them that could go astray.
+    The gauges are the sizes of these dicts: there is no second count that could go astray.
     """
 
     __slots__ = (
@@ -84,28 +83,27 @@ class SlotTable(Generic[C]):
         self.checking, self.leased = self.by_state[CHECKING], self.by_state[LEASED]
         self.shared = self.by_state[SHARED]
         self.resetting, self.closing = self.by_state[RESETTING], self.by_state[CLOSING]
-        self._all: set[Slot[C]] = set()  # but for those that are closed
+        self._all: dict[Slot[C], None] = {}  # but for those that are closed
 
     def __iter__(self) -> Iterator[Slot[C]]:
         return chain.from_iterable(self.by_state.values())
 
     def move(self, slot: Slot[C], state: SlotState) -> None:
         """Change a slot's state; a new slot comes from CLOSED."""
+        # Nothing is called here, so there is no moment for Ctrl-C.
         if slot.state is not CLOSED:
             del self.by_state[slot.state][slot]
         else:
-            self._all.add(slot)
+            self._all[slot] = None
         if state is not CLOSED:
             self.by_state[state][slot] = None
         else:
-            self._all.discard(slot)
+            del self._all[slot]
         slot.state = state
 
     def mend(self) -> None:
         """Have each where its state says that it is: an interrupt may have struck in between."""
-        for slot in tuple(self._all):
-            if slot.state is CLOSED:
-                self._all.discard(slot)
+        for slot in self._all:
             for state, slots in self.by_state.items():
                 if state is slot.state:
                     slots.setdefault(slot)

@@ -69,7 +69,8 @@ class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
     many of them would share, goes astray. All of it takes constant time, but for deadlines that
     are before one that joined earlier: these are in a heap. All others are in order, as long as
     all have the same patience. Who left stays among the deadlines until it is met there, or until
-    such entries are the greater part: so the memory follows the number of waiters.
+    such entries are the greater part: so the memory follows the number of waiters, and nobody is
+    kept by a queue that is empty.
 
     No deadline is before `earliest`; to know more, ask `next_deadline`.
     """
@@ -89,33 +90,29 @@ class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
         deadline, in_order = waiter.deadline, self._in_order
         if deadline is None:
             return
+        if deadline < self.earliest:
+            self.earliest = deadline
         self._joined += 1
         entry = (deadline, self._joined, waiter)
         if not in_order or in_order[-1][0] <= deadline:
             in_order.append(entry)
         else:
             heappush(self._others, entry)
-        if deadline < self.earliest:
-            self.earliest = deadline
 
     def leave(self, waiter: Waiter[C]) -> None:
         """Take out this one, which must be in the queue."""
         del self[waiter]
         self.shared -= waiter.shared
         self._forget_who_left()
-        if not self:
-            self.earliest = inf
 
     def pop_head(self) -> Waiter[C]:
         """Take out who has waited longest; there must be one."""
         waiter = self.popitem(last=False)[0]
         self.shared -= waiter.shared
-        if self._in_order and self._in_order[0][2] is waiter:
+        if self and self._in_order and self._in_order[0][2] is waiter:
             self._in_order.popleft()
         else:
             self._forget_who_left()
-        if not self:
-            self.earliest = inf
         return waiter
 
     def pop_due(self, now: float) -> Waiter[C] | None:
@@ -124,10 +121,8 @@ class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
         if self.earliest > now:
             return None
         in_order, others = self._in_order, self._others
-        if others and not (in_order and in_order[0] < others[0]):
-            waiter = heappop(others)[2]
-        else:
-            waiter = in_order.popleft()[2]
+        first = others if others and not (in_order and in_order[0] < others[0]) else in_order
+        waiter = first[0][2]
         self.leave(waiter)
         return waiter
 
@@ -144,7 +139,11 @@ class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
 
     def _forget_who_left(self) -> None:
         """Unless those who are still there are the greater part of the deadlines."""
-        if len(self._in_order) + len(self._others) > 2 * len(self) + 16:
+        if not self:
+            self._in_order.clear()
+            self._others.clear()
+            self.earliest = inf
+        elif len(self._in_order) + len(self._others) > 2 * len(self) + 16:
             self._in_order = deque(entry for entry in self._in_order if entry[2] in self)
             self._others = [entry for entry in self._others if entry[2] in self]
             heapify(self._others)

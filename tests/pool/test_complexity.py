@@ -168,6 +168,8 @@ def test_what_has_left_the_queue_is_not_kept(first: float) -> None:
         core.release(slots[0], 0.0)
     assert core.waiting_count == 1
     assert deadlines_kept(core) < 50
+    core.release(slots[0], 0.0)
+    assert core.waiting_count == deadlines_kept(core) == 0
 
 
 def deadlines_kept(core: Core) -> int:
