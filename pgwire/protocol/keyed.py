@@ -37,7 +37,6 @@ from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from pgwire.protocol.decoder import malformed_row
 from pgwire.protocol.fused import checks_of, conversion_of, indented
 from pgwire.protocol.shapes import PARSED, TEXT, is_fixed, struct_code, width
 
@@ -87,9 +86,7 @@ def layouts_of(kinds: tuple[str, ...]) -> tuple[list[Layout | None], Callable[[i
     layouts: list[Layout | None] = [None] * 256
 
     def layout(key: int) -> Layout:
-        text = key - rest
-        if text < 0:
-            raise malformed_row()
+        text = key - rest  # below 0 there is no such Struct
         made = layouts[key] = Struct(all_codes % text).unpack_from, text
         return made
 

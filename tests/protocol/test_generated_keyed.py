@@ -78,14 +78,14 @@ def test_the_same_errors(
     assert outcome(generated, damaged, 0) == outcome(plain, damaged, 0)
 
 
-@pytest.mark.parametrize("offset", [3, 4, 7, 8, 11, 12, 15, 18, 19, 40])
-def test_each_byte_that_is_always_the_same_is_looked_at(offset: int) -> None:
-    """Of 40 rows the last is damaged: its length, its number of columns, a column's length."""
+@pytest.mark.parametrize("offset", range(7 + 8 + 20 + 8))
+def test_each_byte_is_looked_at(offset: int) -> None:
+    """Of 41 rows the last is damaged: its type, its length, its columns, a column's length."""
     plain, generated = pair([INT4, TEXT, INT4])
     good = row([bytes(4), b"x" * 16, bytes(4)])
     for change in (1, 4, 255):
         damaged = bytearray(good)
-        damaged[offset % len(good)] ^= change
+        damaged[offset] ^= change
         buffer = good * 40 + bytes(damaged)
         assert outcome(generated, buffer, 0) == outcome(plain, buffer, 0)
 
