@@ -81,15 +81,15 @@ from pgwire.protocol.shapes import (
     TEXT,
     all_fixed,
     is_fixed,
-    one_text,
     struct_code,
     width,
+    with_texts,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# As many rows with one text are taken by their length, if there are; a call more must pay.
+# As many rows with texts are taken by their layouts, if there are; a call more must pay.
 LEAST_KEYED = 4
 
 _FUSED = """\
@@ -286,7 +286,7 @@ def _block(kinds: Sequence[str]) -> str:
     least = 7 + sum(4 + (width(struct_code(kind)) if is_fixed(kind) else 0) for kind in kinds)
     if all_fixed(kinds):
         return _BLOCK.format(name="block", least=LEAST_ROWS * least)
-    return _BLOCK.format(name="keyed", least=LEAST_KEYED * least) if one_text(kinds) else ""
+    return _BLOCK.format(name="keyed", least=LEAST_KEYED * least) if with_texts(kinds) else ""
 
 
 def _names(fixed: Sequence[int], behind: int | None) -> list[str]:

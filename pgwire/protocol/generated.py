@@ -25,9 +25,9 @@ from pgwire.protocol.shapes import (
     all_fixed,
     is_fixed,
     names_of,
-    one_text,
     struct_code,
     width,
+    with_texts,
 )
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ def generate(shapes: Sequence[Shape]) -> RowDecoder:
     names["fail"] = partial(_fail, names)
     if all_fixed(kinds):
         names["block"] = block_decoder(shapes)
-    elif one_text(kinds):
-        _put_when_worth(names, "keyed", lambda: _keyed(kinds, names))
+    elif with_texts(kinds):
+        _put_when_worth(names, len(kinds), "keyed", lambda: _keyed(kinds, names))
     for number, codes in enumerate(runs):
         names[f"run_{number}"] = Struct("!" + codes).unpack_from
     exec(code, names)
@@ -176,9 +176,14 @@ def _compiled_keyed(kinds: tuple[str, ...]) -> CodeType:
 
 
 def _keyed(kinds: tuple[str, ...], names: dict[str, Any]) -> RowDecoder:
-    """The decoder that takes rows by their length; `names` are those of the fused one."""
-    names = names.copy()
-    names["layouts"], names["layout"] = keyed.layouts_of(kinds)
+    """The decoder that takes rows by their layout; `names` are those of the fused one."""
+    layouts = keyed.layouts_of(kinds)
+    learner = keyed.Learner(layouts)
+    names = names | {
+        "layouts": layouts.by_key,
+        "learn": learner.learn,
+        "rests": learner.rests,
+    }
     exec(_compiled_keyed(kinds), names)
     decoder: RowDecoder = names["decode_rows"]
     return decoder
@@ -196,9 +201,11 @@ def _put_when_needed(
     names[name] = call
 
 
-def _put_when_worth(names: dict[str, Any], name: str, make: Callable[[], RowDecoder]) -> None:
+def _put_when_worth(
+    names: dict[str, Any], columns: int, name: str, make: Callable[[], RowDecoder]
+) -> None:
     """Have `make` make the decoder of this name when so much has come that it is worth it."""
-    left = keyed.WORTH
+    left = keyed.WORTH * (7 + 8 * columns)
 
     def call(buffer: bytes, position: int, size: int, rows: list[tuple[Any, ...]]) -> int:
         nonlocal left

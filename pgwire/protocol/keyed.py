@@ -1,30 +1,43 @@
-"""The source of a decoder of rows with one column of text, all others of a fixed width.
+"""Rows unpacked in one call each, by layouts that are known by the length of the message.
 
-The length of such a row's message tells how long its text is, if nothing in it is NULL. So there is
-one Struct for each length, which unpacks the whole row in one call; what it unpacks says whether it
-was the right one. A row for which it is not (NULLs, 256 bytes and more) is left to others, and so
-is one whose values cannot be made: no errors are made here.
+A layout is how long each value of a row is, and which are NULL. With one column of text and no NULL
+the length of the message tells it. Else rows of the same length often have the same one (codes,
+names, columns that are mostly NULL), so the last one that was seen is tried. What it unpacks says
+whether it was right: all lengths are compared. A row that has another layout is learned, as long as
+that pays (`Learner`); one that cannot be is left to others, and so is one whose values cannot be
+made: no errors are made here.
 
 For int4, text and timestamptz the source reads:
 
     def decode_rows(buffer, position, size, rows):
+        if rests():
+            return position
         append = rows.append
-        last = size - 31
+        last = size - 19
         try:
             while position <= last and buffer[position] == 68:
                 key = buffer[position + 4]
-                unpack, text = layouts[key] or layout(key)
                 start = position + 1
+                unpack, lengths, nulls = layouts[key]
                 length, columns, length_0, value_0, length_1, value_1, length_2, value_2 = (
                     unpack(buffer, start))
-                if length != key or length_1 != text or (
-                        columns != 3 or length_0 != 4 or length_2 != 8):
+                if (length, columns, length_0, length_1, length_2) != lengths:
+                    if learn(key, buffer, position, rows):
+                        continue
                     break
+                if nulls:
+                    append((
+                        None if length_0 < 0 else value_0,
+                        None if length_1 < 0 else value_1.decode(),
+                        None if length_2 < 0 else origin_2 + step_2 * value_2,
+                    ))
+                    position = start + length
+                    continue
                 try:
                     value_2 = origin_2 + step_2 * value_2
                 except OverflowError:
                     value_2 = convert_2(value_2)
-                append((value_0, value_1.decode(), value_2, ))
+                append((value_0, value_1.decode(), value_2,))
                 position = start + length
         except Exception:
             pass  # it is raised again by who decodes the row in another way
@@ -37,31 +50,45 @@ from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from pgwire.protocol.fused import checks_of, conversion_of, indented
-from pgwire.protocol.shapes import PARSED, TEXT, is_fixed, struct_code, width
+from pgwire.protocol.decoder import read_length
+from pgwire.protocol.fused import conversion_of, indented
+from pgwire.protocol.shapes import CONVERTED, COUNTED, PARSED, TEXT, is_fixed, struct_code, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    # What unpacks a row, and how long its text is.
-    Layout = tuple[Callable[..., tuple[Any, ...]], int]
+    # What unpacks a row, and the lengths that it then must find: of the message, the number of
+    # columns, of each column.
+    Layout = tuple[Callable[[bytes, int], tuple[Any, ...]], tuple[int, ...], bool]
 
-# It takes so many bytes of rows until compiling the source has paid.
-WORTH = 200_000
+# It takes so many rows, of eight bytes for each column, until compiling the source has paid.
+WORTH = 2_000
+# Longer rows are not learned: what takes time there is the data.
+LONGEST = 4_096
+# Values in all layouts of some kinds together; then they are forgotten.
+MOST_VALUES = 4_000
 _KEYED = """\
 def decode_rows(buffer, position, size, rows):
+    if rests():
+        return position
     append = rows.append
     last = size - {need}
     try:
         while position <= last and buffer[position] == 68:
             key = buffer[position + 4]
-            unpack, text = layouts[key] or layout(key)
             start = position + 1
+            unpack, lengths, nulls = layouts[key]
             length, columns, {names} = (
                 unpack(buffer, start))
-            if length != key or length_{text} != text or (
-                    {checks}):
+            if (length, columns, {lengths}) != lengths:
+                if learn(key, buffer, position, rows):
+                    continue
                 break
+            if nulls:
+                append((
+{nullable}                ))
+                position = start + length
+                continue
 {conversions}            append(({values}))
             position = start + length
     except Exception:
@@ -69,41 +96,116 @@ def decode_rows(buffer, position, size, rows):
     return position
 """
 _VALUES = {
-    TEXT: "value_{n}.decode(), ",
-    PARSED: "convert_{n}(value_{n}.decode()), ",
+    TEXT: "value_{n}.decode()",
+    PARSED: "convert_{n}(value_{n}.decode())",
 }
+_NULLABLE = {
+    CONVERTED: "convert_{n}(value_{n})",
+    COUNTED: "origin_{n} + step_{n} * value_{n}",
+}
+_read_head = Struct("!iH").unpack_from
+
+
+class Layouts:
+    """What is known of rows of these kinds: a layout by the last byte of a message's length."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self.kinds = kinds
+        nothing = (0, 0, *[0, b""] * len(kinds))
+        self._unknown: Layout = (lambda _buffer, _position: nothing), (), False
+        self.by_key: list[Layout] = [self._unknown] * 256
+        self._room = MOST_VALUES
+
+    def learn(self, key: int, buffer: bytes, position: int) -> bool:
+        """Put in the layout of the row that begins there; False if it has none to learn."""
+        length, columns = _read_head(buffer, position + 1)
+        if length > LONGEST or columns != len(self.kinds):
+            return False
+        at = position + 7
+        codes = "!iH"
+        lengths = [length, columns]
+        for kind in self.kinds:
+            (size,) = read_length(buffer, at)
+            lengths.append(size)
+            if size == -1:
+                codes += "i0s"
+                at += 4
+                continue
+            if size < 0 or (is_fixed(kind) and size != width(struct_code(kind))):
+                return False
+            codes += f"i{struct_code(kind)}" if is_fixed(kind) else f"i{size}s"
+            at += 4 + size
+        if at != position + 1 + length:
+            return False
+        self._room -= columns
+        if self._room < 0:
+            self.by_key[:] = [self._unknown] * 256
+            self._room = MOST_VALUES
+        self.by_key[key] = Struct(codes).unpack_from, tuple(lengths), -1 in lengths
+        return True
 
 
 @lru_cache(maxsize=64)
-def layouts_of(kinds: tuple[str, ...]) -> tuple[list[Layout | None], Callable[[int], Layout]]:
-    """The layouts that are known, by the length of the message, and what makes the others.
+def layouts_of(kinds: tuple[str, ...]) -> Layouts:
+    """Those of all who have rows of these kinds."""
+    return Layouts(kinds)
 
-    They are for all who have rows of these kinds.
+
+class Learner:
+    """Learns layouts for one decoder as long as that pays.
+
+    Each row that had a known layout earns 1, a lesson costs `COST`. Who can afford none rests for a
+    number of runs, twice as many each time, until `MOST` has been earned at once.
     """
-    codes = ["i" + (struct_code(kind) if is_fixed(kind) else "%ds") for kind in kinds]
-    all_codes = "!iH" + "".join(codes)
-    rest = Struct(all_codes % 0).size
-    layouts: list[Layout | None] = [None] * 256
 
-    def layout(key: int) -> Layout:
-        text = key - rest  # below 0 there is no such Struct
-        made = layouts[key] = Struct(all_codes % text).unpack_from, text
-        return made
+    COST, START, MOST = 8, 128, 1024
+    LONGEST_REST = 1024
 
-    return layouts, layout
+    def __init__(self, layouts: Layouts) -> None:
+        self._layouts = layouts
+        self._credit = self.START
+        self._seen = 0  # rows of the result at the last lesson
+        self._rest = 1
+        self._resting = 0
+
+    def rests(self) -> bool:
+        """Whether nothing shall be tried with the run that comes now."""
+        if self._resting:
+            self._resting -= 1
+            return True
+        return False
+
+    def learn(self, key: int, buffer: bytes, position: int, rows: Sequence[Any]) -> bool:
+        """Learn the row that begins there, whose layout is not the known one; whether it did."""
+        count = len(rows)
+        earned = count - self._seen if count >= self._seen else count  # of another result
+        self._seen = count
+        credit = self._credit + earned
+        if credit >= self.MOST:
+            credit, self._rest = self.MOST, 1
+        self._credit = credit - self.COST
+        if self._credit >= 0:
+            return self._layouts.learn(key, buffer, position)
+        self._credit = self.START
+        self._rest = min(2 * self._rest, self.LONGEST_REST)
+        self._resting = self._rest
+        return False
 
 
 def keyed_source(kinds: Sequence[str]) -> str:
     """The source for rows whose columns are of these kinds."""
-    fixed = [n for n, kind in enumerate(kinds) if is_fixed(kind)]
-    (text,) = {*range(len(kinds))}.difference(fixed)
+    columns = range(len(kinds))
+    fixed = [n for n in columns if is_fixed(kinds[n])]
     return _KEYED.format(
-        need=7 + sum(4 + width(struct_code(kinds[n])) for n in fixed) + 4,
-        names=", ".join(f"length_{n}, value_{n}" for n in range(len(kinds))),
-        text=text,
-        checks=" or ".join([f"columns != {len(kinds)}", *checks_of(kinds, fixed)]),
+        need=7 + 4 * len(kinds),
+        names=", ".join(f"length_{n}, value_{n}" for n in columns),
+        lengths=", ".join(f"length_{n}" for n in columns),
         conversions=indented("".join(conversion_of(n, kinds[n]) for n in fixed), 3),
-        values="".join(
-            _VALUES.get(kind, "value_{n}, ").format(n=n) for n, kind in enumerate(kinds)
-        ),
+        nullable="".join(_nullable(n, kinds[n]) for n in columns),
+        values=", ".join(_VALUES.get(kinds[n], "value_{n}").format(n=n) for n in columns) + ",",
     )
+
+
+def _nullable(n: int, kind: str) -> str:
+    value = _VALUES.get(kind) or _NULLABLE.get(kind[-1], "value_{n}")
+    return f"{' ' * 20}None if length_{n} < 0 else {value.format(n=n)},\n"

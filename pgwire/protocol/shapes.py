@@ -30,6 +30,9 @@ CONVERTED = "<"
 # Behind a struct code: the value is a number of steps from an origin, if that does not overflow.
 COUNTED = "~"
 
+# With more columns than these no row is unpacked in one call.
+MOST_COLUMNS = 100
+
 
 class Shape(NamedTuple):
     """One column: its kind, its decoder, and what else there is to its kind."""
@@ -71,10 +74,9 @@ def all_fixed(kinds: Sequence[str]) -> bool:
     return bool(kinds) and all(map(is_fixed, kinds))
 
 
-def one_text(kinds: Sequence[str]) -> bool:
-    """Whether one column is text, or parsed from text, and all others have a fixed width."""
-    others = [kind for kind in kinds if not is_fixed(kind)]
-    return len(others) == 1 and others[0] != OTHER
+def with_texts(kinds: Sequence[str]) -> bool:
+    """Whether some columns are text, or parsed from text, and all others have a fixed width."""
+    return not all_fixed(kinds) and OTHER not in kinds and 0 < len(kinds) <= MOST_COLUMNS
 
 
 def struct_code(kind: str) -> str:

@@ -1,4 +1,4 @@
-"""Rows with one column of text, unpacked by the length of their message: the same rows."""
+"""Rows unpacked by layouts that are known by the length of their message: the same rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from pgwire.protocol import keyed
 from pgwire.protocol.blocks import LEAST_ROWS
 from pgwire.protocol.generated import generate
-from pgwire.protocol.keyed import keyed_source, layouts_of
+from pgwire.protocol.keyed import Layouts, Learner, keyed_source, layouts_of
 from tests.support.layouts import WIDTHS, outcome, pair, row, shapes_of, value_of
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ def at_once() -> Iterator[None]:
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[list[int], list[list[bytes | None]]]:
-    """Types, one of them without a fixed width, and the values of many rows, which repeat a few."""
-    oids = draw(st.lists(st.sampled_from(list(WIDTHS)), max_size=4))
+    """Types, some of them without a fixed width, and the values of many rows that repeat a few."""
+    oids = draw(st.lists(st.sampled_from([*WIDTHS, TEXT, TEXT, NUMERIC]), max_size=4))
     oids.insert(draw(st.integers(0, len(oids))), draw(st.sampled_from([TEXT, TEXT, NUMERIC])))
-    few = draw(st.lists(st.tuples(*map(value_of, oids)), min_size=1, max_size=4))
+    values = [st.none() | value_of(oid) if draw(st.booleans()) else value_of(oid) for oid in oids]
+    few = draw(st.lists(st.tuples(*values), min_size=1, max_size=4))
     count = draw(st.integers(0, 150))
     return oids, [list(few[n % len(few)]) for n in range(count)]
 
@@ -92,7 +93,7 @@ def test_each_byte_is_looked_at(offset: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 200, 228, 229, 240, 255, 256, 300, 484, 70_000])
 def test_short_texts_and_long_ones(length: int) -> None:
-    """256 bytes and more are left to others: what is looked up is the last byte of a length."""
+    """What is looked up is the last byte of a length; of very long rows nothing is learned."""
     plain, generated = pair([INT4, TEXT, TIMESTAMPTZ])
     short = row([bytes(4), b"short", bytes(8)])
     buffer = short * 33 + row([bytes(4), b"x" * length, bytes(8)]) + short * 33
@@ -127,7 +128,7 @@ def test_it_is_compiled_when_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(keyed, "keyed_source", source)
     message = row([bytes(2), b"text", bytes(2)])
     buffer = message * (2 * LEAST_ROWS)
-    monkeypatch.setattr(keyed, "WORTH", 3 * len(buffer))
+    monkeypatch.setattr(keyed, "WORTH", 3 * len(buffer) // (7 + 3 * 8))
     decode = generate(shapes_of([21, TEXT, 21]))
     rows = list[tuple[Any, ...]]()
     for count in range(1, 6):
@@ -136,37 +137,113 @@ def test_it_is_compiled_when_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(made) == (count >= 3)
 
 
-def test_layouts_are_made_once_and_shared() -> None:
-    kinds = ("i", "text")
-    layouts, layout = layouts_of(kinds)
-    made = layout(30)
-    assert layouts[30] is made
-    assert layouts_of(kinds)[0] is layouts
+def test_layouts_are_shared_by_all_who_have_such_rows() -> None:
+    assert layouts_of(("i", "text")) is layouts_of(("i", "text"))
+
+
+def test_a_layout_is_learned_of_a_row() -> None:
+    layouts = Layouts(("i", "text", "text"))
+    values = [bytes(4), b"four", None]
+    message = row(values)
+    key = message[4]
+    unpack, lengths, nulls = layouts.by_key[key]
+    assert unpack(message, 1) == (0, 0, 0, b"", 0, b"", 0, b"")
+    assert (lengths, nulls) == ((), False)
+    assert layouts.learn(key, b"before" + message, 6)
+    unpack, lengths, nulls = layouts.by_key[key]
+    assert unpack(message, 1) == (len(message) - 1, 3, 4, 0, 4, b"four", -1, b"")
+    assert (lengths, nulls) == ((len(message) - 1, 3, 4, 4, -1), True)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        row([bytes(4), b"text"]),  # another number of columns
+        row([bytes(4), b"text", b"x" * 4_096]),  # too long
+        row([bytes(5), b"text", b"x"]),  # a width that is none
+        row([bytes(4), b"text", b"x"])[:8]
+        + b"\xff\xff\xff\xfe"
+        + bytes(20),  # a length that is none
+        row([bytes(4), b"text", b"x"]).replace(b"\0\0\0\1x", b"\0\0\0\2xx"),  # ends elsewhere
+    ],
+)
+def test_nothing_is_learned_of_what_is_no_row_of_these(message: bytes) -> None:
+    layouts = Layouts(("i", "text", "text"))
+    before = list(layouts.by_key)
+    assert not layouts.learn(message[4], message, 0)
+    assert layouts.by_key == before
+
+
+def test_layouts_are_forgotten_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed, "MOST_VALUES", 6)
+    layouts = Layouts(("i", "text"))
+    messages = [row([bytes(4), b"x" * n]) for n in range(4)]
+    known = []
+    for message in messages:
+        assert layouts.learn(message[4], message, 0)
+        known.append(sum(lengths != () for _, lengths, _ in layouts.by_key))
+    assert known == [1, 2, 3, 1]
+
+
+def lessons(learner: Learner, earned: int) -> list[bool]:
+    """Whether it learned, lesson after lesson, with so many rows between them, until it rests."""
+    message = row([b"x"])
+    rows = list[Any]()
+    learned = list[bool]()
+    while not learner.rests() and len(learned) < 1000:
+        learned.append(learner.learn(message[4], message, 0, rows))
+        rows += [()] * earned
+    return learned
+
+
+def rests(learner: Learner) -> int:
+    """For how many runs more; `lessons` has seen the first."""
+    count = 1
+    while learner.rests():
+        count += 1
+    return count
+
+
+def test_who_learns_in_vain_rests_ever_longer() -> None:
+    learner = Learner(Layouts(("text",)))
+    found = []
+    for _ in range(12):
+        assert lessons(learner, 0) == [True] * (Learner.START // Learner.COST) + [False]
+        found.append(rests(learner))
+    assert found == [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1024, 1024]
+
+
+def test_who_earns_what_a_lesson_costs_goes_on() -> None:
+    learner = Learner(Layouts(("text",)))
+    assert len(lessons(learner, Learner.COST - 1)) == Learner.START - Learner.COST + 2
+    assert rests(learner) == 2
+    assert lessons(learner, Learner.COST) == [True] * 1000
+
+
+def test_a_good_time_makes_up_for_bad_ones() -> None:
+    learner = Learner(Layouts(("text",)))
+    message = row([b"x"])
+    for _ in range(5):
+        lessons(learner, 0)
+        rests(learner)
+    assert learner.learn(message[4], message, 0, [()] * Learner.MOST)
+    assert learner.learn(message[4], message, 0, [()] * 2)  # of another result
+    assert len(lessons(learner, 0)) == 1 + (Learner.MOST + 2) // Learner.COST - 2
+    assert rests(learner) == 2
+
+
+def test_texts_of_all_lengths_and_none_that_comes_again() -> None:
+    """Learning does not pay: the same rows all the same, and few layouts."""
+    oids = [TEXT, TEXT]
+    rows = [[b"x" * (n * 7 % 50), b"y" * (n * 11 % 60)] for n in range(2000)]
+    plain, generated = pair(oids)
+    buffer = b"".join(map(row, rows))
+    assert outcome(generated, buffer, 0) == outcome(plain, buffer, 0)
 
 
 def test_the_source() -> None:
     """The docstring of the module shows it; here it is whole."""
-    assert keyed_source(["i", "text", "q~"]) == (
-        "def decode_rows(buffer, position, size, rows):\n"
-        "    append = rows.append\n"
-        "    last = size - 31\n"
-        "    try:\n"
-        "        while position <= last and buffer[position] == 68:\n"
-        "            key = buffer[position + 4]\n"
-        "            unpack, text = layouts[key] or layout(key)\n"
-        "            start = position + 1\n"
-        "            length, columns, length_0, value_0, length_1, value_1, length_2, value_2 = (\n"
-        "                unpack(buffer, start))\n"
-        "            if length != key or length_1 != text or (\n"
-        "                    columns != 3 or length_0 != 4 or length_2 != 8):\n"
-        "                break\n"
-        "            try:\n"
-        "                value_2 = origin_2 + step_2 * value_2\n"
-        "            except OverflowError:\n"
-        "                value_2 = convert_2(value_2)\n"
-        "            append((value_0, value_1.decode(), value_2, ))\n"
-        "            position = start + length\n"
-        "    except Exception:\n"
-        "        pass  # it is raised again by who decodes the row in another way\n"
-        "    return position\n"
-    )
+    assert keyed.__doc__ is not None
+    shown = keyed.__doc__.partition("the source reads:\n\n")[2]
+    source = keyed_source(["i", "text", "q~"])
+    assert "".join(line[4:] for line in shown.splitlines(keepends=True)).rstrip() == source.rstrip()
