@@ -54,6 +54,28 @@ _FIXED = (
 )
 
 
+def _own_codecs(
+    timezone: tzinfo,
+    json_loads: Callable[[str], Any],
+    json_dumps: Callable[[Any], str | bytes],
+    known: Callable[[int], Codec | None],
+) -> Iterator[Codec]:
+    """The built-in types whose codecs depend on the settings, or on other types'."""
+    yield from temporal.codecs(timezone)
+    yield from jsons.codecs(json_loads, json_dumps)
+    yield vector_codec("int2vector", fixed.INT2)
+    yield vector_codec("oidvector", fixed.OID)
+    yield any_array_codec(*oids.REST["anyarray"], known)
+    yield record_codec(*oids.REST["record"], known)
+
+
+# Which types there are depends on nothing; a registry makes codecs of its own if it needs them.
+_SHARED = {codec.oid: codec for codec in _FIXED}
+_OWN = {codec.oid: codec for codec in _own_codecs(UTC, json.loads, jsons.dumps, _SHARED.get)}
+_ELEMENTS = {codec.array_oid: oid for oid, codec in (_SHARED | _OWN).items() if codec.array_oid}
+_ELEMENTS |= ELEMENTS
+
+
 class TypeRegistry:
     """PostgreSQL's types, and how their values look in Python.
 
@@ -76,11 +98,7 @@ class TypeRegistry:
         self.registrations = registrations
         self.timezone = timezone
         self._json = (json_loads, json_dumps)
-        self._plain = {codec.oid: codec for codec in _FIXED}
-        self._plain |= {codec.oid: codec for codec in self._own_codecs()}
-        self._elements = {codec.array_oid: oid for oid, codec in self._plain.items()}
-        self._elements.pop(0, None)
-        self._elements |= ELEMENTS
+        self._own: dict[int, Codec] = {}
         self.reset()
         self.catalog.join(self)
         registrations.join(self)
@@ -128,7 +146,7 @@ class TypeRegistry:
         seen = set(waiting)
         while waiting:
             oid = waiting.pop()
-            if oid in self._plain or oid in self._elements or oid in HOMES or oid in RANGES:
+            if oid in _SHARED or oid in _OWN or oid in _ELEMENTS or oid in HOMES or oid in RANGES:
                 continue
             info = infos.get(oid)
             if info is None:
@@ -141,15 +159,19 @@ class TypeRegistry:
 
     # ---------------------------------------------------------------- making codecs
 
-    def _own_codecs(self) -> Iterator[Codec]:
-        """The built-in types whose codecs depend on the settings, or on other types'."""
-        json_loads, json_dumps = self._json
-        yield from temporal.codecs(self.timezone)
-        yield from jsons.codecs(json_loads or json.loads, json_dumps or jsons.dumps)
-        yield vector_codec("int2vector", fixed.INT2)
-        yield vector_codec("oidvector", fixed.OID)
-        yield any_array_codec(*oids.REST["anyarray"], self.known)
-        yield record_codec(*oids.REST["record"], self.known)
+    def _built_in(self, oid: int) -> Codec | None:
+        """The codec of a type that every PostgreSQL has, and that is not made of another one."""
+        if oid in HOMES:
+            return family(HOMES[oid])[oid]
+        if oid in _OWN:
+            if not self._own:
+                loads, dumps = self._json
+                own = _own_codecs(
+                    self.timezone, loads or json.loads, dumps or jsons.dumps, self.known
+                )
+                self._own = {codec.oid: codec for codec in own}
+            return self._own[oid]
+        return _SHARED.get(oid)
 
     def _make(self, oid: int, inside: tuple[int, ...]) -> Codec | None:
         """Make the codec of a type that may be a part of others, which are `inside`."""
@@ -158,16 +180,16 @@ class TypeRegistry:
             return codecs[oid]
         if oid in inside or len(inside) > _DEEPEST:
             return None
-        plain = family(HOMES[oid])[oid] if oid in HOMES else self._plain.get(oid)
-        if plain is not None:
-            codecs[oid] = made = self._registered(plain, "pg_catalog", None)
+        built_in = self._built_in(oid)
+        if built_in is not None:
+            codecs[oid] = made = self._registered(built_in, "pg_catalog", None)
             return made
-        is_array = oid in self._elements
+        is_array = oid in _ELEMENTS
         info = None if is_array else RANGES.get(oid) or self.catalog.infos.get(oid)
         if info is None and not is_array:
             return None
         parts = []
-        for part_oid in (self._elements[oid],) if info is None else info.parts:
+        for part_oid in (_ELEMENTS[oid],) if info is None else info.parts:
             part = self._make(part_oid, (*inside, oid))
             if part is None:
                 return None

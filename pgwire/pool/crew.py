@@ -1,12 +1,41 @@
-"""Crew: the daemon threads of a pool, most of them short-lived. Knows nothing of pools."""
+"""Crew: the daemon threads of a pool, most of them short-lived. Knows nothing of pools.
+
+A thread that has done something small (`do`) rests for a second, in case there is more to do:
+connections mostly come in numbers, and to start a thread takes as long as some three messages
+to the server and back.
+"""
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_REST = 1.0
+
+
+class _Hand:
+    """A thread that rests until `bell` is released; `work` is what for, if anything."""
+
+    __slots__ = ("bell", "work")
+
+    def __init__(self) -> None:
+        self.bell = threading.Lock()
+        self.bell.acquire()
+        self.work: tuple[Callable[..., object] | None, tuple[Any, ...]] = None, ()
+
+    def call(self, target: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.work = target, args
+        self.bell.release()
+
+    def take(self) -> tuple[Callable[..., object] | None, tuple[Any, ...]]:
+        """The work that it was called for, if it was."""
+        self.bell.acquire(blocking=False)  # it may have been called when its rest was over
+        work, self.work = self.work, (None, ())
+        return work
 
 
 class Crew:
@@ -16,7 +45,10 @@ class Crew:
         self._name = name
         self._threads: set[threading.Thread] = set()
         # Held from a thread's entry in the set to its start: only what has started can be joined.
+        # And while hands come to rest and leave it.
         self._starting = threading.RLock()
+        self._resting: list[_Hand] = []
+        self._is_dismissed = False
 
     def start(self, target: Callable[..., object], *args: Any) -> threading.Thread:
         """A thread that runs the function.
@@ -36,16 +68,47 @@ class Crew:
         return thread
 
     def do(self, target: Callable[..., object], *args: Any) -> None:
-        """Have it done in a thread of its own; in this one if there is none to be had."""
+        """Have it done by a thread that rests, or by a new one; here if there is none to be had.
+
+        Where Ctrl-C strikes it may be done or not, and is to be asked for again.
+        """
+        with self._starting:
+            if self._resting:
+                self._resting.pop().call(target, args)
+                return
+        hand = _Hand()
+        hand.work = target, args
         try:
-            self.start(target, *args)
+            self.start(self._work, hand)
         except RuntimeError:
             target(*args)
 
+    def _work(self, hand: _Hand) -> None:
+        target, args = hand.take()
+        while target is not None:
+            target(*args)
+            target, args = None, ()  # of no more use, and not to be kept
+            with self._starting:
+                if self._is_dismissed:
+                    return
+                self._resting.append(hand)
+            hand.bell.acquire(timeout=_REST)
+            with self._starting:
+                with suppress(ValueError):  # it has been called: so there is work, or an end
+                    self._resting.remove(hand)
+                target, args = hand.take()
+
     def join(self, timeout: float) -> None:
-        """Wait for all of them but the one that calls; `timeout` (seconds) for each."""
+        """Wait for all of them but the one that calls; `timeout` (seconds) for each.
+
+        From now on none of them rests.
+        """
         with self._starting:
+            self._is_dismissed = True
+            resting, self._resting = self._resting, []
             threads = tuple(self._threads)
+        for hand in resting:
+            hand.bell.release()
         for thread in threads:
             # Where Ctrl-C has struck there may be one that was never started.
             if thread.ident is not None and thread is not threading.current_thread():

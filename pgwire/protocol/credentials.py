@@ -85,10 +85,29 @@ class Credentials:
             )
         return self._checked_password()
 
-    def begin_sasl(self, mechanisms: Sequence[str]) -> ScramExchange | Secret:
+    def foresee(self) -> ScramExchange | None:
+        """The exchange that the server will most likely ask for, for `begin_sasl`.
+
+        To be made while the server takes its time. None where it would not come to one, which
+        is told when it is asked for.
+        """
+        if self.token is not None or "scram-sha-256" not in self.methods:
+            return None
+        if self.password is None and not isinstance(self.keys, ScramKeys):
+            return None
+        both = (SCRAM_SHA_256_PLUS, SCRAM_SHA_256)
+        try:
+            return self._begin_scram(both if self.tls else (SCRAM_SHA_256,), None)
+        except (AuthenticationError, ProgrammingError):
+            return None
+
+    def begin_sasl(
+        self, mechanisms: Sequence[str], foreseen: ScramExchange | None = None
+    ) -> ScramExchange | Secret:
         """The answer to what the server offers: a SCRAM exchange, or the token for OAuth.
 
-        SCRAM comes first, as it proves the server too, if there is something to do it with.
+        SCRAM comes first, as it proves the server too, if there is something to do it with. What
+        was `foreseen` is used if it is the right one.
 
         Raises: AuthenticationError: nothing that is offered can be used, or may be.
             ProgrammingError: no server can take the password, or the token.
@@ -100,9 +119,13 @@ class Credentials:
             if not offers_scram or (self.token is not None and not prefers_scram):
                 return self._checked_token()
         self._check_allowed("scram-sha-256", "SCRAM-SHA-256" if offers_scram else "SASL")
-        return self._begin_scram(mechanisms)
+        return self._begin_scram(mechanisms, foreseen)
 
-    def _begin_scram(self, mechanisms: Sequence[str]) -> ScramExchange:
+    def _begin_scram(
+        self, mechanisms: Sequence[str], foreseen: ScramExchange | None
+    ) -> ScramExchange:
+        if foreseen is not None and foreseen.suits(mechanisms):
+            return foreseen
         binding = self._binding()
         ready = isinstance(self.keys, ScramKeys)
         exchange = ScramExchange(

@@ -6,8 +6,8 @@ The nonce is an argument.
 
 scramp is the engine: whenever it accepts what the server said, it does the arithmetic and
 verifies the server. It is asked after our own checks, which are those of PostgreSQL and bound the
-work, and imported then, as that takes long. `ScramKeys` is the supplement, for what scramp cannot
-do (docs/decisions/0004-scram.md):
+work, and imported when it is needed, as that takes long. `ScramKeys` is the supplement, for what
+scramp cannot do (docs/decisions/0004-scram.md):
 
 - passwords that PostgreSQL prepares in its own way (all but printable ASCII count as such);
 - iterations, salts and extensions that PostgreSQL accepts and scramp does not;
@@ -134,10 +134,16 @@ class ScramExchange(Sealed):
             self._gs2_header = b"p=tls-server-end-point,,"
         else:
             self._gs2_header = b"y,," if bindable else b"n,,"
-        self._scramp: ScramClient | None = None
+        self._scramp = self._start_scramp()
 
     def __repr__(self) -> str:
         return f"<ScramExchange that {self._step.value}>"
+
+    def suits(self, mechanisms: Sequence[str]) -> bool:
+        """Whether it is the one that would be made for these."""
+        if self.mechanism == SCRAM_SHA_256_PLUS:
+            return SCRAM_SHA_256_PLUS in mechanisms
+        return SCRAM_SHA_256 in mechanisms and SCRAM_SHA_256_PLUS not in mechanisms
 
     def client_first(self) -> bytes:
         """The client-first-message, for SASLInitialResponse."""
@@ -168,10 +174,8 @@ class ScramExchange(Sealed):
             self._fingerprint = fingerprint(self._password, salt, iterations)
             self._keys = self._cache.find(self._fingerprint)
         if self._keys is None:
-            if self._cache is None and (client := self._scramp_accepts(text)) is not None:
-                self._scramp = client
-                message: str = client.get_client_final()
-                return message.encode("ascii")
+            if self._scramp is not None and (final := self._scramp_answers(text)) is not None:
+                return final
             self._keys = ScramKeys.derive(self._password, salt, iterations)
         return self._answer(self._keys, nonce.encode("ascii"), server_first)
 
@@ -185,7 +189,7 @@ class ScramExchange(Sealed):
         if match is None:
             raise self._failed("The server's final SCRAM message is malformed.")
         if self._scramp is not None:
-            correct = _scramp_verifies(self._scramp, match[1])
+            correct = self._scramp_verifies(match[1])
         else:
             correct = hmac.compare_digest(b64decode(match[1]), self._signature)
         if not correct:
@@ -212,29 +216,50 @@ class ScramExchange(Sealed):
 
     # What scramp does.
 
-    def _scramp_accepts(self, server_first: str) -> ScramClient | None:
-        """scramp's client, if it can go on: what has passed our checks only is ours to do."""
+    def _start_scramp(self) -> ScramClient | None:
+        """scramp's client; None for what is ours to do."""
+        if self._keys is not None or self._cache is not None:
+            return None
         if not (self._password.isascii() and self._password.decode().isprintable()):
             return None
         # Imported here because that takes as long as some ten logins, and pools need none of it.
-        from scramp import ScramClient, ScramException
+        from scramp import ScramClient
 
         # scramp picks the gs2 flag by whether a binding is given and used, and so says what we
-        # have said. It prepares what it gets; printable ASCII comes out as it went in.
+        # say. It prepares what it gets; printable ASCII comes out as it went in.
         binding = None if self._binding is None else ("tls-server-end-point", self._binding)
-        try:
-            client = ScramClient(
-                [self.mechanism],
-                _USER,
-                self._password.decode(),
-                channel_binding=binding,
-                c_nonce=self._nonce,
-            )
-            client.get_client_first()
-            client.set_server_first(server_first)
-        except ScramException:
-            return None
+        client = ScramClient(
+            [self.mechanism],
+            _USER,
+            self._password.decode(),
+            channel_binding=binding,
+            c_nonce=self._nonce,
+        )
+        client.get_client_first()
         return client
+
+    def _scramp_answers(self, server_first: str) -> bytes | None:
+        """scramp's final message; None if it refuses to go on, where we do not."""
+        from scramp import ScramException
+
+        assert self._scramp is not None
+        try:
+            self._scramp.set_server_first(server_first)
+        except ScramException:
+            self._scramp = None
+            return None
+        message: str = self._scramp.get_client_final()
+        return message.encode("ascii")
+
+    def _scramp_verifies(self, signature: str) -> bool:
+        from scramp import ScramException
+
+        assert self._scramp is not None
+        try:
+            self._scramp.set_server_final(f"v={signature}")
+        except ScramException:
+            return False
+        return True
 
     # What is ours.
 
@@ -347,16 +372,6 @@ def md5_password(user: str, password: str, salt: bytes) -> bytes:
         raise AuthenticationError("The server's salt for an MD5 password is not 4 bytes long.")
     digest = hashlib.md5(shadow.encode("ascii") + salt, usedforsecurity=False)
     return b"md5" + digest.hexdigest().encode("ascii")
-
-
-def _scramp_verifies(client: ScramClient, signature: str) -> bool:
-    from scramp import ScramException
-
-    try:
-        client.set_server_final(f"v={signature}")
-    except ScramException:
-        return False
-    return True
 
 
 def _shown(text: str) -> str:

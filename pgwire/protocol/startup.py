@@ -102,6 +102,7 @@ class Startup(Operation):
             session.write(self.first_message())
         self.session = session
         self.phase = self.AUTHENTICATING
+        self._scram = self._credentials.foresee()
         return True
 
     def hashes_long(self, data: bytes) -> bool:
@@ -179,7 +180,7 @@ class Startup(Operation):
         self.phase = self.PASSWORD_SENT
 
     def _begin_sasl(self, mechanisms: list[str]) -> None:
-        answer = self._credentials.begin_sasl(mechanisms)
+        answer = self._credentials.begin_sasl(mechanisms, self._scram)
         if isinstance(answer, ScramExchange):
             self._scram = answer
             first = answer.client_first()
