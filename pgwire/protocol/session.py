@@ -141,19 +141,20 @@ class Session:
                 return
             data = b"".join(self._chunks)
             self._chunks.clear()
+        size = len(data)
         try:
             operation = self.pending[0] if self.pending else self._idle
-            position = operation.phase.take_usual(operation, data, 0, len(data))
-            while position < len(data) and operation.done:  # and so may be the next
+            position = operation.phase.take_usual(operation, data, 0, size)
+            while position < size and operation.done:  # and so may be the next
                 operation = self.pending[0] if self.pending else self._idle
-                position = operation.phase.take_usual(operation, data, position, len(data))
-            if position < len(data):
+                position = operation.phase.take_usual(operation, data, position, size)
+            if position < size:
                 position = self._receive_messages(data, position)
         except Error as error:
             self.fail(error)
         else:
-            if position < len(data):
-                self._have = len(data) - position
+            if position < size:
+                self._have = size - position
                 self._chunks.append(data[position:])
 
     def _receive_messages(self, data: bytes, position: int) -> int:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _BOUND = b"2\0\0\0\x04"
 _SHORT_TAG = b"C\0\0\0"
 _READY = b"Z\0\0\0\x05"
+_BOUND_LENGTH = len(_BOUND)
+_BEFORE_TAG = len(_SHORT_TAG) + 1
+_ENDS_BEHIND = 1 + len(_READY) + 1  # where ReadyForQuery ends, from the length of CommandComplete
 _DATA_ROW = int(BackendMessage.DATA_ROW)
 # The same few ends of answers come all the time: what they say, by their bytes.
 _ends: dict[bytes, tuple[str, TransactionStatus]] = {}
@@ -32,12 +35,12 @@ def take_answer(query: Query, buffer: bytes, position: int, size: int) -> int:
     """Takes as much of the answer as is there, each message whole; returns where it stopped."""
     if not buffer.startswith(_BOUND, position):
         return position
-    position += len(_BOUND)
+    position += _BOUND_LENGTH
     query.phase = query.EXECUTING
     if position < size and buffer[position] == _DATA_ROW:
         position = query.on_rows(buffer, position, size)
-    if size - position > len(_SHORT_TAG):
-        stop = position + 1 + buffer[position + 4] + len(_READY) + 1
+    if size - position >= _BEFORE_TAG:
+        stop = position + buffer[position + 4] + _ENDS_BEHIND
         end = _ends.get(buffer[position:stop])
         if end is not None:
             query.command_tag, query.session.transaction_status = end
@@ -48,7 +51,7 @@ def take_answer(query: Query, buffer: bytes, position: int, size: int) -> int:
 
 def _take_end(query: Query, buffer: bytes, position: int, size: int) -> int:
     """CommandComplete and ReadyForQuery, each if it is there as a whole and as usual."""
-    if not buffer.startswith(_SHORT_TAG, position) or size - position <= len(_SHORT_TAG):
+    if not buffer.startswith(_SHORT_TAG, position) or size - position < _BEFORE_TAG:
         return position
     end = position + 1 + buffer[position + 4]
     if end > size:
