@@ -7,6 +7,7 @@ taken away). Nothing here waits.
 
 from __future__ import annotations
 
+from functools import partial
 from inspect import iscoroutinefunction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,8 @@ class Handle(RegistersTypes):
         if event == "query":
             self._driver.observe(callback)
         else:
-            self._driver.listener = self._deliver
+            # Not a method of this handle, which would be kept: a lease may be dropped.
+            self._driver.listener = partial(_deliver, self._callbacks)
         self._callbacks[event].append(callback)
 
     def off(self, event: EventName, callback: Callable[[Any], object]) -> None:
@@ -111,10 +113,6 @@ class Handle(RegistersTypes):
             self._driver.check_usable()
         self._attend()
         return self._session.events.hear()
-
-    def _deliver(self, event: Event) -> None:
-        for callback in tuple(self._callbacks.get(event_name(event), ())):
-            callback(event)
 
     # ---------------------------------------------------------------- types
 
@@ -168,3 +166,8 @@ class Handle(RegistersTypes):
 
     def __reduce__(self) -> Any:
         raise InterfaceError("a connection cannot be pickled or copied")
+
+
+def _deliver(callbacks: Mapping[str, list[Callable[[Any], object]]], event: Event) -> None:
+    for callback in tuple(callbacks.get(event_name(event), ())):
+        callback(event)

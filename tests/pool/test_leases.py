@@ -53,6 +53,18 @@ def test_a_lost_lease_is_closed_its_slot_freed_and_its_place_named(dsn: str) -> 
         assert not alive(witness, [pid])
 
 
+@pytest.mark.parametrize("event", ["notice", "notification", "parameter", "query"])
+def test_a_lost_lease_that_has_callbacks_is_closed_as_well(dsn: str, event: Any) -> None:
+    """Its connection, which the pool keeps, had a method of the lease for a listener."""
+    with pool(dsn, max_size=1) as p:
+        lease = p.connect()
+        lease.on(event, lambda _: None)
+        pid = lease.backend_pid
+        with pytest.warns(ResourceWarning, match="never released"):
+            del lease
+        assert pid_of(p) != pid
+
+
 def test_a_lost_lease_frees_its_slot_without_any_request(dsn: str) -> None:
     with pool(dsn, max_size=1) as p:
         lease = p.connect()
