@@ -36,6 +36,7 @@ from pgwire.pool.keeper import Keeper
 from pgwire.pool.ledger import Ledger, name_of
 from pgwire.pool.listeners import Listeners
 from pgwire.pool.options import ABORT_TIMEOUT
+from pgwire.pool.requesting import REENTRY, Requests
 from pgwire.pool.slots import LEASED, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
 from pgwire.protocol.watching import seeing_roles, take_role_loss
@@ -58,9 +59,10 @@ _WAITING = WaiterState.WAITING
 # Whose a request is. Not the thread's number: that may be another's soon.
 _current_thread = threading.current_thread
 _new_sleeper = threading.Lock
+_LONGEST_SLEEP = threading.TIMEOUT_MAX
 
 
-class Engine:
+class Engine(Requests):
     """See the module. `leases` is who holds what; `core` may be read under `lock` only."""
 
     def __init__(self, config: PoolConfig, opener: Opener, options: Options) -> None:
@@ -102,12 +104,13 @@ class Engine:
         if timeout is not None and (deadline is None or since + timeout < deadline):
             deadline = since + timeout
         if self._is_inside():
-            raise InterfaceError(_REENTRY)
+            raise InterfaceError(REENTRY)
+        lock, core = self.lock, self.core
         answer = None
-        core = self.core
-        effects: list[Effect[Driver]] = []
+        effects: list[Effect[Driver]] | None = None
         try:
-            with self.lock:
+            try:  # what `with` does, at half the price
+                lock.acquire()
                 answer = core.acquire(since, deadline, _current_thread())
                 if core.pending:
                     effects = core.take_effects()
@@ -116,13 +119,20 @@ class Engine:
                     sleeper.acquire()
                     self._wakers[answer] = _waking(sleeper)
                     self._keeper.plan()
-            if effects:
+            finally:
+                # No call before `release`: only behind one can Ctrl-C strike.
+                try:  # noqa: SIM105
+                    lock.release()
+                except RuntimeError:
+                    pass  # it was never ours
+            if effects is not None:
                 self._carry_out(effects)
             slot = answer if isinstance(answer, Slot) else self._sleep(answer, sleeper, since)
             if self.listeners:
                 self.listeners.emit("acquire", Connection(slot.connection))
         except BaseException:
-            self._carry_out(effects)
+            if effects is not None:
+                self._carry_out(effects)
             self._undo(answer, since)
             raise
         return slot
@@ -143,48 +153,6 @@ class Engine:
         elif answer is not None:
             self._wakers.pop(answer, None)
             self.report(self.core.abandon, answer)
-
-    def request(
-        self,
-        deadline: float | None,
-        wake: Callable[[Waiter[Driver]], object],
-        *,
-        shared: bool = False,
-    ) -> Slot[Driver] | Waiter[Driver]:
-        """Take a place now: a slot, or a waiter for which `wake` is called once it has ended.
-
-        That may be before this returns. `wake` must not wait.
-        """
-        answer: Slot[Driver] | Waiter[Driver] | None = None
-        waits = False
-
-        def ask(now: float) -> None:
-            nonlocal answer, waits
-            answer = self.core.acquire(now, deadline, shared=shared)
-            if isinstance(answer, Waiter) and answer.state is _WAITING:
-                waits = True
-                self._wakers[answer] = wake
-
-        self.report(ask)
-        assert answer is not None
-        if isinstance(answer, Waiter) and not waits:
-            wake(answer)
-        return answer
-
-    def withdraw(self, waiter: Waiter[Driver]) -> bool:
-        """Leave the queue, if it is still time; what was granted stays so."""
-        left = False
-
-        def leave(now: float) -> None:
-            nonlocal left
-            if waiter.state is _WAITING:
-                self._wakers.pop(waiter, None)
-                self.core.abandon(waiter, now)
-                left = True
-
-        if not self._is_inside():
-            self.report(leave)
-        return left
 
     def outcome(self, waiter: Waiter[Driver], since: float) -> Slot[Driver]:
         """What became of a waiter that waits no more: its slot, or its error raised."""
@@ -220,7 +188,10 @@ class Engine:
     def _seconds_until(self, deadline: float | None) -> float:
         if deadline is None:
             return -1
-        return min(max(0.0, deadline - self._clock()), threading.TIMEOUT_MAX)
+        seconds = deadline - self._clock()
+        if 0 <= seconds <= _LONGEST_SLEEP:
+            return seconds
+        return 0.0 if seconds < 0 else _LONGEST_SLEEP
 
     def timed_out(self, waited: float, cause: Exception | None) -> PoolTimeout:
         with self.lock:
@@ -257,10 +228,11 @@ class Engine:
             self.leases.pop(slot, None)
             if not reusable:
                 driver.given_up = True
-            core = self.core
-            effects: list[Effect[Driver]] = []
+            lock, core = self.lock, self.core
+            effects: list[Effect[Driver]] | None = None
             try:
-                with self.lock:
+                try:  # as in `acquire`
+                    lock.acquire()
                     core.release(
                         slot, self._clock(), reusable=reusable, reset=hooked, alive=answered
                     )
@@ -268,10 +240,16 @@ class Engine:
                         core.expire(self._clock())
                     if core.pending:
                         effects = core.take_effects()
-                if effects:
+                finally:
+                    try:  # noqa: SIM105
+                        lock.release()
+                    except RuntimeError:
+                        pass  # it was never ours
+                if effects is not None:
                     self._carry_out(effects)
             except BaseException:  # Ctrl-C
-                self._carry_out(effects)
+                if effects is not None:
+                    self._carry_out(effects)
                 self.orphan(slot, uses)  # if it is still out
                 raise
 
@@ -314,7 +292,7 @@ class Engine:
     def report(self, report: Callable[..., None], *args: Any, **facts: Any) -> None:
         """Tell the core, and do what it wants done."""
         if self._is_inside():
-            raise InterfaceError(_REENTRY)
+            raise InterfaceError(REENTRY)
         effects: list[Effect[Driver]] = []
         try:
             with self.lock:
@@ -350,14 +328,16 @@ class Engine:
         That is for Ctrl-C, which may strike before it, in it and after it. To wake somebody twice
         does no harm, and a chore is in the list until a thread takes it that nobody interrupts.
         """
+        wakers = self._wakers
+        chores = []
         for effect in effects:
-            if isinstance(effect, WakeWaiter):
-                wake = self._wakers.get(effect.waiter)
-                if wake is not None:
-                    wake(effect.waiter)
-                    self._wakers.pop(effect.waiter, None)
-        effects[:] = [effect for effect in effects if not isinstance(effect, WakeWaiter)]
-        for _ in effects[:]:
+            if not isinstance(effect, WakeWaiter):
+                chores.append(effect)
+            elif (wake := wakers.get(effect.waiter)) is not None:
+                wake(effect.waiter)
+                wakers.pop(effect.waiter, None)
+        effects[:] = chores
+        for _ in chores:
             self.crew.do(self._take_up, effects)
 
     def _take_up(self, chores: list[Effect[Driver]]) -> None:
@@ -423,16 +403,13 @@ class Engine:
 
 def _waking(sleeper: threading.Lock) -> Callable[[Waiter[Driver]], None]:
     def wake(_waiter: Waiter[Driver]) -> None:
-        with suppress(RuntimeError):  # it is awake already
+        try:  # noqa: SIM105
             sleeper.release()
+        except RuntimeError:
+            pass  # it is awake already
 
     return wake
 
-
-_REENTRY = (
-    "a destructor or a signal handler used the pool while its thread was inside of it; release "
-    "leases with `with` or release(), and use the pool elsewhere than there"
-)
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 

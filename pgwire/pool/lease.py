@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
-    from pgwire.pool.ledger import Place
 
 
 class Lease(Connection):
@@ -27,7 +26,6 @@ class Lease(Connection):
     """
 
     _driver: Driver = RELEASED  # as long as there is no other
-    _place: Place = None
 
     def __init__(
         self, engine: Engine, checkout_timeout: float | None, query_timeout: float | None
@@ -40,7 +38,7 @@ class Lease(Connection):
         self._slot = slot
         self._uses = slot.uses
         self._driver = slot.connection
-        self._place = engine.leases[slot] = caller(frame_above(2))
+        engine.leases[slot] = caller(frame_above(2))
 
     def __repr__(self) -> str:
         if self._driver is RELEASED:
@@ -87,9 +85,10 @@ class Lease(Connection):
         if driver is RELEASED or driver.is_inherited:
             return
         self._driver = RELEASED
+        place = self._engine.leases.get(self._slot)
         self._engine.orphan(self._slot, self._uses)
         warnings.warn(
-            telling.never_released(told(self._place)), ResourceWarning, stacklevel=2, source=self
+            telling.never_released(told(place)), ResourceWarning, stacklevel=2, source=self
         )
 
     def __enter__(self) -> Self:

@@ -23,16 +23,8 @@ if TYPE_CHECKING:
 _PACKAGE = str(Path(__file__).parent.parent)
 
 
-class _OwnFiles(dict[str, bool]):
-    """Whether a file is of this package, or calls on behalf of others; looked at once each."""
-
-    def __missing__(self, filename: str) -> bool:
-        own = filename.startswith(_PACKAGE) or filename == contextlib.__file__
-        self[filename] = own
-        return own
-
-
-_own_files = _OwnFiles()
+# Whether a file is of this package, or calls on behalf of others; looked at once each.
+_own_files: dict[str, bool] = {}
 frame_above = sys._getframe
 
 
@@ -40,10 +32,20 @@ def caller(frame: FrameType | None) -> Place:
     """Where the program, and not pgwire, is: this frame, or the next above it that is not ours."""
     while frame is not None:
         code = frame.f_code
-        if not _own_files[code.co_filename]:
+        try:
+            is_own = _own_files[code.co_filename]
+        except KeyError:
+            is_own = _look_at(code.co_filename)
+        if not is_own:
             return code, frame.f_lasti
         frame = frame.f_back
     return None
+
+
+def _look_at(filename: str) -> bool:
+    own = filename.startswith(_PACKAGE) or filename == contextlib.__file__
+    _own_files[filename] = own
+    return own
 
 
 def told(place: Place) -> str:

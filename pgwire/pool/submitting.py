@@ -142,6 +142,7 @@ class Submitter:
         deadline: float | None = None
         untold = [True]
         asked: Query | None = None  # where somebody listens
+        answer: Slot[Driver] | Waiter[Driver] | None = None
 
         def waiting_ended(answer: Slot[Driver] | Waiter[Driver]) -> None:
             try:
@@ -159,7 +160,7 @@ class Submitter:
                 self._workers.put(job)
 
         def leave_if_cancelled(_future: object) -> None:
-            if future.cancelled() and not isinstance(answer, Slot) and engine.withdraw(answer):
+            if future.cancelled() and isinstance(answer, Waiter) and engine.withdraw(answer):
                 self._never_run(query, CancelledError())
                 future.set_running_or_notify_cancel()
 
@@ -177,6 +178,9 @@ class Submitter:
                 self._never_run(asked, error)
             future.set_exception(error)
             return future
+        except BaseException:  # Ctrl-C
+            future.cancel()  # nobody will have it: what it may have got is given back, unused
+            raise
         if isinstance(answer, Slot):
             waiting_ended(answer)
         else:

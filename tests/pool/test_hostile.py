@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,7 @@ from pgwire.pool import (
     keeper,
     lease,
     outputs,
+    requesting,
     slots,
     supply,
     waiters,
@@ -339,6 +341,28 @@ def test_ctrl_c_at_any_moment_in_the_core_loses_nothing(dsn: str, check_after: f
             assert p.query("select 1", timeout=PATIENCE).scalar() == 1
             nth += 1
         assert nth > 3, "there are more such moments"
+        p.end(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_ctrl_c_at_any_moment_in_which_a_submission_takes_its_place_loses_nothing(
+    dsn: str, busy: bool
+) -> None:
+    """A connection that was lent to a query whose `submit` did not return stayed so for ever."""
+    files = CORE | {str(engine.__file__), str(requesting.__file__)}
+    with pool(dsn, max_size=1) as p:
+        p.query("select 1")
+        nth = 0
+        while True:
+            with p.connect() if busy else nullcontext():
+                moment = strike_at(nth, lambda: p.submit("select 1"), files)
+            if not moment:
+                break
+            print("struck at", moment)  # the last is the culprit
+            until(lambda: p.total_count == p.idle_count and not p.waiting_count)
+            assert p.submit("select 1").result(PATIENCE).scalar() == 1
+            nth += 1
+        assert nth > 10, "there are more such moments"
         p.end(timeout=PATIENCE)
 
 

@@ -1,0 +1,99 @@
+"""Requests: places in a blocking pool's queue whose owners do not sleep until they are served.
+
+Part of the engine. Whoever asks says what is to be called, once the waiting has ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pgwire.errors import InterfaceError
+from pgwire.pool.waiters import Waiter, WaiterState
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from pgwire.blocking.driver import Driver
+    from pgwire.pool.core import PoolCore
+    from pgwire.pool.slots import Slot
+
+REENTRY = (
+    "a destructor or a signal handler used the pool while its thread was inside of it; release "
+    "leases with `with` or release(), and use the pool elsewhere than there"
+)
+
+_WAITING = WaiterState.WAITING
+
+
+class Requests:
+    """What an engine has for it."""
+
+    core: PoolCore[Driver]
+    lock: threading.RLock
+    _wakers: dict[Waiter[Driver], Callable[[Waiter[Driver]], object]]
+    _is_inside: Callable[[], bool]
+
+    def report(self, report: Callable[..., None], *args: Any, **facts: Any) -> None:
+        """Tell the core, and do what it wants done."""
+        raise NotImplementedError
+
+    def request(
+        self,
+        deadline: float | None,
+        wake: Callable[[Any], object],
+        *,
+        shared: bool = False,
+    ) -> Slot[Driver] | Waiter[Driver]:
+        """Take a place now: a slot, or a waiter for which `wake` is called once it has ended.
+
+        That may be before this returns. `wake` must not wait. Where Ctrl-C strikes it is called
+        for a slot as well, and maybe twice.
+        """
+        if self._is_inside():
+            raise InterfaceError(REENTRY)
+        answer: Slot[Driver] | Waiter[Driver] | None = None
+        owner, since = object(), 0.0  # what it is known by, if the core does not return
+        waits = False
+
+        def ask(now: float) -> None:
+            nonlocal answer, since
+            since = now
+            answer = self.core.acquire(now, deadline, owner, shared=shared)
+            note()
+
+        def note() -> None:
+            nonlocal waits
+            if isinstance(answer, Waiter) and answer.state is _WAITING:
+                waits = True
+                self._wakers[answer] = wake
+
+        try:
+            self.report(ask)
+            assert answer is not None
+            if isinstance(answer, Waiter) and not waits:
+                wake(answer)
+        except BaseException:  # most of all Ctrl-C
+            with self.lock:
+                answer = answer or self.core.interrupted(owner, since)
+                waits = False
+                note()
+            if answer is not None and not waits:
+                wake(answer)
+            raise
+        return answer
+
+    def withdraw(self, waiter: Waiter[Driver]) -> bool:
+        """Leave the queue, if it is still time; what was granted stays so."""
+        left = False
+
+        def leave(now: float) -> None:
+            nonlocal left
+            if waiter.state is _WAITING:
+                self._wakers.pop(waiter, None)
+                self.core.abandon(waiter, now)
+                left = True
+
+        if not self._is_inside():
+            self.report(leave)
+        return left
