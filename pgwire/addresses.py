@@ -9,7 +9,6 @@ import os
 import re
 import socket
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.config import DEFAULT_SOCKET_DIRECTORIES
@@ -105,7 +104,7 @@ def unix_addresses(spec: HostSpec) -> list[Address]:
     if not hasattr(socket, "AF_UNIX"):
         raise ConnectionFailed("there are no Unix sockets on this platform: set host=localhost")
     if host is None:
-        directories = [d for d in _SOCKET_DIRECTORIES if Path(d, f".s.PGSQL.{port}").exists()]
+        directories = [d for d in _SOCKET_DIRECTORIES if os.path.exists(f"{d}/.s.PGSQL.{port}")]
         directories = directories or [_SOCKET_DIRECTORIES[0]]
     else:
         directories = ["\0" + host[1:] if host.startswith("@") else host]

@@ -7,7 +7,6 @@ types, the TLS context, the SCRAM keys. What is tried, and when to stop, is deci
 
 from __future__ import annotations
 
-import getpass
 import os
 import secrets
 from base64 import b64decode
@@ -17,7 +16,6 @@ from logging import DEBUG
 from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
-from zoneinfo import ZoneInfo
 
 from pgwire.config import DEFAULT_SOCKET_DIRECTORIES, Secret, resolve
 from pgwire.errors import InterfaceError
@@ -36,7 +34,6 @@ from pgwire.protocol.scram_keys import KeyCache, ScramKeys
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Startup
 from pgwire.protocol.watching import RoleSession, RoleWatch
-from pgwire.tls import ContextKeeper, TLSLayer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +44,7 @@ if TYPE_CHECKING:
     from pgwire.config import Config, HostSpec, Password
     from pgwire.errors import ConnectionFailed
     from pgwire.protocol.simple import SimpleQuery
+    from pgwire.tls import ContextKeeper, TLSLayer
 
 
 _LEAST_SHARE = 2.0  # seconds, below which no host's share of a time-out goes
@@ -72,6 +70,8 @@ def _os_user() -> str | None:
     try:
         return _name_of(os.geteuid())
     except (AttributeError, ImportError, KeyError):
+        import getpass  # most programs get by without
+
         try:
             return getpass.getuser()
         except (KeyError, OSError, ImportError):
@@ -88,6 +88,8 @@ def _name_of(uid: int) -> str:
 
 def _zone(name: str) -> tzinfo:
     """The time zone of this name; UTC if Python does not know it."""
+    from zoneinfo import ZoneInfo  # most programs get by without
+
     try:
         return UTC if name == "UTC" else ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -142,7 +144,7 @@ class OpenerBase:
         self.registrations = Registrations(GLOBAL)
         # What is known of the types of each server, as long as there are sessions with it.
         self._registries: WeakValueDictionary[str, TypeRegistry] = WeakValueDictionary()
-        self._contexts = ContextKeeper(config)
+        self._contexts: ContextKeeper | None = None
         self._keys = _ready_keys(config) or (KeyCache() if keeps_keys else None)
 
     def registry(self, server: str) -> TypeRegistry:
@@ -264,7 +266,12 @@ class OpenerBase:
 
     def tls_layer(self, address: Address) -> TLSLayer:
         """The encryption of a new connection; its handshake has not begun."""
-        config, context = self.config, self._contexts.context()
+        # Imported here because it takes ssl, and only who has TLS needs that.
+        from pgwire.tls import ContextKeeper, TLSLayer
+
+        contexts = self._contexts or ContextKeeper(self.config)
+        self._contexts = contexts
+        config, context = self.config, contexts.context()
         return TLSLayer(
             context,
             address.host if config.sslsni or context.check_hostname else None,
