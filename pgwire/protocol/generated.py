@@ -205,7 +205,7 @@ def _put_when_worth(
     names: dict[str, Any], columns: int, name: str, make: Callable[[], RowDecoder]
 ) -> None:
     """Have `make` make the decoder of this name when so much has come that it is worth it."""
-    left = keyed.WORTH * (7 + 8 * columns)
+    left = keyed.WORTH + keyed.WORTH_PER_COLUMN * columns
 
     def call(buffer: bytes, position: int, size: int, rows: list[tuple[Any, ...]]) -> int:
         nonlocal left

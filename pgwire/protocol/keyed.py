@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     # columns, of each column.
     Layout = tuple[Callable[[bytes, int], tuple[Any, ...]], tuple[int, ...], bool]
 
-# It takes so many rows, of eight bytes for each column, until compiling the source has paid.
-WORTH = 2_000
+# It takes so many bytes of rows, and so many more for each column, until compiling has paid.
+WORTH, WORTH_PER_COLUMN = 50_000, 4_000
 # Longer rows are not learned: what takes time there is the data.
 LONGEST = 4_096
 # Values in all layouts of some kinds together; then they are forgotten.

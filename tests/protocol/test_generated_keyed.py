@@ -26,6 +26,7 @@ def at_once() -> Iterator[None]:
     """Without waiting until it is worth it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keyed, "WORTH", 0)
+        patch.setattr(keyed, "WORTH_PER_COLUMN", 0)
         yield
 
 
@@ -128,7 +129,8 @@ def test_it_is_compiled_when_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(keyed, "keyed_source", source)
     message = row([bytes(2), b"text", bytes(2)])
     buffer = message * (2 * LEAST_ROWS)
-    monkeypatch.setattr(keyed, "WORTH", 3 * len(buffer) // (7 + 3 * 8))
+    monkeypatch.setattr(keyed, "WORTH", 2 * len(buffer))
+    monkeypatch.setattr(keyed, "WORTH_PER_COLUMN", len(buffer) // 3)
     decode = generate(shapes_of([21, TEXT, 21]))
     rows = list[tuple[Any, ...]]()
     for count in range(1, 6):
