@@ -80,16 +80,16 @@ from pgwire.protocol.shapes import (
     PARSED,
     TEXT,
     all_fixed,
+    has_layouts,
     is_fixed,
     struct_code,
     width,
-    with_texts,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# As many rows with texts are taken by their layouts, if there are; a call more must pay.
+# As many rows are taken by their layouts, if there are; a call more must pay.
 LEAST_KEYED = 4
 
 _FUSED = """\
@@ -97,7 +97,7 @@ def decode_rows(buffer, position, size, rows):
     append = rows.append
     last = size - {need}
     most, came = 2, len(rows)
-    while True:{block}
+    while True:{many}
         try:
             while position <= last and buffer[position] == 68:
                 {names} = run_0(buffer, position + 1)
@@ -132,8 +132,11 @@ def decode_rows(buffer, position, size, rows):
         del error
 """
 _BLOCK = """
+        if size - position >= {least}:
+            position = block(buffer, position, size, rows)"""
+_KEYED = """
         if most < 64 and size - position >= {least}:
-            position = {name}(buffer, position, size, rows)"""
+            position = keyed(buffer, position, size, rows)"""
 _STEPWISE = """\
 def decode_rows(buffer, position, size, rows, most):
     append = rows.append
@@ -271,7 +274,7 @@ def fused_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
     need = 1 + width(codes)
     source = _FUSED.format(
         need=need,
-        block=_block(kinds),
+        many=_many(kinds),
         names=", ".join(["length, columns", *_names(fixed, behind)]),
         checks=" or ".join([f"columns != {len(kinds)}", *checks_of(kinds, fixed)]),
         at="stop" if behind is None else "at",
@@ -281,12 +284,11 @@ def fused_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
     return source, [codes, *(more for more, _, _ in others)]
 
 
-def _block(kinds: Sequence[str]) -> str:
-    """The call of what takes many rows at once, where there is such a thing for them."""
+def _many(kinds: Sequence[str]) -> str:
+    """The calls of what takes many rows at once, where there is such a thing for them."""
     least = 7 + sum(4 + (width(struct_code(kind)) if is_fixed(kind) else 0) for kind in kinds)
-    if all_fixed(kinds):
-        return _BLOCK.format(name="block", least=LEAST_ROWS * least)
-    return _BLOCK.format(name="keyed", least=LEAST_KEYED * least) if with_texts(kinds) else ""
+    calls = _BLOCK.format(least=LEAST_ROWS * least) if all_fixed(kinds) else ""
+    return calls + _KEYED.format(least=LEAST_KEYED * least) if has_layouts(kinds) else calls
 
 
 def _names(fixed: Sequence[int], behind: int | None) -> list[str]:

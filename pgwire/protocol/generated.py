@@ -23,11 +23,11 @@ from pgwire.protocol.fused import fused_source, step_codes, stepwise_source
 from pgwire.protocol.shapes import (
     TEXT,
     all_fixed,
+    has_layouts,
     is_fixed,
     names_of,
     struct_code,
     width,
-    with_texts,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def generate(shapes: Sequence[Shape]) -> RowDecoder:
     names["fail"] = partial(_fail, names)
     if all_fixed(kinds):
         names["block"] = block_decoder(shapes)
-    elif with_texts(kinds):
+    if has_layouts(kinds):
         _put_when_worth(names, len(kinds), "keyed", lambda: _keyed(kinds, names))
     for number, codes in enumerate(runs):
         names[f"run_{number}"] = Struct("!" + codes).unpack_from

@@ -74,9 +74,9 @@ def all_fixed(kinds: Sequence[str]) -> bool:
     return bool(kinds) and all(map(is_fixed, kinds))
 
 
-def with_texts(kinds: Sequence[str]) -> bool:
-    """Whether some columns are text, or parsed from text, and all others have a fixed width."""
-    return not all_fixed(kinds) and OTHER not in kinds and 0 < len(kinds) <= MOST_COLUMNS
+def has_layouts(kinds: Sequence[str]) -> bool:
+    """Whether one call can unpack a row, once it is known how long its values are."""
+    return OTHER not in kinds and 0 < len(kinds) <= MOST_COLUMNS
 
 
 def struct_code(kind: str) -> str:

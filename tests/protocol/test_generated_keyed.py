@@ -32,9 +32,9 @@ def at_once() -> Iterator[None]:
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[list[int], list[list[bytes | None]]]:
-    """Types, some of them without a fixed width, and the values of many rows that repeat a few."""
-    oids = draw(st.lists(st.sampled_from([*WIDTHS, TEXT, TEXT, NUMERIC]), max_size=4))
-    oids.insert(draw(st.integers(0, len(oids))), draw(st.sampled_from([TEXT, TEXT, NUMERIC])))
+    """Types, most with some without a fixed width, and the values of many rows that repeat a few."""
+    some = st.sampled_from([*WIDTHS, *[TEXT, NUMERIC] * 6])
+    oids = draw(st.lists(some, min_size=1, max_size=5))
     values = [st.none() | value_of(oid) if draw(st.booleans()) else value_of(oid) for oid in oids]
     few = draw(st.lists(st.tuples(*values), min_size=1, max_size=4))
     count = draw(st.integers(0, 150))
