@@ -32,7 +32,7 @@ def at_once() -> Iterator[None]:
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[list[int], list[list[bytes | None]]]:
-    """Types, most with some without a fixed width, and the values of many rows that repeat a few."""
+    """Types, most with some without a width, and the values of many rows that repeat a few."""
     some = st.sampled_from([*WIDTHS, *[TEXT, NUMERIC] * 6])
     oids = draw(st.lists(some, min_size=1, max_size=5))
     values = [st.none() | value_of(oid) if draw(st.booleans()) else value_of(oid) for oid in oids]
