@@ -37,6 +37,11 @@ CLEANING_PATIENCE = 5.0
 class AsyncDriver(GivingUp, BufferedProtocol):
     """See the module. `cancel_request` opens a second connection and asks for a cancel."""
 
+    # What is set at the end only stands here. An object with 30 attributes of its own has them
+    # looked up in a dict of its own, which a query of one value would notice.
+    _closing: Task[None] | None = None
+    _last_wait: TimerHandle | None = None  # for the server's end, when it has said why
+
     def __init__(
         self,
         loop: AbstractEventLoop,
@@ -57,8 +62,6 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         self._view = read_buffer(loop)
         self._settling = self._paused = self._flush_planned = False
         self._when_idle: list[Callable[[], object]] = []
-        self._closing: Task[None] | None = None
-        self._last_wait: TimerHandle | None = None  # for the server's end, when it has said why
 
     def __repr__(self) -> str:
         return f"<AsyncDriver {self.session!r}>"
