@@ -1,4 +1,4 @@
-"""The ten hottest paths, each as a function that runs it once, with a server of ready-made bytes.
+"""The hottest paths, each as a function that runs it once, with a server of ready-made bytes.
 
 Knows what a server answers, and where a shell meets its line: a socket that is none, a transport
 that answers by itself. Must not know what is counted. Nothing here waits, or depends on chance.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
 ROWS, RECORDS = 1000, 1000
+TOGETHER = 20
 QUERIES = 100  # of the paths that are one query or one lease, in one run
 SQL = "select $1"
 
@@ -252,6 +253,20 @@ def _rows(layout: str, kinds: Sequence[Kind]) -> Path:
     return Path(f"{count:,} rows, {layout}", run)
 
 
+def _together() -> Path:
+    session = _prepared([INT4], [], [])
+    answers = _executed([_row([b"\0\0\0\x01"])]) * TOGETHER
+
+    def run() -> None:
+        for _ in range(TOGETHER):
+            session.submit(Query(SQL, ()))
+        session.data_to_send()
+        session.receive_data(answers)
+        assert session.in_step
+
+    return Path(f"{TOGETHER} answers that come together", run, TOGETHER)
+
+
 _RECORD = (7, "item number 7", 0.5, 7_000_021)
 _RECORD_KINDS = (INT4, TEXT, FLOAT8, INT8)
 
@@ -292,7 +307,8 @@ def _many() -> Path:
 # ---------------------------------------------------------------- the pool
 
 
-def _pool() -> Path:
+def _core() -> PoolCore[str]:
+    """The core of a pool with one connection, which is idle."""
     core: PoolCore[str] = PoolCore(PoolConfig(max_size=1), jitter=lambda: 0.0)
     core.acquire(0.0, None)
     (opening,) = core.take_effects()
@@ -300,6 +316,11 @@ def _pool() -> Path:
     core.opened(slot, "a connection", 0.0)
     core.take_effects()
     core.release(slot, 0.0)
+    return core
+
+
+def _pool() -> Path:
+    core = _core()
 
     def run() -> None:
         for _ in range(QUERIES):
@@ -308,6 +329,23 @@ def _pool() -> Path:
             core.take_effects()
 
     return Path("a lease of the pool's core", run, QUERIES)
+
+
+def _queue() -> Path:
+    core = _core()
+    slot = cast("Any", core.acquire(0.0, None))
+    for _ in range(TOGETHER):
+        core.acquire(0.0, 1.0)
+
+    def run() -> None:
+        for _ in range(QUERIES):
+            core.acquire(0.0, 1.0)
+            core.next_deadline()
+            core.release(slot, 0.0)
+            core.take_effects()
+            core.next_deadline()
+
+    return Path("a place in the queue of the pool's core", run, QUERIES)
 
 
 def paths(stack: ExitStack) -> Iterator[Path]:
@@ -320,5 +358,7 @@ def paths(stack: ExitStack) -> Iterator[Path]:
     yield _asyncio(loop, null)
     yield _bind()
     yield from (_rows(layout, kinds) for layout, kinds in LAYOUTS.items())
+    yield _together()
     yield _many()
     yield _pool()
+    yield _queue()
