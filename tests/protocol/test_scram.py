@@ -274,3 +274,18 @@ def test_md5_of_known_words() -> None:
 def test_an_md5_salt_has_four_bytes(salt: bytes) -> None:
     with pytest.raises(AuthenticationError, match="not 4 bytes long"):
         md5_password("alice", SECRET, salt)
+
+
+# One that was made before the server had said what it offers.
+
+
+@pytest.mark.parametrize(
+    "offered", [[SCRAM_SHA_256], [SCRAM_SHA_256_PLUS], [SCRAM_SHA_256, SCRAM_SHA_256_PLUS]]
+)
+@pytest.mark.parametrize("foreseen", [[SCRAM_SHA_256], [SCRAM_SHA_256, SCRAM_SHA_256_PLUS]])
+def test_it_suits_where_the_same_would_be_made(foreseen: list[str], offered: list[str]) -> None:
+    def made(mechanisms: list[str]) -> ScramExchange:
+        return ScramExchange(mechanisms, password="pw", nonce=NONCE, channel_binding=BINDING)
+
+    same = made(foreseen).mechanism == made(offered).mechanism
+    assert made(foreseen).suits(offered) is same
