@@ -1,7 +1,7 @@
 """The workloads of new connections: opening one, and the first query on it.
 
 Knows how each driver connects. What comes behind a connection (closing it) is not measured. "In
-a pool" is any connection but a pool's first.
+a pool" is any connection but a pool's first. What nobody can go below is `bare`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import bare
 import peers
 from sitting import Context, Workload
 from workloads import KEYS
@@ -29,7 +30,7 @@ SQL = "select id, name from item where id = $1"
 
 def workloads() -> Iterator[Workload]:
     yield Workload("first query on a new connection", "wall", _first_queries, kind="row")
-    yield Workload("connect, SCRAM", "wall", lambda context: _connects(context, context.scram_url))
+    yield Workload("connect, SCRAM", "wall", _with_scram)
     yield Workload("connect, SCRAM + TLS", "wall", _over_tls)
 
 
@@ -60,6 +61,12 @@ def _asyncio(context: Context, url: str) -> dict[str, Open]:
 
 
 # ---------------------------------------------------------------- connect
+
+
+def _with_scram(context: Context) -> Mapping[str, Run]:
+    url = context.scram_url
+    runs = {"bare socket, keys ready": partial(_connect, bare.Login(url).connect)}
+    return {**_connects(context, url), **runs}
 
 
 def _over_tls(context: Context) -> Mapping[str, Run]:

@@ -255,6 +255,43 @@ class TestKeys:
         assert "none was given" in refused(session, backend.sasl(PLAIN))
 
 
+class TestForeseeing:
+    """The exchange that is made before the server asks for one."""
+
+    @pytest.mark.parametrize("offered", [(PLAIN,), (PLUS, PLAIN), (PLUS,), ("X",)])
+    @pytest.mark.parametrize("certificate", [None, RSA, ED25519])
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"channel_binding": "require"},
+            {"channel_binding": "disable"},
+            {"secure": True, "methods": SCRAM_ONLY},
+            {"methods": parse_require_auth("md5")},
+            {"password": None},
+            {"password": Secret("with a \0 in it")},
+            {"keys": KeyCache()},
+            {"password": None, "keys": ScramKeys(b"x" * 32, b"y" * 32)},
+        ],
+    )
+    def test_it_makes_no_difference(
+        self, options: Any, certificate: bytes | None, offered: tuple[str, ...]
+    ) -> None:
+        answers = set()
+        for token in (None, Secret("token")):  # who has a token foresees nothing
+            tls = certificate is not None
+            session = begin(tls=tls, certificate=certificate, token=token, **options)
+            answer = said(session, backend.sasl(*offered))
+            answers.add((answer, type(session.failure), str(session.failure)))
+        assert len(answers) == 1
+
+    def test_it_is_dropped_where_it_is_not_asked_for(self) -> None:
+        session = begin(token=None)
+        assert said(session, backend.authentication(3)).startswith(b"p")
+        session.receive_data(LET_IN)
+        assert session.in_step
+
+
 class TestTokens:
     def test_a_token_is_sent_as_the_rfc_has_it(self) -> None:
         first = said(begin(token=Secret("abc._~+/-09==")), backend.sasl(OAUTH))

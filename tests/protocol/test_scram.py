@@ -173,6 +173,28 @@ def test_the_choice_of_mechanism_and_flag(
     client.verify(server.final(client.client_final(server.first(first))))
 
 
+@pytest.mark.parametrize(
+    ("binding", "offered", "suits"),
+    [
+        (None, [SCRAM_SHA_256], True),
+        (None, ["X", SCRAM_SHA_256], True),
+        (None, ["X"], False),
+        (None, [SCRAM_SHA_256, SCRAM_SHA_256_PLUS], False),
+        (BINDING, [SCRAM_SHA_256, SCRAM_SHA_256_PLUS], True),
+        (BINDING, [SCRAM_SHA_256], False),
+    ],
+)
+def test_an_exchange_made_before_the_offer_suits_it_or_not(
+    binding: tuple[str, bytes] | None, offered: list[str], suits: bool
+) -> None:
+    expected = [SCRAM_SHA_256] if binding is None else [SCRAM_SHA_256, SCRAM_SHA_256_PLUS]
+    client = ScramExchange(expected, password=SECRET, nonce=NONCE, channel_binding=binding)
+    assert client.suits(offered) is suits
+    if suits:
+        chosen = ScramExchange(offered, password=SECRET, nonce=NONCE, channel_binding=binding)
+        assert client.client_first() == chosen.client_first()
+
+
 @pytest.mark.parametrize("password", EITHER_ENGINE)
 def test_a_bound_exchange_is_accepted_by_scramps_server(password: str) -> None:
     client = ScramExchange(
