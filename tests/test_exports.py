@@ -72,6 +72,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         ("import pgwire", ["pgwire.blocking", "pgwire.pool", "ssl", "socket"]),
         ("from pgwire import Pool, connect", ["asyncio", "opentelemetry", "pgwire.embedded"]),
         ("from pgwire import Pool, connect", ["scramp", "ssl", "zoneinfo"]),
+        ("from pgwire import AsyncPool", ["scramp", "zoneinfo"]),
         ("import pgwire.pool.core", ["pgwire.blocking", "ssl", "asyncio"]),
     ],
 )

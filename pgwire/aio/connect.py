@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+# For the first login, which would import it in the loop and hold up whoever else is there.
+import scramp  # noqa: F401
+
 from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.loops import running_loop
 from pgwire.aio.opening import AsyncOpener
