@@ -13,7 +13,9 @@ For int4, text and timestamptz the fused source reads:
         last = size - 19
         most, came = 2, len(rows)
         while True:
-            if most < 64 and size - position >= 124:
+            if most < 64 and size - position >= 260 and (
+                buffer[position + 3] or buffer[position + 1 + buffer[position + 4]] == 68
+            ):
                 position = keyed(buffer, position, size, rows)
             try:
                 while position <= last and buffer[position] == 68:
@@ -91,6 +93,8 @@ if TYPE_CHECKING:
 
 # As many rows are taken by their layouts, if there are; a call more must pay.
 LEAST_KEYED = 4
+# A row of less than 256 bytes ends within so many, and so does the type of what is behind it.
+LEAST_BYTES = 260
 
 _FUSED = """\
 def decode_rows(buffer, position, size, rows):
@@ -131,11 +135,14 @@ def decode_rows(buffer, position, size, rows):
     finally:
         del error
 """
+# Of many rows the second is asked for first: there may be as many answers of one row each.
 _BLOCK = """
-        if size - position >= {least}:
+        if size - position >= {least} and buffer[position + {row}] == 68:
             position = block(buffer, position, size, rows)"""
 _KEYED = """
-        if most < 64 and size - position >= {least}:
+        if most < 64 and size - position >= {least} and (
+            buffer[position + 3] or buffer[position + 1 + buffer[position + 4]] == 68
+        ):
             position = keyed(buffer, position, size, rows)"""
 _STEPWISE = """\
 def decode_rows(buffer, position, size, rows, most):
@@ -286,9 +293,11 @@ def fused_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
 
 def _many(kinds: Sequence[str]) -> str:
     """The calls of what takes many rows at once, where there is such a thing for them."""
-    least = 7 + sum(4 + (width(struct_code(kind)) if is_fixed(kind) else 0) for kind in kinds)
-    calls = _BLOCK.format(least=LEAST_ROWS * least) if all_fixed(kinds) else ""
-    return calls + _KEYED.format(least=LEAST_KEYED * least) if has_layouts(kinds) else calls
+    row = 7 + sum(4 + (width(struct_code(kind)) if is_fixed(kind) else 0) for kind in kinds)
+    calls = _BLOCK.format(least=LEAST_ROWS * row, row=row) if all_fixed(kinds) else ""
+    if has_layouts(kinds):
+        calls += _KEYED.format(least=max(LEAST_KEYED * row, LEAST_BYTES))
+    return calls
 
 
 def _names(fixed: Sequence[int], behind: int | None) -> list[str]:

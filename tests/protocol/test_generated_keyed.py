@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, strategies as st
 
-from pgwire.protocol import keyed
+from pgwire.protocol import generated, keyed
 from pgwire.protocol.blocks import LEAST_ROWS
 from pgwire.protocol.generated import generate
 from pgwire.protocol.keyed import Layouts, Learner, keyed_source, layouts_of
@@ -119,7 +119,8 @@ def test_an_error_names_column_and_row(values: list[bytes]) -> None:
     assert found[1:] == ([f"while decoding column {column} of row 51"], 50)
 
 
-def test_it_is_compiled_when_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def sources(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The kinds of each source that is made from now on; those made before are forgotten."""
     made = list[Any]()
 
     def source(kinds: Any) -> str:
@@ -127,6 +128,12 @@ def test_it_is_compiled_when_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> 
         return keyed_source(kinds)
 
     monkeypatch.setattr(keyed, "keyed_source", source)
+    generated._compiled_keyed.cache_clear()
+    return made
+
+
+def test_it_is_compiled_when_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sources(monkeypatch)
     message = row([bytes(2), b"text", bytes(2)])
     buffer = message * (2 * LEAST_ROWS)
     monkeypatch.setattr(keyed, "WORTH", 2 * len(buffer))
@@ -137,6 +144,23 @@ def test_it_is_compiled_when_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> 
         assert decode(buffer, 0, len(buffer), rows) == len(buffer)
         assert rows == [(0, "text", 0)] * (count * 2 * LEAST_ROWS)
         assert len(made) == (count >= 3)
+
+
+@pytest.mark.parametrize(("length", "others"), [(10, 0), (100, 0), (300, 1)])
+def test_answers_of_one_row_each_are_not_taken_for_many_rows(
+    monkeypatch: pytest.MonkeyPatch, length: int, others: int
+) -> None:
+    """Of rows of 256 bytes and more nobody looks whether another one is behind it."""
+    made = sources(monkeypatch)
+    decode = generate(shapes_of([INT4, TEXT, INT4, TEXT, INT4, TEXT, INT4]))
+    message = row([bytes(4), b"x" * length, bytes(4), b"", bytes(4), b"", bytes(4)])
+    answer = message + b"C\0\0\0\x0dSELECT 1\0"
+    rows = list[tuple[Any, ...]]()
+    assert decode(answer * 20, 0, 20 * len(answer), rows) == len(message)
+    assert len(rows) == 1
+    assert len(made) == others
+    assert decode(message * 20, 0, 20 * len(message), rows) == 20 * len(message)
+    assert len(made) == 1
 
 
 def test_layouts_are_shared_by_all_who_have_such_rows() -> None:
