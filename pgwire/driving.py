@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 GRACE = 0.01
 # How long the server may take to answer a cancel request before the connection is given up.
 PATIENCE = 1.0
+# After how long it is asked again: the request may have overtaken its query, and hit nothing.
+ASK_AGAIN = 0.25
 NO_ANSWER = "the connection was closed, as the server did not answer a cancel request in time"
 # How long `cancel()` may take to deliver its request.
 CANCEL_PATIENCE = 10.0

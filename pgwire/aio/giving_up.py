@@ -4,9 +4,9 @@ The caller goes on at once, and the rest is done behind its back:
 
 - What has not had its turn to be written never is.
 - What waits behind others for its answer is left alone until it is its turn.
-- What runs gets `GRACE` to end by itself, then the server is asked to cancel it, and has
-  `PATIENCE` to answer; else the connection is closed. A fence holds back whoever comes next
-  until no cancel request can be on its way any more.
+- What runs gets `GRACE` to end by itself, then the server is asked to cancel it, after `ASK_AGAIN`
+  once more, and has `PATIENCE` to answer; else the connection is closed. A fence holds back whoever
+  comes next until no cancel request can be on its way any more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.aio.deadlines import Deadlines
 from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.loops import check_loop
-from pgwire.driving import CANCEL_PATIENCE, GRACE, NO_ANSWER, PATIENCE, DriverBase
+from pgwire.driving import ASK_AGAIN, CANCEL_PATIENCE, GRACE, NO_ANSWER, PATIENCE, DriverBase
 from pgwire.errors import Error, OperationalError
 from pgwire.protocol.simple import Fence
 
@@ -103,16 +103,17 @@ class GivingUp(DriverBase):
     async def _cancel_running(self, ended: Future[None]) -> None:
         """Ask the server to cancel; give the connection up if that does not help in time."""
         limit = self.loop.time() + PATIENCE
-        on_its_way = False
-        try:
-            async with asyncio.timeout_at(limit):
-                await self._cancel_request(self)
-        except TimeoutError:
-            on_its_way = True  # and might hit who comes next
-        except (OSError, Error):
-            pass  # it was never sent
-        if on_its_way or not await within(ended, max(0.0, limit - self.loop.time())):
-            self.abort(NO_ANSWER)
+        while (left := limit - self.loop.time()) > 0:
+            try:
+                async with asyncio.timeout_at(limit):
+                    await self._cancel_request(self)
+            except TimeoutError:
+                break  # it is on its way, and might hit who comes next
+            except (OSError, Error):
+                pass  # it was never sent
+            if await within(ended, min(left, ASK_AGAIN)):
+                return
+        self.abort(NO_ANSWER)
 
     async def cancel(self) -> None:
         """Ask the server to cancel what runs now."""

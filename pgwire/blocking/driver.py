@@ -20,6 +20,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from pgwire.blocking.canceling import have_canceled
 from pgwire.blocking.net import Deadline, deadline_in
 from pgwire.blocking.together import SharedRun
 from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost, out_of_time
@@ -270,8 +271,7 @@ class Driver(DriverBase):
                     self._drive(operation, monotonic() + PATIENCE)
             deadline = monotonic() + PATIENCE
             if not operation.done:
-                self._cancel_request(self, deadline)
-                self._drive(operation, deadline)
+                have_canceled(self, operation, deadline)
             ping = Ping()
             self.session.submit(ping)
             if not ping.done:

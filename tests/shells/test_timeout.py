@@ -106,6 +106,34 @@ class TestTimeout:
             with pytest.raises(pgwire.InterfaceError, match="closed"):
                 conn.query("select 1")
 
+    def test_a_cancel_that_has_overtaken_its_query_is_sent_again(
+        self, connect: Connect, shell: Shell
+    ) -> None:
+        """The first hits nothing, as the server has not read the query yet."""
+        asked_again = threading.Event()
+
+        def on_cancel(line: Line) -> None:
+            if len(server.cancels) > 1:
+                asked_again.set()
+            line.cut()
+
+        def script(line: Line) -> None:
+            line.let_in()
+            line.expect("PDH")
+            line.send(backend.described(columns=[backend.column()]))
+            line.expect("BES")
+            assert asked_again.wait(10)
+            line.send(backend.error("57014"), backend.ready())
+            serve(line, {"": (backend.column(), [])})
+
+        with ScriptedServer(script, on_cancel=on_cancel) as server:
+            conn = connect(server.dsn)
+            with pytest.raises(pgwire.QueryTimeout):
+                conn.query("select 1", timeout=0.05)
+            shell.settle()
+            assert not conn.closed
+            assert len(server.cancels) == 2
+
     @pytest.mark.parametrize("how", ["refused", "silent"])
     def test_a_cancel_that_cannot_be_delivered(
         self, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch, how: str
