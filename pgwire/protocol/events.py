@@ -127,8 +127,14 @@ class Events(deque[Event]):
             self.popleft()
 
     def popleft(self) -> Event:
-        self._bytes -= self._sizes.popleft()
-        return super().popleft()
+        # Ctrl-C may strike between the two, here and in `add`: what is empty is right again.
+        event = super().popleft()
+        if self and self._sizes:
+            self._bytes -= self._sizes.popleft()
+        else:
+            self._sizes.clear()
+            self._bytes = 0
+        return event
 
     def notified(self, notification: Notification, size: int = 0) -> None:
         self.add(notification, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections import deque
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,21 @@ def test_large_events_go_before_there_are_many() -> None:
     for number in range(MAX_EVENTS + 2):
         events.add(note(number), 1)
     assert (len(events), events[0]) == (MAX_EVENTS, note(2))
+
+
+def test_an_event_without_its_size_and_a_size_without_its_event() -> None:
+    """So Ctrl-C leaves them, if it strikes between the two: all events come, and no more."""
+    events = Events()
+    deque.append(events, note(0))
+    assert events.popleft() == note(0)
+    events.add(note(1), A_THIRD)
+    events.add(note(2), A_THIRD)
+    deque.popleft(events)
+    events.add(note(3), A_THIRD)
+    assert [events.popleft() for _ in range(2)] == [note(2), note(3)]
+    for payload in range(3):
+        events.add(note(payload), A_THIRD)
+    assert list(events) == [note(0), note(1), note(2)]  # nothing is counted that has gone
 
 
 def test_the_last_event_stays_however_large_it_is() -> None:
