@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # The name of the file, and what is different.
 RUNS = {
-    "suite_fresh": "malloc maps read buffers anew",
     "suite_3.12": "Python 3.12",
     "suite_3.13": "Python 3.13",
 }
