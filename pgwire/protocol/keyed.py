@@ -110,7 +110,9 @@ class Layouts:
     """What is known of rows of these kinds: a layout by the last byte of a message's length."""
 
     def __init__(self, kinds: Sequence[str]) -> None:
-        self.kinds = kinds
+        codes = [struct_code(kind) if is_fixed(kind) else "" for kind in kinds]
+        # The code of each column that has a width, and the width.
+        self._widths = [(code, width(code)) for code in codes]
         nothing = (0, 0, *[0, b""] * len(kinds))
         self._unknown: Layout = (lambda _buffer, _position: nothing), (), False
         self.by_key: list[Layout] = [self._unknown] * 256
@@ -119,21 +121,21 @@ class Layouts:
     def learn(self, key: int, buffer: bytes, position: int) -> bool:
         """Put in the layout of the row that begins there; False if it has none to learn."""
         length, columns = _read_head(buffer, position + 1)
-        if length > LONGEST or columns != len(self.kinds):
+        if length > LONGEST or columns != len(self._widths):
             return False
         at = position + 7
         codes = "!iH"
         lengths = [length, columns]
-        for kind in self.kinds:
+        for code, fixed in self._widths:
             (size,) = read_length(buffer, at)
             lengths.append(size)
             if size == -1:
                 codes += "i0s"
                 at += 4
                 continue
-            if size < 0 or (is_fixed(kind) and size != width(struct_code(kind))):
+            if size < 0 or (code and size != fixed):
                 return False
-            codes += f"i{struct_code(kind)}" if is_fixed(kind) else f"i{size}s"
+            codes += f"i{code or f'{size}s'}"
             at += 4 + size
         if at != position + 1 + length:
             return False
