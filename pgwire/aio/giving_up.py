@@ -103,7 +103,7 @@ class GivingUp(DriverBase):
     async def _cancel_running(self, ended: Future[None]) -> None:
         """Ask the server to cancel; give the connection up if that does not help in time."""
         limit = self.loop.time() + PATIENCE
-        while (left := limit - self.loop.time()) > 0:
+        while self.loop.time() < limit:
             try:
                 async with asyncio.timeout_at(limit):
                     await self._cancel_request(self)
@@ -111,7 +111,7 @@ class GivingUp(DriverBase):
                 break  # it is on its way, and might hit who comes next
             except (OSError, Error):
                 pass  # it was never sent
-            if await within(ended, min(left, ASK_AGAIN)):
+            if await within(ended, max(0.0, min(ASK_AGAIN, limit - self.loop.time()))):
                 return
         self.abort(NO_ANSWER)
 
