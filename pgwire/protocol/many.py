@@ -26,7 +26,7 @@ from pgwire.protocol.preparing import Preparing
 from pgwire.protocol.progress import meter_for
 from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
-from pgwire.protocol.statement import PLAN_STATES, STALE_STATES, UNNAMED
+from pgwire.protocol.statement import PLAN_STATES, STALE_STATES, UNNAMED, VALUE_STATES
 from pgwire.protocol.usual import take_records, usual_record
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ class QueryMany(Preparing):
             if isinstance(error, DataError):  # it may fit what the types are now: the next time
                 catalog = self.session.registry.catalog
                 catalog.forget(catalog.made_of(self.statement.parameter_oids))
+                self.session.statements.forget(self.statement)
         self.session.write(b"".join(messages))
         if size < CHUNK or end:
             self._write_end(end)
@@ -242,7 +243,7 @@ class QueryMany(Preparing):
         if not self.done:
             self.note_error(error)
             is_bind = self.phase is self.BINDING
-            if error.sqlstate in (STALE_STATES if is_bind else PLAN_STATES):
+            if error.sqlstate in (STALE_STATES | VALUE_STATES if is_bind else PLAN_STATES):
                 # The records cannot be gone through again; whoever comes next prepares anew.
                 assert self.statement is not None
                 self.session.statements.forget(self.statement)

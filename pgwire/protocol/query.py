@@ -13,7 +13,8 @@ A stale statement heals: where the server reports at Bind that the plan's result
 (0A000), that it does not know the statement (26000) or a type in it (XX000, 42704), that types do
 not fit any more (42804, 42846, 42883), or at Parse that the name is taken (42P05), nothing has been
 carried out. Outside a transaction, and if nobody else has written since, the statement is prepared
-under a new name and the query sent again, once. At Execute the like has the statement forgotten.
+under a new name and the query sent again, once. At Execute the like has the statement forgotten, as
+has a value that does not fit (its column may have another type by now).
 
 A query that a cancel request has hit in place of the one before it (`simple.Fence`) begins anew
 as well: what it had done is undone.
@@ -44,6 +45,7 @@ from pgwire.protocol.statement import (
     TYPE_CHANGED,
     TYPE_STATES,
     UNNAMED,
+    VALUE_STATES,
     Statement,
 )
 from pgwire.protocol.usual import take_answer
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
 
     from pgwire.errors import PostgresError
     from pgwire.protocol.session import Session
-
-_DUPLICATE_NAME = "42P05"
 
 
 class Query(Preparing):
@@ -135,6 +135,7 @@ class Query(Preparing):
             outdated = session.registry.catalog.made_of(statement.parameter_oids)
             if not outdated or session.transaction_status is not TransactionStatus.IDLE:
                 session.registry.catalog.forget(outdated)  # for whoever comes next
+                session.statements.forget(statement)
                 raise
             # Of no more than is needed: a value may never fit, and be tried ever again.
             self._parse_anew(session, statement, outdated)
@@ -158,14 +159,11 @@ class Query(Preparing):
         self._write_parse(session, name, frontend.SYNC if self._is_parted else frontend.FLUSH)
 
     def parse_failed(self, error: PostgresError) -> None:
-        if self._is_kept or (error.sqlstate == _DUPLICATE_NAME and not self._retried):
+        if self._is_kept or (error.sqlstate == "42P05" and not self._retried):
             self._is_kept = False
             self._await_ready(error, self.STALE)
-        elif self._is_struck(error):
-            self._await_ready(error, self.STRUCK)
         else:
-            self.note_error(error)
-            self.phase = self.ENDING
+            self._await_ready(error, self.STRUCK if self._is_struck(error) else self.ENDING)
         if not self._is_parted:
             self.session.write(frontend.SYNC)
         self.session.pass_floor()
@@ -269,8 +267,7 @@ class Query(Preparing):
                 self.session.registry.catalog.forget()
             self._await_ready(error, self.STALE)
         else:
-            self.note_error(error)
-            self.phase = self.ENDING
+            self._fail(error, VALUE_STATES)
 
     def _is_stale(self, error: PostgresError, statement: Statement) -> bool:
         status = self.session.transaction_status
@@ -300,12 +297,14 @@ class Query(Preparing):
         error = self.session.read_error(buffer, start, end)
         if self._is_struck(error):
             self._await_ready(error, self.STRUCK)
-            return
-        if error.sqlstate in PLAN_STATES and not self._fresh and self.statement is not None:
+        else:
+            self._fail(error, PLAN_STATES)
+
+    def _fail(self, error: PostgresError, outdated: frozenset[str]) -> None:
+        if error.sqlstate in outdated and not self._fresh and self.statement is not None:
             # For whoever comes next. What ran may have left traces: no retry.
             self.session.statements.forget(self.statement)
-        self.note_error(error)
-        self.phase = self.ENDING
+        self._await_ready(error, self.ENDING)
 
     def on_all_ready(self, buffer: bytes, start: int, end: int) -> None:
         self.take_status(buffer, start, end)
@@ -330,7 +329,7 @@ class Query(Preparing):
     # ---------------------------------------------------------------- once more
 
     def _await_ready(self, error: PostgresError, phase: Phase) -> None:
-        """Nothing was carried out; whether it can be tried again shows at ReadyForQuery."""
+        """It has failed; whether it can be tried again (STALE, STRUCK) shows at ReadyForQuery."""
         self.note_error(error)
         self.phase = phase
 

@@ -64,6 +64,8 @@ PLAN_CHANGED = "0A000"
 STALE_STATES = TYPE_STATES | {PLAN_CHANGED, "26000", _NO_SUCH_TYPE, "42846", "42883"}
 # At Execute: a plan has types that were altered or dropped, which the server does not see.
 PLAN_STATES = TYPE_STATES | {_NO_SUCH_TYPE, "22P03"}
+# At Bind: a value is none of the parameter's type, which may be what its column had before.
+VALUE_STATES = frozenset({"22003", "22007", "22008", "22P02", "22P03"})
 
 
 class Statement:

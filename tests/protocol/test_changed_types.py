@@ -139,7 +139,8 @@ def test_a_cached_statement_asks_nothing_in_a_transaction_but_does_so_in_the_nex
     assert isinstance(query.error, DataError)
     query = Query("select 1, $1", [(1, "x")])
     session.submit(query)
-    assert b"pg_type" in said(session)
+    assert b"P" in said(session)
+    assert b"pg_type" in said(session, backend.CLOSE_COMPLETE + DESCRIBED)
     assert said(session, answer(LONGER)).endswith(EXECUTE_SYNC)
 
 

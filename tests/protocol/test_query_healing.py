@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pgwire.errors import DataError
 from pgwire.protocol import frontend
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.messages import TransactionStatus
@@ -150,7 +151,51 @@ def test_any_other_error_of_a_cached_statement_keeps_it() -> None:
     session = cached()
     query = Query("select $1", [2])
     submit(session, query)
-    session.receive_data(backend.error("22P02") + backend.ready())
+    session.receive_data(backend.error("53200") + backend.ready())
+    assert query.done
+    assert session.statements.get("select $1") is not None
+
+
+def many(sql: str, params: list[Any]) -> QueryMany:
+    return QueryMany(sql, [params])
+
+
+@pytest.mark.parametrize("make", [Query, Streaming, many])
+def test_a_value_that_does_not_fit_has_the_next_query_ask_for_the_types_again(
+    make: Callable[[str, list[Any]], Operation],
+) -> None:
+    """A parameter has the type that its column had: the value may fit what it is now."""
+    session = cached()
+    misfit = make("select $1", [2**31])
+    submit(session, misfit)
+    if said(session):  # it was too late for nothing to be sent
+        session.receive_data(backend.error("26000") + backend.ready())
+    assert isinstance(misfit.error, DataError)
+    submit(session, Query("select $1", [2**31]))
+    assert said(session) == (
+        frontend.close_statement(b"_pgwire_1\0") + parse_describe(b"_pgwire_2", b"select $1")
+    )
+
+
+@pytest.mark.parametrize("sqlstate", ["22003", "22P02"])
+@pytest.mark.parametrize("make", [Query, Streaming, many])
+def test_so_has_one_that_the_server_refuses(
+    make: Callable[[str, list[Any]], Operation], sqlstate: str
+) -> None:
+    session = cached()
+    misfit = make("select $1", ["1e5"])
+    submit(session, misfit)
+    said(session)
+    session.receive_data(backend.error(sqlstate) + backend.ready())
+    assert misfit.done
+    assert session.statements.get("select $1") is None
+
+
+def test_a_value_that_does_not_fit_a_statement_just_prepared_keeps_it() -> None:
+    session = Session(REGISTRY)
+    query = Query("select $1", ["x"])
+    submit(session, query)
+    session.receive_data(DESCRIBED + backend.error("22P02") + backend.ready())
     assert query.done
     assert session.statements.get("select $1") is not None
 

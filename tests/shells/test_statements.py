@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -105,6 +105,35 @@ class TestStaleStatements:
         assert prepared(conn).count("select * from t") <= 2
         conn.query("select 1")
         assert prepared(conn).count("select * from t") == 1
+
+    @pytest.mark.parametrize(
+        ("column", "value"), [("bigint", 2**40), ("bigint", "9999999999"), ("text", "x")]
+    )
+    @pytest.mark.parametrize("way", ["query", "stream", "query_many", "pipeline", "statement"])
+    def test_a_column_of_another_type_takes_its_values_the_next_time(
+        self, conn: pgwire.Connection, way: str, column: str, value: object
+    ) -> None:
+        """The server goes on with the parameter's type as it was, and converts that."""
+        sql = "insert into t values ($1) returning a"
+        statement = conn.prepare(sql)
+
+        def insert(value: object) -> list[Any]:
+            if way == "statement":
+                return statement.query([value]).scalars()
+            if way == "stream":
+                return [row.a for row in conn.stream(sql, [value])]
+            if way == "query_many":
+                return conn.query_many(sql, [[value]]).scalars()
+            if way == "query":
+                return conn.query(sql, [value]).scalars()
+            with conn.pipeline() as pipeline:
+                return pipeline.query(sql, [value]).result().scalars()
+
+        assert insert(1) == [1]
+        conn.query(f"alter table t alter column a type {column}")
+        with pytest.raises(pgwire.DataError):
+            insert(value)
+        assert [str(inserted) for inserted in insert(value)] == [str(value)]
 
     def test_inside_a_transaction_it_is_reported(self, conn: pgwire.Connection) -> None:
         conn.query(self.ALTER)
