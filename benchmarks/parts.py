@@ -82,7 +82,7 @@ class Query:
         with watch:
             for _ in range(count):
                 result: Result[Any] = Result(
-                    self._tuples, statement.columns, "", statement.row_class
+                    list(self._tuples), statement.columns, "", statement.row_class
                 )
                 _made = result.rows
 

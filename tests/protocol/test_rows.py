@@ -222,6 +222,16 @@ def test_a_mapped_result_is_another_one() -> None:
     assert two.rows == [(1, 2), (3, 4)]
 
 
+def test_copies_have_lists_of_their_own() -> None:
+    two = result((1, 2), (3, 4))
+    early, mapped = copy.copy(two), two.mapped(dict)
+    two.rows.clear()
+    late = copy.copy(two)
+    two.rows.append(early[0])
+    assert [len(one) for one in (two, early, mapped, late)] == [1, 2, 2, 0]
+    assert early.scalars() == mapped.scalars() == [1, 3]
+
+
 def test_rows_as_rows_keep_their_names() -> None:
     assert result((1, 2)).mapped(Row).one().b == 2
 
@@ -235,6 +245,32 @@ def test_a_result_survives_pickling_and_copying(make: type[Any] | None) -> None:
         assert again.rows == two.rows
         assert (again.columns, again.command_tag) == (two.columns, two.command_tag)
         assert type(again[0]) is type(two[0])
+
+
+@given(st.sampled_from([0, 1, 15, 16, 255, 256, 257, 511, 512, 513, 1024, 1500]))
+def test_all_rows_take_the_places_of_their_tuples(count: int) -> None:
+    tuples = [(n, str(n)) for n in range(count)]
+    many = result(*tuples)
+    assert (many.scalars(), len(many), bool(many)) == ([*range(count)], count, count > 0)
+    rows = many.rows
+    assert rows == tuples
+    assert all(type(one) is row_class(("a", "b")) for one in rows)
+    assert rows is many.rows
+    assert [many[n] is one for n, one in enumerate(rows)] == [True] * count
+    assert (many.scalars(), many.dicts()) == ([*range(count)], [one._asdict() for one in rows])
+    again = pickle.loads(pickle.dumps(many))
+    assert again.rows == tuples
+    rows.reverse()
+    assert (many.scalars(), again.scalars()) == ([*reversed(range(count))], [*range(count)])
+
+
+def test_rows_half_of_which_were_made_are_made_again() -> None:
+    # As Ctrl-C leaves them.
+    made = row_class(("a", "b"))
+    half = [made((n, n)) if n < 600 else (n, n) for n in range(1000)]
+    many = result(*half)
+    assert many.rows == [(n, n) for n in range(1000)]
+    assert {type(one) for one in many.rows} == {made}
 
 
 @pytest.mark.parametrize("enabled", [True, False])
