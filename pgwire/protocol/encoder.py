@@ -27,8 +27,8 @@ _ALL_BINARY = pack_uint16(1) + pack_uint16(BINARY)
 
 def check_parameters(params: Any) -> Sequence[Any]:
     """The parameters as a sequence that can be counted, or an error that says what to write."""
-    if not isinstance(params, list | tuple):
-        if isinstance(params, str | bytes | bytearray | memoryview):
+    if not isinstance(params, (list, tuple)):  # a union of the two would be made by each call
+        if isinstance(params, (str, bytes, bytearray, memoryview)):
             raise ProgrammingError(
                 f"params must be a sequence of values, not {type(params).__name__}; "
                 "for a single parameter write [value]"

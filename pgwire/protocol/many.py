@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pgwire.errors import PostgresError
+    from pgwire.protocol.binding import Bind
     from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
@@ -136,21 +137,14 @@ class QueryMany(Preparing):
         if self._written or self.statement is None or self.is_looking_up:
             return  # the rest, or the answer to Parse, is the server's to say
         messages: list[bytes] = []
-        size = 0
-        end = b""
+        size, end = 0, b""
         try:
-            while size < CHUNK and not self.abandoned:
-                record = next(self._records, _END)
-                if record is _END:
-                    break
-                message = self.statement.bind_record(check_parameters(record))
-                messages.append(message)
-                size += len(message)
-                self._taken += 1
-            else:
-                end = frontend.POISON if self.abandoned else b""
+            if not self.abandoned:
+                size = self._take_records(self.statement.bind_record, messages)
             if self._meter is not None and messages:
                 self._meter.sent(self, size, self._taken)
+            if self.abandoned:
+                end = frontend.POISON
         except BaseException as error:
             # The source's own exception, or a value that does not fit: the caller's, both.
             self.prefer_errors()
@@ -163,6 +157,24 @@ class QueryMany(Preparing):
         self.session.write(b"".join(messages))
         if size < CHUNK or end:
             self._write_end(end)
+
+    def _take_records(self, bind: Bind, messages: list[bytes]) -> int:
+        """Bind a chunk of records, or the rest; how many bytes that is."""
+        size = 0
+        try:
+            for record in self._records:
+                kind = record.__class__
+                if kind is tuple or kind is list:
+                    message = bind(record)
+                else:
+                    message = bind(check_parameters(record))
+                messages.append(message)
+                size += len(message)
+                if size >= CHUNK:
+                    break
+        finally:
+            self._taken += len(messages)
+        return size
 
     def _write_end(self, poison: bytes) -> None:
         self._written = True
@@ -319,6 +331,3 @@ class QueryMany(Preparing):
         COMPLETE,
         Preparing.ENDING,
     )
-
-
-_END: Any = object()

@@ -188,10 +188,12 @@ class Session:
             position = end
             if operation.done or (pending and pending[0] is not operation):  # or was put back
                 operation = pending[0] if pending else self._idle
+            elif operation.phase is phase:
+                continue
+            position = operation.phase.take_usual(operation, data, position, size)
+            while operation.done:  # an answer was taken as a whole, and so may be the next
+                operation = pending[0] if pending else self._idle
                 position = operation.phase.take_usual(operation, data, position, size)
-                while operation.done:  # an answer was taken as a whole, and so may be the next
-                    operation = pending[0] if pending else self._idle
-                    position = operation.phase.take_usual(operation, data, position, size)
         self._need = _HEADER
         return position
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, timedelta, timezone
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 SQL = "insert into t values ($1)"
 DESCRIBED = backend.described([23])
 INSERTED = backend.BIND_COMPLETE + backend.complete("INSERT 0 1")
+
+
+class One(NamedTuple):
+    number: int
 
 
 def begun(records: Iterable[Any], session: Session | None = None) -> tuple[Session, QueryMany]:
@@ -317,3 +321,26 @@ def test_where_the_server_found_an_error_is_among_its_notes() -> None:
     assert isinstance(operation.error, PostgresError)
     assert operation.error.record_index == 1
     assert where in operation.error.__notes__
+
+
+def test_given_up_by_its_own_source_it_undoes_itself() -> None:
+    """Though that has ended, and said so in the same breath."""
+
+    def source() -> Iterator[tuple[int]]:
+        yield (1,)
+        operation.abandon()
+
+    session, operation = begun(source())
+    assert b"_pgwire_0" in session.data_to_send()
+    session.receive_data(INSERTED + backend.error("26000") + backend.ready())
+    assert operation.done
+    assert operation.result is None
+    assert session.in_step
+
+
+def test_records_are_sequences_of_any_class() -> None:
+    session, operation = begun([range(1), iter([1]), One(2), [3], (4,)])
+    sent = session.data_to_send()
+    assert [sent.count(bytes([0, 0, 0, 4, 0, 0, 0, n])) for n in range(5)] == [1] * 5
+    session.receive_data(5 * INSERTED + backend.ready())
+    assert operation.result.row_count == 5

@@ -326,12 +326,7 @@ def test_a_source_that_raises_while_types_are_unknown_is_told() -> None:
     """It is the answer to what was sent in vain that comes last."""
 
     def records() -> Any:
-        yield ()
-        session.receive_data(
-            backend.BIND_COMPLETE
-            + backend.row(backend.int4(1) + backend.int4(MOOD.oid) + backend.int4(2) + b"ok")
-            + backend.complete()
-        )
+        yield from [()] * CHUNK
         raise ZeroDivisionError
 
     session = Session(TypeRegistry())
@@ -339,6 +334,12 @@ def test_a_source_that_raises_while_types_are_unknown_is_told() -> None:
     session.submit(operation)
     session.data_to_send()
     session.receive_data(backend.described([], [backend.column("r", 2249)]))
+    assert len(session.data_to_send()) >= CHUNK
+    session.receive_data(
+        backend.BIND_COMPLETE
+        + backend.row(backend.int4(1) + backend.int4(MOOD.oid) + backend.int4(2) + b"ok")
+        + backend.complete()
+    )
     all_sent(session)
     session.receive_data(backend.error("26000") + backend.ready())
     assert isinstance(operation.error, ZeroDivisionError)
