@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import socket
+import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -61,7 +62,7 @@ class Aside:
         Without a deadline it is called here. A secret must come wrapped: frames of this module
         hold what it gives.
         """
-        if deadline is None:
+        if deadline is None or sys.is_finalizing():  # no thread begins any more
             return function()
         call = _Call(function)
         self._calls.add(call)

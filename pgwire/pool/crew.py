@@ -3,10 +3,14 @@
 A thread that has done something small (`do`) rests for a second, in case there is more to do:
 connections mostly come in numbers, and to start a thread takes as long as some three messages
 to the server and back.
+
+When the interpreter comes to its end, daemon threads stand still for ever, wherever they are, and
+no other begins. What destructors ask for then is done where it is asked for.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -55,6 +59,8 @@ class Crew:
 
         Raises RuntimeError if there are too many, or the interpreter is on its way out.
         """
+        if sys.is_finalizing():  # Python 3.11 would wait for its first step, for ever
+            raise RuntimeError("the interpreter is at its end: no thread can begin")
         thread = threading.Thread(target=target, args=args, name=self._name, daemon=True)
         with self._starting:
             # A thread cannot strike itself off: it is still there when it has done its last.
@@ -73,7 +79,7 @@ class Crew:
         Where Ctrl-C strikes it may be done or not, and is to be asked for again.
         """
         with self._starting:
-            if self._resting:
+            if self._resting and not sys.is_finalizing():
                 self._resting.pop().call(target, args)
                 return
         hand = _Hand()
@@ -106,7 +112,7 @@ class Crew:
         with self._starting:
             self._is_dismissed = True
             resting, self._resting = self._resting, []
-            threads = tuple(self._threads)
+            threads = () if sys.is_finalizing() else tuple(self._threads)
         for hand in resting:
             hand.bell.release()
         for thread in threads:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import sys
 import threading
 import weakref
 from collections import deque
@@ -363,7 +364,8 @@ class Engine(Requests):
         if self.hub is not None:
             self.hub.end()
         self.report(self.core.close)
-        if not self._ended.wait(timeout):
+        # When the interpreter is at its end, whoever still has a connection stands still for ever.
+        if not self._ended.wait(0.0 if sys.is_finalizing() else timeout):
             raise self._abort(timeout)
         # What is left of the chores has a few steps to go.
         self.crew.join(ABORT_TIMEOUT)
@@ -379,6 +381,8 @@ class Engine(Requests):
         leases = self.leases.holders()
         with self.lock:
             stats = self.core.stats()
+        if sys.is_finalizing():  # closing takes the turn of whoever stands still
+            return telling.not_ended(timeout, leases, stats)
         self.opener.abort()
         self.report(self.core.abort)
         if self.listeners.innermost is None:  # else it would wait for itself

@@ -1,9 +1,10 @@
-"""What both pools do about types: register them, and look them up again."""
+"""What both pools do about types: register them, and look them up again. Neither is copied."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pgwire.errors import InterfaceError
 from pgwire.pgtypes.registration import RegistersTypes
 
 if TYPE_CHECKING:
@@ -26,3 +27,8 @@ class PoolTypes(RegistersTypes):
         a composite type has got or lost; what needs it is an attribute's new name.
         """
         self._opener.refresh_types()
+
+    def __reduce__(self) -> Any:
+        raise InterfaceError(
+            "a pool cannot be pickled or copied; each process makes its own, or has it by a fork"
+        )

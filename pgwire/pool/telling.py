@@ -27,7 +27,7 @@ def no_connection(
         nothing_open = stats.size == stats.opening + stats.closing
         failed = f"the last attempt to connect failed: {cause}"
         reasons.insert(0 if nothing_open else len(reasons), failed)
-    error = PoolTimeout(f"no connection within {waited:.3g} s: {'; '.join(reasons)}")
+    error = PoolTimeout(f"no connection within {round(waited, 3):g} s: {'; '.join(reasons)}")
     error.stats = stats
     error.__cause__ = cause
     return error

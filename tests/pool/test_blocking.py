@@ -376,7 +376,7 @@ def test_a_waiter_that_timed_out_does_not_take_its_place(dsn: str) -> None:
 
 def test_timeout_zero_is_now_or_never(dsn: str) -> None:
     with pool(dsn, max_size=1) as p:
-        with pytest.raises(pgwire.PoolTimeout):
+        with pytest.raises(pgwire.PoolTimeout, match=r"^no connection within [\d.]+ s: "):
             p.connect(timeout=0)
         until(lambda: p.idle_count == 1)  # it has started an opening all the same
         p.connect(timeout=0).release()

@@ -297,6 +297,43 @@ def test_a_live_pool_does_not_hold_up_the_interpreter(dsn: str, state: str) -> N
     assert run_script(script + "\nprint('bye')", dsn) == "bye"
 
 
+ENDS = {
+    "what rests": ("owner.pool.query('select 1')", "pool.end()"),
+    "a first query": ("", "pool.query('select 1'); pool.end()"),
+    "an end with a timeout": ("owner.pool.query('select 1')", "pool.end(timeout=60)"),
+    "a thread in a query": (
+        """
+        import functools  # a function of this module would keep its owner
+        Thread(functools.partial(owner.pool.query, "select pg_sleep(60)"))
+        until(lambda: owner.pool.stats().leased == 1)
+        """,
+        """
+        try: pool.end()
+        except PoolTimeout as error: assert "1 query running" in str(error)
+        else: raise AssertionError
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("state", ENDS)
+def test_a_destructor_may_end_a_pool_when_the_interpreter_ends(dsn: str, state: str) -> None:
+    """The pool's threads stand still by then, and no other begins: it hung for ever."""
+    before, ending = map(textwrap.dedent, ENDS[state])
+    script = f"""
+class Owner:
+    def __del__(self, PoolTimeout=pgwire.PoolTimeout, write=os.write):
+        pool = self.pool
+{textwrap.indent(ending, " " * 8)}
+        write(1, b"ended")
+
+owner = Owner()
+owner.pool = pgwire.Pool(DSN, max_size=2, connect_timeout=30)
+{before}
+"""
+    assert run_script(script, dsn) == "ended"
+
+
 def test_without_a_key_to_cancel_with_the_line_is_cut_all_the_same(dsn: str) -> None:
     """A pooler in between may give none; asking again would then never run out of time."""
     with pgwire.connect(dsn) as conn:

@@ -5,12 +5,19 @@ Each test is a program of its own, so that the run of the tests is not what is f
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import textwrap
+from typing import TYPE_CHECKING
 
 import pytest
 
+import pgwire
 from tests.pool.support import run_script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 
@@ -248,3 +255,13 @@ def test_an_opening_that_is_under_way_stays_with_the_parent(dsn: str) -> None:
         dsn,
     )
     assert out == "0\n7 0"
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("make", [pgwire.Pool, pgwire.AsyncPool])
+def test_a_pool_given_to_another_process_otherwise_is_refused(
+    make: Callable[[str], object], take: Callable[[object], object]
+) -> None:
+    """A copy would share the connections; and what the error named was not the pool."""
+    with pytest.raises(pgwire.InterfaceError, match="a pool cannot be pickled or copied"):
+        take(make("host=127.0.0.1"))
