@@ -176,6 +176,10 @@ class PostgresError(DatabaseError):
     `query` is the SQL that was running, where it is known. `str()` is the message with a
     caret under the position, detail and hint; control characters are escaped there, while
     the attributes hold the server's text as it came.
+
+    `stray` is true of a `QueryCanceled` that was meant for another query on the same connection,
+    written before this one, whose time had run out or whose caller had given up: it is no fault of
+    this query's, and says nothing against asking again.
     """
 
     sqlstate: str = ""
@@ -196,6 +200,7 @@ class PostgresError(DatabaseError):
     line: str | None = None
     routine: str | None = None
     query: str | None = None
+    stray: bool = False
 
     def __str__(self) -> str:
         lines = [_printable(self.message or (str(self.args[0]) if self.args else ""))]

@@ -79,7 +79,7 @@ class GivingUp(DriverBase):
         try:
             is_patient = operation.is_brief or operation.ends_by_itself
             if not await within(ended, PATIENCE if is_patient else GRACE):
-                await self._cancel_running(ended)
+                await self._cancel_running(ended, fence)
             fence.lower()
             self._flush()
             await self._see_through(fence, fenced)
@@ -100,10 +100,11 @@ class GivingUp(DriverBase):
             else:
                 its_turn = self.session.pending[0] is fence
 
-    async def _cancel_running(self, ended: Future[None]) -> None:
+    async def _cancel_running(self, ended: Future[None], fence: Fence) -> None:
         """Ask the server to cancel; give the connection up if that does not help in time."""
         limit = self.loop.time() + PATIENCE
         while self.loop.time() < limit:
+            fence.requests += 1
             try:
                 async with asyncio.timeout_at(limit):
                     await self._cancel_request(self)
@@ -121,7 +122,7 @@ class GivingUp(DriverBase):
         self.check_usable()
         if self.session.backend_key is None:
             return  # there is nothing to ask with
-        fence, fenced = self._raise_fence(Fence(spares=False))
+        fence, fenced = self._raise_fence(Fence(at_large=True))
         self._flush()
         # Once it has begun it must come to its end, or it might hit who comes next.
         delivery = self._spawn(self._deliver_cancel(fence, fenced))

@@ -20,7 +20,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from pgwire.blocking.canceling import have_canceled
+from pgwire.blocking.canceling import end_what_was_left, have_canceled, is_among_others
 from pgwire.blocking.net import Deadline, deadline_in
 from pgwire.blocking.together import SharedRun
 from pgwire.driving import CANCEL_PATIENCE, CLOSE_PATIENCE, PATIENCE, DriverBase, lost, out_of_time
@@ -79,7 +79,7 @@ class Driver(DriverBase):
         self._caught: list[bytes] = []  # what has been read, and not been fed yet
         self._cancelling = threading.Lock()
         self._cancelled = False  # or something was left behind
-        self._left: Operation | None = None
+        self._left: list[Operation] = []
 
     @property
     def tls(self) -> TLSLayer | None:
@@ -189,7 +189,7 @@ class Driver(DriverBase):
         if not isinstance(error, Deadline):
             operation.told = None  # its traceback holds what will not come to its end until then
             raise error
-        raise out_of_time(closed=self.closed) from None
+        raise out_of_time(closed=self.closed if operation.done else None) from None
 
     def _wait_for_turn(self, deadline: float | None) -> None:
         if self.generation != DriverBase.forks:
@@ -266,6 +266,9 @@ class Driver(DriverBase):
             if self._unsafe or self.closed:
                 self.abort()
                 return
+            if is_among_others(self.session, operation):
+                self.leave_behind(operation)
+                return
             if operation.ends_by_itself and not operation.done:
                 with suppress(Deadline):
                     self._drive(operation, monotonic() + PATIENCE)
@@ -285,21 +288,15 @@ class Driver(DriverBase):
                 self.abort()
 
     def _outlive_cancel(self, deadline: float | None) -> None:
-        """`cancel()` was called: it must not hit what begins only now.
-
-        Or an operation was left before its end: that is brought about first.
-        """
+        """`cancel()` was called, and must not hit who begins now. What was left is ended, too."""
         floor = self.session.floor
         if floor is not None and floor.holds:
             return  # nothing will begin now
-        left, self._left = self._left, None
-        if left is not None and not left.done:
-            self._recover(left)
-            self.check_usable()
+        end_what_was_left(self, deadline)
         seconds = -1 if deadline is None else max(deadline - monotonic(), 0)
         if not self._cancelling.acquire(timeout=seconds):
             raise QueryTimeout("a cancel request was still on its way when time was up")
-        self._cancelled = False
+        self._cancelled = self.session.is_canceled_at_large = False
         self._cancelling.release()
         ping = Ping()
         try:
@@ -313,7 +310,7 @@ class Driver(DriverBase):
         """Ask the server to cancel what runs now; any thread may call."""
         try:
             with self._cancelling:
-                self._cancelled = True
+                self._cancelled = self.session.is_canceled_at_large = True
                 self._cancel_request(self, monotonic() + CANCEL_PATIENCE)
         except Deadline:
             raise OperationalError(
@@ -324,7 +321,7 @@ class Driver(DriverBase):
 
     def leave_behind(self, operation: Operation) -> None:
         """An operation nobody goes on with is to be ended before the next. Any thread may call."""
-        self._left = operation
+        self._left.append(operation)
         self._cancelled = True
 
     # ---------------------------------------------------------------- between operations

@@ -306,7 +306,12 @@ class _Flight:
         return not self._block.waiting and not self._run.is_canceling
 
     def _has_room(self) -> bool:
-        """Whether what waits for its answer fits the buffers, ours and the socket's."""
+        """Whether what waits for its answer fits the buffers, ours and the socket's.
+
+        Not behind what is being canceled: nobody has to be in the way of that.
+        """
+        if self._run.is_canceling:
+            return False
         return len(self._block.waiting) < _MOST_WAITING and self._run.unanswered <= UNANSWERED
 
     def _is_settled(self, asked: PipelineQuery[Any]) -> bool:

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from pgwire.blocking.net import Deadline
-from pgwire.driving import GRACE, NO_ANSWER, PATIENCE, lost
+from pgwire.driving import ASK_AGAIN, GRACE, NO_ANSWER, PATIENCE, lost
 from pgwire.errors import Error, InterfaceError
 from pgwire.protocol.simple import Fence
 
@@ -59,6 +59,8 @@ class SharedRun:
         self._crowd = crowd
         self._watched: Operation | None = None  # at the head when it was looked at last
         self._give_up_at: float | None = None
+        self._ask_at: float | None = None  # for it to be canceled
+        self._fence: Fence | None = None  # behind it
         # What is written and not answered: its last operation, and how much it is.
         self._unanswered: deque[tuple[Operation, int]] = deque()
         self._unanswered_size = 0
@@ -114,6 +116,8 @@ class SharedRun:
     def settle(self) -> None:
         """Hand on what is done, and what the server has said by itself."""
         session = self._session
+        if self._watched is not None and self._watched.done:
+            self._lower_fence()
         if session.events and self._tells:
             with suppress(Exception):  # nobody's call to raise it from
                 self._driver.deliver_events()
@@ -128,7 +132,8 @@ class SharedRun:
             return  # time is up, or the answer came while writing
         try:
             driver._unsafe = False
-            driver.channel.wait_readable(_first(self._deadline(), self._crowd.next_look()))
+            wake_at = _first(self._ask_at, self._crowd.next_look())
+            driver.channel.wait_readable(_first(self._deadline(), wake_at))
             driver._unsafe = True
         except Deadline:
             driver._unsafe = True
@@ -182,28 +187,41 @@ class SharedRun:
         """What is at the head and wanted by nobody is canceled, and has its time for that."""
         pending = self._session.pending
         head = pending[0] if pending else None
-        if head is self._watched:
-            return
+        if head is not self._watched:
+            self._watch(head)
+        elif self._ask_at is not None and monotonic() >= self._ask_at:
+            self._ask_for_cancel(self._fence, self._give_up_at)
+
+    def _watch(self, head: Operation | None) -> None:
         self._watched, self._give_up_at = head, None
         if head is None or not self._is_unwanted(head):
             return
-        self._give_up_at = limit = monotonic() + PATIENCE
-        if head.is_fence or head.is_brief:
-            return
-        self._write_behind()
-        fence = Fence()
-        self._session.raise_fence(fence)
-        with suppress(Deadline, OSError, Error):
-            self._driver.send_cancel_request(limit)
-        fence.lower()
+        now = monotonic()
+        self._give_up_at = now + PATIENCE
+        if not (head.is_fence or head.is_brief):
+            # Most end by themselves meanwhile; and a request for what the server has not got yet
+            # would hit nothing.
+            self._ask_at = now + GRACE
+            self._fence = Fence()
+            self._session.raise_fence(self._fence)
 
-    def _write_behind(self) -> None:
-        """Write the rest where it fits: a request for what the server has not got hits nothing."""
-        session = self._session
-        if session.out and self.unanswered + sum(map(len, session.out)) <= UNANSWERED:
-            self._write_all()
-            with suppress(Deadline):
-                self._driver.channel.wait_readable(monotonic() + GRACE)
+    def _ask_for_cancel(self, fence: Fence | None, limit: float | None) -> None:
+        assert fence is not None
+        assert limit is not None
+        fence.requests += 1
+        try:
+            self._driver.send_cancel_request(limit)
+        except Deadline:  # it is on its way, and might hit who comes next
+            self._session.fail(InterfaceError(NO_ANSWER))
+        except (OSError, Error):
+            pass  # it was never sent
+        self._ask_at = monotonic() + ASK_AGAIN  # it may have overtaken what it is meant for
+
+    def _lower_fence(self) -> None:
+        """What was to be canceled is done, and all requests for it have been delivered."""
+        if self._fence is not None:
+            self._fence.lower()
+            self._fence = self._ask_at = None
 
     def _is_unwanted(self, head: Operation) -> bool:
         """A cleaning in front is nobody's, but has its time until somebody's behind it is up."""

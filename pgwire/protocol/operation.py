@@ -91,7 +91,7 @@ class Operation:
     has_effects = True
     # Nobody writes behind it until it is answered.
     is_fence = False
-    spares = False  # see `simple.Fence`
+    requests = 0  # for cancel, see `simple.Fence`
     # Once it is abandoned, what has not come yet is little: no cancel request is worth it.
     ends_soon = False
     # Once it is abandoned it asks the server for the end itself, and a cancel request does harm.

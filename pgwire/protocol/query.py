@@ -16,8 +16,8 @@ carried out. Outside a transaction, and if nobody else has written since, the st
 under a new name and the query sent again, once. At Execute the like has the statement forgotten, as
 has a value that does not fit (its column may have another type by now).
 
-A query that a cancel request has hit in place of the one before it (`simple.Fence`) begins anew
-as well: what it had done is undone.
+A query that a cancel request has hit in place of an earlier one (`fences`) begins anew as well,
+outside of a transaction, if that leaves nothing of what it had done.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from pgwire.protocol.preparing import Preparing
 from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
 from pgwire.protocol.session import FORGETTING
-from pgwire.protocol.simple import QUERY_CANCELED
 from pgwire.protocol.statement import (
     PLAN_CHANGED,
     PLAN_STATES,
@@ -295,7 +294,8 @@ class Query(Preparing):
 
     def on_execute_error(self, buffer: bytes, start: int, end: int) -> None:
         error = self.session.read_error(buffer, start, end)
-        if self._is_struck(error):
+        stays = self.statement is not None and self.statement.changes_session
+        if self._is_struck(error) and not stays:  # else it may not be undone as a whole
             self._await_ready(error, self.STRUCK)
         else:
             self._fail(error, PLAN_STATES)
@@ -350,8 +350,8 @@ class Query(Preparing):
     # ---------------------------------------------------------------- struck by mistake
 
     def _is_struck(self, error: PostgresError) -> bool:
-        """Whether it was canceled in place of another one, that was done just before."""
-        return error.sqlstate == QUERY_CANCELED and self.session.may_be_struck(self)
+        """Whether it was canceled in place of another one, and is a transaction of its own."""
+        return error.stray and self.session.transaction_status is TransactionStatus.IDLE
 
     def on_ready_to_return(self, buffer: bytes, start: int, end: int) -> None:
         """What it had done is undone, outside of a transaction: it may begin anew."""

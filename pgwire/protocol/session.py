@@ -30,6 +30,7 @@ from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, 
 from pgwire.pgtypes.registration import Registration, Registrations
 from pgwire.protocol import backend
 from pgwire.protocol.events import Events, ParameterChange, Reported
+from pgwire.protocol.fences import QUERY_CANCELED, Fencing
 from pgwire.protocol.losing import lost_at_head, lost_behind
 from pgwire.protocol.messages import BackendKeyData, BackendMessage, TransactionStatus, message_name
 from pgwire.protocol.operation import Idle
@@ -51,7 +52,7 @@ _SHORTEST_ROW = 6  # the length word and the number of columns
 _IDLE = TransactionStatus.IDLE
 
 
-class Session:
+class Session(Fencing):
     """See the module. All attributes are for reading, but for those of its operations."""
 
     is_for_replication = False  # only the simple protocol is spoken there
@@ -84,7 +85,6 @@ class Session:
         self.floor: Operation | None = None  # who has more to write than is written
         self.out: list[bytes] = []  # what operations have written, to be sent
         self.completed: list[Operation] = []  # those with a waiter: see `take_completed`
-        self.fence: Operation | None = None  # the last one that has been raised, until it is done
         # Whether what was submitted together may be carried out in another order: where each
         # operation is somebody else's, as on a shared connection of a pool.
         self.unordered = False
@@ -117,18 +117,6 @@ class Session:
             operation.error = self.failure
             self._finish(operation)
             self.pending.clear()
-
-    def raise_fence(self, fence: Operation) -> None:
-        """Queue a fence (`simple.Fence`) in front of all that has not been written yet."""
-        if self.failure is not None:
-            self.submit(fence)
-            return
-        ahead = sum(1 for operation in self._unsent if operation.is_fence)
-        self.pending.insert(len(self.pending) - len(self._unsent) + ahead, fence)
-        self._unsent.insert(ahead, fence)
-        self.fence = fence
-        if self.floor is None:
-            self.pass_floor()
 
     def receive_data(self, data: bytes) -> None:
         """Take what the server sent, cut anywhere."""
@@ -310,28 +298,6 @@ class Session:
         self.floor = operation
         return True
 
-    def may_be_struck(self, operation: Operation) -> bool:
-        """Whether a cancel request of ours, for another operation, may have hit this one."""
-        return self.fence is not None and self.fence.spares and not operation.abandoned
-
-    def put_back(self, operation: Operation) -> bool:
-        """Have the operation at the head begin anew, behind the fences.
-
-        Its ReadyForQuery has been read, and nothing of it has been carried out. Where another
-        has been written behind it, order matters unless the session is `unordered`.
-        """
-        pending, unsent = self.pending, self._unsent
-        written = [o for o in pending if not o.is_fence and o not in unsent]
-        if len(written) > 1 and not self.unordered:
-            return False
-        pending.remove(operation)
-        ahead = sum(1 for o in unsent if o.is_fence)
-        pending.insert(len(pending) - len(unsent) + ahead, operation)
-        unsent.insert(ahead, operation)  # a fence has the floor, or waits in front of it
-        if self.floor is operation:
-            self.pass_floor()
-        return True
-
     def _give_floor(self, operation: Operation) -> None:
         self.floor = operation
         if operation.abandoned and not operation.is_brief:
@@ -368,6 +334,8 @@ class Session:
     def read_error(self, buffer: bytes, start: int, end: int) -> PostgresError:
         """An ErrorResponse as an exception. A fatal one fails the session as well."""
         error = postgres_error(backend.parse_fields(buffer, start, end))
+        if error.sqlstate == QUERY_CANCELED and self.pending:
+            self.judge_cancel(error)
         if error.severity in ("FATAL", "PANIC"):
             self.fail(mixed_in(ConnectionLost, error))
         return error

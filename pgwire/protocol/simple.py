@@ -14,6 +14,7 @@ from pgwire.protocol import backend, frontend
 from pgwire.protocol.changes import changes_session
 from pgwire.protocol.copying import DONE
 from pgwire.protocol.decoder import keeping, whole_runs
+from pgwire.protocol.fences import QUERY_CANCELED
 from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase
@@ -251,14 +252,15 @@ class Fence(Ping):
 
     Raised (`Session.raise_fence`) before a cancel request is sent: nobody writes behind it
     until it is answered, so that the request can hit nobody who comes later. `lower` must be
-    called once the request has been delivered, or been given up. With `spares`, a query that
-    was written before and is hit in place of another begins anew.
+    called once the request has been delivered, or been given up. `requests` is to count those that
+    are sent, as long as they have hit nobody (see `fences`); with `at_large` there is one that is
+    meant for whatever runs.
     """
 
     is_fence = True
 
-    def __init__(self, *, spares: bool = True) -> None:
-        self.spares = spares
+    def __init__(self, *, at_large: bool = False) -> None:
+        self.at_large = at_large
         self.phase = self.RAISED
         self._lowered = False
 
@@ -280,8 +282,8 @@ class Fence(Ping):
         self.phase = self.WAITING
 
     def on_ready(self, buffer: bytes, start: int, end: int) -> None:
-        if self.session.fence is self:
-            self.session.fence = None
+        if self.at_large:
+            self.session.is_canceled_at_large = False
         super().on_ready(buffer, start, end)
 
     RAISED = Phase("RAISED", {BackendMessage.ERROR_RESPONSE: Ping.on_error})
@@ -293,6 +295,3 @@ class Fence(Ping):
         },
     )
     PHASES = (RAISED, WAITING)
-
-
-QUERY_CANCELED = "57014"

@@ -12,7 +12,7 @@ import pytest
 import pgwire
 from pgwire.blocking import together
 from pgwire.blocking.net import Deadline
-from pgwire.driving import PATIENCE
+from pgwire.driving import ASK_AGAIN, GRACE, PATIENCE
 from pgwire.pgtypes import TypeRegistry
 from pgwire.protocol.cleaning import Clean
 from pgwire.protocol.session import Session
@@ -165,19 +165,19 @@ def test_who_joins_while_nothing_comes_is_written_at_the_next_look(
     world.joining = [(1.0, [second])]
     world.deadlines = {first: 2.0, second: 2.0}
     world.run(first)
-    assert world.sent_at == [0.0, 1.0, 2.0]  # the last is a fence
+    assert world.sent_at == [0.0, 1.0]
     assert world.settled == [first, second]
 
 
-def test_a_server_that_does_not_answer_is_asked_once_and_given_up_in_time(
+def test_a_server_that_does_not_answer_is_asked_again_and_given_up_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each further timeout asked again, and began the patience anew."""
+    """A request may have overtaken its query. Each further timeout began the patience anew."""
     world = World(monkeypatch, [])
     some = queries(4)
     world.deadlines = {each: 1.0 + n * 0.75 * PATIENCE for n, each in enumerate(some[:3])}
     outcome = world.run(*some)
-    assert world.cancels == [1.0]
+    assert world.cancels == pytest.approx([1.0 + GRACE + n * ASK_AGAIN for n in range(4)])
     assert world.aborted == 1.0 + PATIENCE
     assert world.settled == some
     assert isinstance(outcome[3], pgwire.ConnectionLost)
@@ -199,7 +199,7 @@ def test_each_that_is_unwanted_is_canceled_when_it_is_its_turn(
 
     monkeypatch.setattr(world, "send_cancel_request", cancel)
     outcome = world.run(*some)
-    assert world.cancels == [1.0, 1.0]
+    assert world.cancels == pytest.approx([1.0 + GRACE, 1.0 + 2 * GRACE])
     assert outcome[2] is None
     assert world.settled == some
     assert world.aborted is None
@@ -218,13 +218,104 @@ def test_what_is_unwanted_is_written_before_it_is_canceled(
 
     def cancel(_deadline: float) -> None:
         written.extend(world.sent)
-        world.said = [CANCELED + READY]
+        world.said = [CANCELED, READY]
 
     monkeypatch.setattr(world, "send_cancel_request", cancel)
     world.run()
     assert len(written) == 1
     assert world.aborted is None
     assert world.session.in_step
+
+
+def test_what_ends_by_itself_soon_is_not_canceled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had been canceled at once, and as like as not the request hit the one behind it."""
+    world = World(monkeypatch, [])
+    first, second = queries(2)
+    world.deadlines = {first: 1.0}
+    plain = world.expire
+
+    def expire(now: float) -> None:
+        plain(now)
+        world.said = [EMPTY, EMPTY, READY]
+
+    monkeypatch.setattr(world, "expire", expire)
+    assert world.run(first, second) == [None, None]
+    assert world.cancels == []
+    assert world.sent[-1] == SYNC
+    assert world.session.in_step
+
+
+def test_what_does_not_stop_answering_is_canceled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes, though something can be read at any time."""
+    world = World(monkeypatch, [])
+    (first,) = queries(1)
+    world.deadlines = {first: 1.0}
+    world.joining = [(1.0, [])]
+    rows = [backend.row_description(backend.column("n")), *[backend.row(backend.int4(7))] * 20]
+    plain = world.receive
+
+    def receive() -> bytes:
+        world.now += GRACE / 8
+        return plain()
+
+    def expire(_now: float) -> None:
+        first.abandon()
+        world.said = [*rows]
+
+    def cancel(_deadline: float) -> None:
+        world.cancels.append(world.now)
+        world.said = [CANCELED, READY]
+
+    monkeypatch.setattr(world, "receive", receive)
+    monkeypatch.setattr(world, "expire", expire)
+    monkeypatch.setattr(world, "send_cancel_request", cancel)
+    world.run(first)
+    [asked_at] = world.cancels
+    assert 1.0 + GRACE <= asked_at <= 1.0 + GRACE * 1.25
+    assert world.session.in_step
+
+
+def test_who_joins_while_something_is_canceled_is_written_behind_the_fence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, [])
+    first, second = queries(2)
+    world.deadlines = {first: 1.0}
+    world.looking = True
+    world.joining = [(1.0 + GRACE / 2, [second])]
+
+    def cancel(_deadline: float) -> None:
+        assert len(world.sent) == 1
+        world.said = [CANCELED, READY, EMPTY]
+
+    monkeypatch.setattr(world, "send_cancel_request", cancel)
+    world.run(first)
+    assert second.error is None
+    assert world.sent[1] == SYNC
+    assert world.settled == [first, second]
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_request_that_cannot_be_delivered(monkeypatch: pytest.MonkeyPatch, sent: bool) -> None:
+    """One that is on its way, for all that is known, may hit whoever comes next."""
+    world = World(monkeypatch, [])
+    first, second = queries(2)
+    world.deadlines = {first: 1.0}
+
+    def cancel(_deadline: float) -> None:
+        world.cancels.append(world.now)
+        if sent:
+            world.said = [EMPTY]
+            raise Deadline
+        if len(world.cancels) > 1:
+            world.said = [CANCELED, EMPTY, READY]
+        raise OSError("no route")
+
+    monkeypatch.setattr(world, "send_cancel_request", cancel)
+    outcome = world.run(first, second)
+    assert len(world.cancels) == (1 if sent else 2)
+    assert (world.aborted is None) is not sent
+    assert (outcome[1] is None) is not sent
 
 
 def test_a_fence_that_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +327,7 @@ def test_a_fence_that_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert world.run(first, second)[1] is None
     assert world.sent[-1] == SYNC
-    assert world.aborted == 1.0 + PATIENCE
+    assert world.aborted == 1.0 + GRACE + PATIENCE
 
 
 @pytest.mark.parametrize("answer", [EMPTY, b""])
@@ -312,7 +403,7 @@ def test_what_is_unwanted_becomes_the_head_while_writing(
         world.said = [CANCELED + EMPTY, READY]
 
     world.run(first, second)
-    assert world.cancels == [0.5]
+    assert world.cancels == [0.5 + GRACE]
     assert third.error is None
     assert world.settled == [first, second, third]
     assert world.aborted is None

@@ -120,8 +120,14 @@ def _batch() -> Begun:
 
 def _fenced() -> Begun:
     session, operations = _cached()
-    session.raise_fence(Fence())
+    session.raise_fence(_asking())
     return session, operations
+
+
+def _asking() -> Fence:
+    fence = Fence()
+    fence.requests = 1
+    return fence
 
 
 def _shared() -> Begun:
@@ -129,8 +135,9 @@ def _shared() -> Begun:
     session, operations = _fenced()
     session.unordered = True
     operations[0].abandon()
-    assert isinstance(session.fence, Fence)
-    session.fence.lower()
+    fence = session.pending[-1]
+    assert isinstance(fence, Fence)
+    fence.lower()
     return session, operations
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pgwire.errors import ConnectionLost, PostgresError
 from pgwire.protocol import frontend
+from pgwire.protocol.messages import TransactionStatus
 from pgwire.protocol.preparing import Prepare
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
@@ -30,6 +32,13 @@ def session_that_knows(sql: str = "select $1") -> Session:
     return session
 
 
+def learn(session: Session, sql: str) -> None:
+    """Have it run once, without parameters and without rows."""
+    session.submit(query := Query(sql))
+    session.receive_data(backend.described([], []) + backend.executed())
+    assert query.error is None
+
+
 def submitted(session: Session, *numbers: int) -> list[Query]:
     queries = [Query("select $1", [number]) for number in numbers]
     for query in queries:
@@ -41,9 +50,11 @@ def answer(number: int) -> bytes:
     return backend.executed(backend.row(backend.int4(number)))
 
 
-def raised(session: Session, *, spares: bool = True) -> Fence:
-    fence = Fence(spares=spares)
+def raised(session: Session, requests: int = 1, *, at_large: bool = False) -> Fence:
+    """A fence behind what is written, once so many cancel requests have been sent."""
+    fence = Fence(at_large=at_large)
     session.raise_fence(fence)
+    fence.requests = requests
     return fence
 
 
@@ -62,7 +73,7 @@ def test_nobody_writes_behind_a_fence_until_it_is_answered() -> None:
     assert session.data_to_send() == frontend.SYNC
     session.receive_data(backend.ready())
     assert fence.done
-    assert session.fence is None
+    assert not session.pending[0].is_fence
     assert session.data_to_send() != b""
     session.receive_data(answer(2))
     assert later.result.scalar() == 2
@@ -216,8 +227,9 @@ def test_where_order_does_not_matter_it_begins_anew_behind_the_others() -> None:
     assert not struck.done
     session.receive_data(answer(3))
     assert behind.result.scalar() == 3
-    assert session.fence is not None
-    assert list(session.pending) == [session.fence, struck]
+    fence, last = session.pending
+    assert fence.is_fence
+    assert last is struck
 
 
 def test_inside_a_transaction_it_fails() -> None:
@@ -231,10 +243,12 @@ def test_inside_a_transaction_it_fails() -> None:
 def test_who_is_canceled_on_purpose_fails() -> None:
     session = session_that_knows()
     [query] = submitted(session, 1)
-    fence = raised(session, spares=False)
+    fence = raised(session, 0, at_large=True)
     session.receive_data(CANCELED + backend.ready())
     assert isinstance(query.error, PostgresError)
     assert query.error.sqlstate == "57014"
+    assert not query.error.stray
+    assert query.error.hint is None
     assert not fence.done
 
 
@@ -317,6 +331,163 @@ def test_a_statement_of_its_users_is_kept_when_its_query_begins_anew() -> None:
     session.receive_data(answer(2))
     assert struck.statement is prepare.result
     assert struck.result.scalar() == 2
+
+
+# Who was hit by mistake, and what he is told
+
+
+def stray(query: Operation) -> bool:
+    assert isinstance(query.error, PostgresError)
+    assert query.error.sqlstate == "57014"
+    assert query.error.stray is (query.error.hint is not None)
+    return query.error.stray
+
+
+def test_the_error_of_who_was_hit_by_mistake_says_so() -> None:
+    session = session_that_knows()
+    struck, _ = struck_first_of(session)
+    assert stray(struck)
+    assert "cancel request for an earlier query" in str(struck.error)
+    assert "it can be asked for again" in str(struck.error)
+    again = pickle.loads(pickle.dumps(struck.error))
+    assert again.stray
+
+
+def test_inside_a_transaction_it_says_that_all_of_that_has_failed() -> None:
+    session = session_that_knows()
+    session.transaction_status = TransactionStatus.IN_TRANSACTION
+    meant, struck = submitted(session, 1, 2)
+    meant.abandon()
+    raised(session)
+    session.receive_data(backend.executed(status="T") + CANCELED + backend.ready("E"))
+    assert stray(struck)
+    assert "The transaction has failed" in str(struck.error)
+
+
+def test_what_the_server_advises_stays() -> None:
+    session = session_that_knows()
+    session.submit(script := SimpleQuery("select 1"))
+    raised(session)
+    session.receive_data(backend.error("57014", H="Be patient.") + backend.ready())
+    assert isinstance(script.error, PostgresError)
+    assert script.error.hint is not None
+    assert script.error.hint.startswith("Be patient.\nIt was hit")
+
+
+def test_a_request_hits_one_and_no_more() -> None:
+    """Whatever is canceled besides was meant: by a statement_timeout, say."""
+    session = session_that_knows()
+    meant, behind = submitted(session, 1, 2)
+    meant.abandon()
+    raised(session)
+    session.receive_data(CANCELED + backend.ready() + CANCELED + backend.ready())
+    assert meant.done
+    assert not stray(behind)
+
+
+def test_each_request_may_have_hit_another() -> None:
+    session = session_that_knows()
+    session.unordered = True
+    meant, *others = submitted(session, 1, 2, 3, 4)
+    meant.abandon()
+    fence = raised(session, 2)
+    session.receive_data(answer(1) + (CANCELED + backend.ready()) * 3)
+    assert [each.done for each in others] == [False, False, True]
+    assert not stray(others[2])
+    fence.lower()
+    session.receive_data(backend.ready() + answer(3) + answer(2))
+    assert [each.error for each in others[:2]] == [None, None]
+
+
+def test_where_no_request_was_sent_none_has_hit() -> None:
+    """What was not wanted any more has ended by itself."""
+    session = session_that_knows()
+    meant, behind = submitted(session, 1, 2)
+    meant.abandon()
+    fence = raised(session, 0)
+    session.receive_data(answer(1))
+    fence.lower()
+    session.receive_data(CANCELED + backend.ready())
+    assert not stray(behind)
+
+
+def test_a_statement_timeout_is_no_cancel_request() -> None:
+    session = session_that_knows()
+    meant, behind, struck = submitted(session, 1, 2, 3)
+    meant.abandon()
+    raised(session)
+    out_of_time = backend.error("57014", "canceling statement due to statement timeout")
+    session.receive_data(out_of_time + backend.ready() + out_of_time + backend.ready())
+    assert meant.done
+    assert not stray(behind)
+    session.receive_data(CANCELED + backend.ready())
+    assert not struck.done, "the request that was meant for the first begins it anew"
+
+
+def test_a_request_for_whatever_runs_is_not_taken_for_a_mistake() -> None:
+    session = session_that_knows()
+    session.unordered = True
+    meant, first, second = submitted(session, 1, 2, 3)
+    meant.abandon()
+    raised(session)
+    at_large = raised(session, 0, at_large=True)
+    session.receive_data(answer(1) + (CANCELED + backend.ready()) * 2)
+    assert not stray(first)
+    assert not second.done
+    assert not at_large.done
+
+
+def test_a_request_for_whatever_runs_that_hit_nobody_is_over_with_its_fence() -> None:
+    session = session_that_knows()
+    at_large = raised(session, 0, at_large=True)
+    assert session.is_canceled_at_large
+    at_large.lower()
+    session.receive_data(backend.ready())
+    assert at_large.done
+    assert not session.is_canceled_at_large
+
+
+def test_a_commit_that_was_hit_does_not_begin_anew() -> None:
+    """The transaction that it was to commit is no more, and the server would say COMMIT."""
+    session = session_that_knows()
+    learn(session, "commit")
+    session.transaction_status = TransactionStatus.IN_TRANSACTION
+    [meant] = submitted(session, 1)
+    session.submit(commit := Query("commit"))
+    meant.abandon()
+    raised(session)
+    session.receive_data(backend.executed(status="T"))
+    session.receive_data(backend.BIND_COMPLETE + CANCELED + backend.ready())  # deferred constraints
+    assert stray(commit)
+
+
+@pytest.mark.parametrize(
+    "sql", ["call p()", "do $$ begin commit; end $$", "vacuum", "select pg_advisory_lock(1)"]
+)
+def test_what_is_not_undone_as_a_whole_does_not_begin_anew(sql: str) -> None:
+    session = session_that_knows()
+    learn(session, sql)
+    [meant] = submitted(session, 1)
+    session.submit(struck := Query(sql))
+    meant.abandon()
+    raised(session)
+    session.receive_data(answer(1) + backend.BIND_COMPLETE + CANCELED + backend.ready())
+    assert stray(struck)
+    assert "not committed by itself" in str(struck.error)
+
+
+def test_it_begins_anew_where_it_had_not_begun() -> None:
+    session = session_that_knows()
+    learn(session, "vacuum")
+    [meant] = submitted(session, 1)
+    session.submit(struck := Query("vacuum"))
+    meant.abandon()
+    fence = raised(session)
+    session.receive_data(answer(1) + CANCELED + backend.ready())
+    assert not struck.done
+    fence.lower()
+    session.receive_data(backend.ready() + backend.executed())
+    assert struck.error is None
 
 
 def spotless(session: Session) -> bool:

@@ -592,6 +592,7 @@ def test_a_query_that_was_struck_while_it_kept_the_floor_begins_anew() -> None:
     said(session, described(None, RECORD))
     fence = Fence()
     session.raise_fence(fence)
+    fence.requests = 1
     said(session, backend.BIND_COMPLETE + backend.error("57014") + backend.ready())
     fence.lower()
     assert said(session) == frontend.SYNC

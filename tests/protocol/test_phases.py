@@ -221,7 +221,11 @@ def _check_ends(session: Session, operation: Operation) -> None:
     """Nothing is left hanging: a ReadyForQuery goes on or fails, and EOF ends it all."""
     session.data_to_send()
     session.receive_data(backend.ready())
-    if session.failure is None and session.pending and session.fence is None:
+    if (
+        session.failure is None
+        and session.pending
+        and not any(each.is_fence for each in session.pending)
+    ):
         sent = session.data_to_send()
         # A stale one is prepared again, one that has looked types up is run or ended, and one that
         # looks them up by the simple protocol asks for more.

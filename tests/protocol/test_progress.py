@@ -223,6 +223,7 @@ def test_a_stream_that_begins_anew_is_counted_anew() -> None:
     session, operation = stream(told)
     fence = Fence()
     session.raise_fence(fence)
+    fence.requests = 1
     session.receive_data(backend.BIND_COMPLETE + number(1) + backend.error("57014"))
     session.data_to_send()
     session.receive_data(backend.ready())

@@ -230,7 +230,8 @@ def test_what_begins_anew_has_not_given_anything_yet() -> None:
 
     session, operation = begun()
     session.receive_data(backend.BIND_COMPLETE + numbers(1, 2) + SUSPENDED)
-    session.raise_fence(Fence())
+    session.raise_fence(fence := Fence())
+    fence.requests = 1
     session.receive_data(backend.error("57014") + backend.ready())
     assert isinstance(operation.error, PostgresError)
     assert taken(operation) == [(1,), (2,)]

@@ -86,11 +86,18 @@ def fence(*, lowered: bool) -> Situation:
     return Situation(session, operation)
 
 
-def struck() -> Situation:
-    """A query that was canceled while a fence was up behind it."""
-    session, operation = after(Query("select $1", [1]), DESCRIBED, backend.BIND_COMPLETE)
-    session.raise_fence(Fence())
+def strike(session: Session) -> None:
+    """A cancel request for an earlier operation hits whatever is the next to be answered."""
+    fence = Fence()
+    session.raise_fence(fence)
+    fence.requests = 1
     session.receive_data(backend.error("57014"))
+
+
+def struck() -> Situation:
+    """A query that was canceled in place of another."""
+    session, operation = after(Query("select $1", [1]), DESCRIBED, backend.BIND_COMPLETE)
+    strike(session)
     return Situation(session, operation)
 
 
@@ -353,8 +360,7 @@ def in_transaction(operation: Operation, *replies: bytes) -> Situation:
 
 def stream_struck() -> Situation:
     session, operation = after(_stream(), DESCRIBED, backend.BIND_COMPLETE)
-    session.raise_fence(Fence())
-    session.receive_data(backend.error("57014"))
+    strike(session)
     session.data_to_send()
     return Situation(session, operation)
 
