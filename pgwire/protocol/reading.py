@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pgwire.errors import NotSupportedError
 from pgwire.pgtypes.codec import UnknownTypes
+from pgwire.protocol.collector import uncollected
 from pgwire.protocol.decoder import skip_rows
 from pgwire.protocol.operation import Operation, expect_empty
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pgwire.protocol.decoder import RowDecoder
     from pgwire.protocol.messages import Column
     from pgwire.protocol.rows import Row
+
+# A run of rows for which it pays to spare the garbage collector.
+_MANY_BYTES = 4_096
 
 
 class Reading(Operation):
@@ -36,7 +40,9 @@ class Reading(Operation):
     def on_rows(self, buffer: bytes, position: int, size: int) -> int:
         if self.error is None and not self.abandoned:
             try:
-                return self._decode(buffer, position, size, self._rows)
+                if size - position < _MANY_BYTES:
+                    return self._decode(buffer, position, size, self._rows)
+                return uncollected(self._decode, buffer, position, size, self._rows)
             except Exception as error:
                 # The run is gone over again by its lengths. Where they are right the error
                 # is ours alone, and the conversation goes on.

@@ -6,13 +6,13 @@ take their place.
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pgwire.errors import NoRows, TooManyRows
 from pgwire.pgtypes.row import Row as Row, row_class as row_class
+from pgwire.protocol.collector import uncollected
 from pgwire.protocol.mapping import mapping
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SEVERAL, _MANY = 16, 256
 # Rows that are made before the memory of their tuples is free for the next ones.
 _PIECE = 512
+_go_through = deque[None](maxlen=0).extend
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -136,14 +137,12 @@ class Result(Generic[R]):
 
 
 def _made(make: Callable[..., Any], tuples: list[Any]) -> list[Any]:
-    """The rows. Many take the places of their tuples, and the garbage collector rests for them.
+    """The rows. Many take the places of their tuples, without the garbage collector.
 
-    It would run for every 700, and go over the older ones again and again, none of which can be
-    garbage. `starmap` calls with the tuple that `zip` makes, and makes but once. By pieces, rows
-    are made where the tuples before them were, which the processor has in its cache.
-
-    Only C code runs in between, so no other thread does, and Ctrl-C can strike neither before
-    `try` nor within `finally`. What was half done is begun anew: a row of a row is the same.
+    `starmap` calls with the tuple that `zip` makes, and makes but once. By pieces, rows are made
+    where the tuples before them were, which the processor has in its cache. Only C code runs in
+    between, so no other thread does, and Ctrl-C waits; what it left half done would be begun anew,
+    as a row of a row is the same.
     """
     if len(tuples) < _SEVERAL:
         return list(map(make, tuples))
@@ -151,14 +150,7 @@ def _made(make: Callable[..., Any], tuples: list[Any]) -> list[Any]:
         return list(starmap(make, zip(tuples)))  # noqa: RUF058 - a tuple for each call less
     pieces = [slice(at, at + _PIECE) for at in range(0, len(tuples), _PIECE)]
     rows = map(starmap, repeat(make), map(zip, map(tuples.__getitem__, pieces)))
-    was_enabled = gc.isenabled()
-    try:
-        if was_enabled:
-            gc.disable()
-        deque(map(tuples.__setitem__, pieces, rows), maxlen=0)
-    finally:
-        if was_enabled:
-            gc.enable()
+    uncollected(_go_through, map(tuples.__setitem__, pieces, rows))
     return tuples
 
 

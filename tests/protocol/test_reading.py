@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pgwire.errors import DataError, NotSupportedError, ProtocolError
+from pgwire.pgtypes import oids
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import SimpleQuery
@@ -160,3 +162,28 @@ def test_a_malformed_copy_response(
     name = {"G": "COPY_IN_RESPONSE", "H": "COPY_OUT_RESPONSE"}[code]
     assert str(session.failure) == f"the server sent a malformed {name}"
     assert operation.error is session.failure
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("rows", [[b"\1[1]"] * 5_000, [b"\1[1]"] * 5_000 + [b"\1no"]])
+def test_the_collector_rests_while_a_long_run_is_decoded(enabled: bool, rows: list[bytes]) -> None:
+    """Each row has a list, so that it would run seven times; and once when all is there."""
+    session, operation = Session(REGISTRY), Query("select")
+    session.submit(operation)
+    session.receive_data(backend.described((), [backend.column("j", oids.JSONB)]))
+    session.data_to_send()
+    run = backend.BIND_COMPLETE + b"".join(map(backend.row, rows))
+    runs: list[str] = []
+    was_enabled, note = gc.isenabled(), lambda phase, _info: runs.append(phase)
+    gc.callbacks.append(note)
+    try:
+        (gc.enable if enabled else gc.disable)()
+        session.receive_data(run)
+        assert gc.isenabled() is enabled
+        assert len(runs) <= 2 * enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+        gc.callbacks.remove(note)
+    session.receive_data(backend.complete() + backend.ready())
+    assert isinstance(operation.error, DataError) is (len(rows) > 5_000)
+    assert session.in_step
