@@ -339,6 +339,8 @@ def _read_hosts(values: Mapping[str, str]) -> tuple[HostSpec, ...]:
     count = len(hosts) or len(addresses) or 1
     if len(ports) > 1 and len(ports) != count:
         raise ProgrammingError(f"{len(ports)} items in port, but {count} hosts")
+    if any("@" in host[1:] and host[0] not in "/@" for host in hosts):  # errors name hosts
+        raise ProgrammingError('host has an "@" in it: that of a password is %40 in a URI')
     return tuple(
         HostSpec(host or None, address or None, parse_integer(port) or DEFAULT_PORT)
         for host, address, port in zip(

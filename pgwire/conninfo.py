@@ -91,6 +91,7 @@ def _store(settings: dict[str, str], name: str, value: str, position: int, namea
 # --- keyword=value ---
 
 _BLANKS = re.compile(rf"[{_BLANK}]*")
+_OTHER_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:_-]*://")
 _KEYWORD = re.compile(rf"([^={_BLANK}]*)[{_BLANK}]*(?:(=)[{_BLANK}]*)?")
 _BARE = re.compile(rf"((?:[^{_BLANK}\\]|\\.|\\\Z)*)[{_BLANK}]*", re.DOTALL)
 _QUOTED = re.compile(rf"'((?:[^'\\]|\\.)*)'[{_BLANK}]*", re.DOTALL)
@@ -104,6 +105,8 @@ def _parse_keywords(text: str) -> dict[str, str]:
     secret = SECRET_NAMES.search(text)
     secret_begins = len(text) if secret is None else secret.start()
     position = _match(_BLANKS, text, 0).end()
+    if _OTHER_SCHEME.match(text, position):
+        _fail('a URI begins with "postgresql://" or "postgres://", and nothing before', position)
     while position < len(text):
         keyword = _match(_KEYWORD, text, position)
         if keyword[2] is None:

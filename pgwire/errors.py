@@ -121,7 +121,12 @@ class ConnectionFailed(OperationalError):
 
 
 class AuthenticationError(ConnectionFailed):
-    """The server refused the login, or asked for something that the settings forbid."""
+    """The server refused the login, or asked for something that the settings forbid.
+
+    `lacks_password`: it asked for a password, and there was none to give.
+    """
+
+    lacks_password = False
 
 
 class TLSError(ConnectionFailed):

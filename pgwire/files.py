@@ -56,14 +56,17 @@ class PassFile:
 
     One that cannot be read is as good as empty. One that others may read, or that is no plain
     file, is left alone, which is told once for each reason (a warning on the logger `pgwire`).
+    `ignored` is what was told of it the last time, None where it was read.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.ignored: str | None = None
         self._told: set[str] = set()
 
     def read(self) -> Secret | None:
         """What it says; None where it is not to be used."""
+        self.ignored = None
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
             with open(os.open(self.path, flags), "rb") as file:
@@ -78,15 +81,14 @@ class PassFile:
         return None
 
     def _complain(self, reason: str) -> None:
+        self.ignored = f"the password file {self.path} is ignored: {reason}"
         if reason in self._told:
             return
         self._told.add(reason)
         # Imported here because only a mistake needs it.
         import logging
 
-        logging.getLogger("pgwire").warning(
-            "the password file %s is ignored: %s", self.path, reason
-        )
+        logging.getLogger("pgwire").warning("%s", self.ignored)
 
 
 def _unsafe(mode: int) -> str | None:

@@ -195,7 +195,8 @@ class OpenerBase:
 
     def failure(self, address: Address, error: Exception) -> ConnectionFailed:
         """What to say of an attempt at this address."""
-        return failed_attempt(str(address), error, self.config.passfile)
+        ignored = None if self._passfile is None else self._passfile.ignored
+        return failed_attempt(str(address), error, self.config.passfile, ignored)
 
     def new_session(self, address: Address) -> Session:
         """A session that has not begun."""

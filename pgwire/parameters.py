@@ -355,12 +355,29 @@ _SERVER_SETTINGS = frozenset(
 )
 
 
+# What others call them; of several the first that is known, as only pools have options.
+_ELSEWHERE = {
+    "charset": ["client_encoding"],
+    "max_connections": ["max_size"],
+    "max_idle": ["idle_timeout"],
+    "pool_size": ["max_size"],
+    "schema": ["settings"],
+    "server": ["host"],
+    "ssl": ["sslmode"],
+    "timeout": ["checkout_timeout", "connect_timeout"],
+}
+
+
 def advice(name: str, known: Iterable[str]) -> str:
     """What to say behind "unknown parameter": the nearest known one, or where `name` belongs."""
     if name.lower() in _SERVER_SETTINGS or "." in name:
         return "; a setting of the server goes into options or settings={...}"
     if name in ALIASES:
         return f"; did you mean {ALIASES[name]!r}?"
+    known = tuple(known)
+    for meant in _ELSEWHERE.get(name, ()):
+        if meant in known:
+            return f"; did you mean {meant!r}?"
     # Imported here because only a mistake needs it.
     from difflib import get_close_matches
 

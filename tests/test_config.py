@@ -112,6 +112,8 @@ def test_the_annotated_keywords_are_those_that_are_taken() -> None:
         ("Host", "did you mean 'host'?"),
         ("data_base", "did you mean 'database'?"),
         ("ssl_mode", "did you mean 'sslmode'?"),
+        ("timeout", "did you mean 'connect_timeout'?"),  # so others call it
+        ("ssl", "did you mean 'sslmode'?"),
         ("search_path", "options or settings={...}"),
         ("statement_timeout", "options or settings={...}"),
         ("auto_explain.log_analyze", "options or settings={...}"),
@@ -223,6 +225,16 @@ def test_lists_of_different_lengths_are_refused() -> None:
     assert refusal("host=a,b hostaddr=::1") == "2 items in host, but 1 in hostaddr"
     assert refusal("host=a,b,c port=1,2") == "2 items in port, but 3 hosts"
     assert refusal("port=1,2") == "2 items in port, but 1 hosts"
+
+
+@pytest.mark.parametrize("uri", ["postgres://u:pw@MARKER@h/d", "postgres://h,u:p@MARKER@h"])
+def test_a_piece_of_a_password_is_no_host(uri: str) -> None:
+    """To libpq what is behind the first "@" is a host, and errors of connecting name hosts."""
+    text = refusal(uri)
+    assert "%40" in text
+    assert "MARKER" not in text
+    for host in ("@abstract@socket", "/tmp/a@b"):
+        assert config(host=host).hosts[0].host == host
 
 
 @pytest.mark.parametrize(

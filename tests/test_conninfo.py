@@ -108,8 +108,11 @@ def test_query_parameters_and_decoding(uri: str, wanted: dict[str, str]) -> None
 @pytest.mark.parametrize(
     ("uri", "position", "reason"),
     [
-        ("postgre://", 1, 'not followed by "="'),
-        ("POSTGRES://h", 1, 'not followed by "="'),
+        ("postgre://", 1, 'a URI begins with "postgresql://"'),
+        ("POSTGRES://h", 1, 'a URI begins with "postgresql://"'),
+        ("postgresql+psycopg://h/d?sslmode=require", 1, 'a URI begins with "postgresql://"'),
+        ("jdbc:postgresql://h/d", 1, 'a URI begins with "postgresql://"'),
+        (" postgresql://h/d", 2, "and nothing before"),
         ("postgres://[::1", 12, 'not closed by "]"'),
         ("postgres://[]", 12, "IPv6 address is empty"),
         ("postgres://[::1]z", 17, "is expected"),

@@ -136,11 +136,15 @@ FAILURES = (ConnectionFailed, ConnectionLost, PostgresError, ProtocolError, OSEr
 _WRONG_PASSWORD = "28P01"
 
 
-def failed_attempt(address: str, error: Exception, passfile: str | None = None) -> ConnectionFailed:
+def failed_attempt(
+    address: str, error: Exception, passfile: str | None = None, ignored: str | None = None
+) -> ConnectionFailed:
     """What to say of an attempt that ended with this error.
 
-    `passfile` is where a password came from, if one was sent.
+    `passfile` is where a password came from, if one was sent; `ignored` why none did.
     """
+    if isinstance(error, AuthenticationError) and error.lacks_password and ignored is not None:
+        return AuthenticationError(f"{error}; {ignored}")
     if isinstance(error, ConnectionFailed):
         if (
             passfile is not None

@@ -179,7 +179,9 @@ class Credentials:
     def _checked_password(self) -> Secret:
         password = self.password
         if password is None:
-            raise AuthenticationError("the server asks for a password, and none was given")
+            error = AuthenticationError("the server asks for a password, and none was given")
+            error.lacks_password = True
+            raise error
         # Found here and not where it is encoded, whose frames would show it in a traceback.
         if "\0" in password.reveal() or len(password.reveal()) > _LONGEST_PASSWORD:
             raise ProgrammingError(

@@ -114,6 +114,7 @@ async def _coroutine(*_args: object) -> None: ...
         ({"maxsize": 5}, "unknown option or connection parameter 'maxsize'; .*'max_size'"),
         ({"checkouttimeout": 5}, "'checkouttimeout'; did you mean 'checkout_timeout'"),
         ({"hots": "db"}, "'hots'; did you mean 'host'"),
+        ({"timeout": 5}, "'timeout'; did you mean 'checkout_timeout'"),
         ({"search_path": "app"}, "a setting of the server goes into options or settings"),
     ],
 )

@@ -227,3 +227,13 @@ def test_a_wrong_password_is_told_with_the_file_that_it_is_from() -> None:
     fields = {"C": "28P01", "M": "no", "H": "think"}
     error = mixed_in(AuthenticationError, postgres_error(fields))
     assert told(error, "/p") == "no\nHINT: think\nthe password was read from the file '/p'"
+
+
+def test_a_password_that_is_missing_is_told_with_the_reason_if_there_is_one() -> None:
+    error = AuthenticationError("none was given")
+    assert failed_attempt("db", error, "/p", "/p is ignored") is error
+    error.lacks_password = True
+    assert failed_attempt("db", error, "/p", None) is error
+    told = failed_attempt("db", error, "/p", "/p is ignored")
+    assert str(told) == "none was given; /p is ignored"
+    assert type(told) is AuthenticationError

@@ -446,9 +446,10 @@ class TestPasswordFiles:
 
         passfile.write_text("*:*:*:*:pw\n")
         passfile.chmod(0o644)
-        with pytest.raises(pgwire.AuthenticationError, match="none was given"):
+        with pytest.raises(pgwire.AuthenticationError, match="none was given") as caught:
             connect("", passfile=passfile, **at(start(script)))
         assert "chmod 0600" in caplog.text
+        assert "chmod 0600" in str(caught.value)  # the log may go nowhere
 
     def test_the_environment_names_one(
         self,
