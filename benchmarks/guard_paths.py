@@ -17,6 +17,7 @@ from pgwire.blocking.connection import Connection
 from pgwire.blocking.driver import Driver
 from pgwire.blocking.net import Channel
 from pgwire.pgtypes import TypeRegistry
+from pgwire.pgtypes.row import row_class
 from pgwire.pool.config import PoolConfig
 from pgwire.pool.core import PoolCore
 from pgwire.protocol.many import QueryMany
@@ -253,6 +254,16 @@ def _rows(layout: str, kinds: Sequence[Kind]) -> Path:
     return Path(f"{count:,} rows, {layout}", run)
 
 
+def _values() -> Path:
+    row: Any = row_class(("a", "b", "c"))((1, 2, 3))
+
+    def run() -> None:
+        for _ in range(QUERIES):
+            assert row.a + row["b"] == row[2]
+
+    return Path("three values of a row: row.a, row['b'], row[2]", run, QUERIES)
+
+
 def _together() -> Path:
     session = _prepared([INT4], [], [])
     answers = _executed([_row([b"\0\0\0\x01"])]) * TOGETHER
@@ -358,6 +369,7 @@ def paths(stack: ExitStack) -> Iterator[Path]:
     yield _asyncio(loop, null)
     yield _bind()
     yield from (_rows(layout, kinds) for layout, kinds in LAYOUTS.items())
+    yield _values()
     yield _together()
     yield _many()
     yield _pool()

@@ -63,7 +63,7 @@ def test_of_a_repeated_name_the_last_column_wins() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["__class__", "__reduce__", "__slots__", "_asdict", "_names", "_positions", "", "1", "?"],
+    ["__class__", "__reduce__", "__slots__", "_asdict", "_names", "__getitem__", "", "1", "?"],
 )
 def test_names_that_python_keeps_for_itself_are_reachable_in_brackets(name: str) -> None:
     one = row(5, 6, names=(name, "other"))
