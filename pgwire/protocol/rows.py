@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from pgwire.errors import NoRows, TooManyRows
 from pgwire.pgtypes.row import Row as Row, row_class as row_class
 from pgwire.protocol.collector import uncollected
-from pgwire.protocol.mapping import mapping
+from pgwire.protocol.mapping import dicts, mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,12 +125,12 @@ class Result(Generic[R]):
 
     def dicts(self) -> list[dict[str, Any]]:
         """Every row as a dict; of a repeated name the last column wins."""
-        names = [column.name for column in self.columns]
-        return [dict(zip(names, row, strict=True)) for row in self._tuples]
+        return dicts([column.name for column in self.columns], self._tuples)
 
     def mapped(self, make: Callable[..., T]) -> Result[T]:
         """The same result with rows of another shape (see `query(..., row=)`)."""
-        tuples = list(self._tuples)
+        were_made = self._rows is self._tuples
+        tuples = list(map(tuple, self._tuples) if were_made else self._tuples)
         mapped: Result[Any] = Result(tuples, self.columns, self.command_tag, self._row_type)
         mapped._rows = mapping(make, self._row_type._names)(tuples)
         return mapped

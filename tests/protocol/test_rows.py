@@ -157,6 +157,17 @@ def test_first_scalar_and_scalars() -> None:
 def test_dicts() -> None:
     assert result((1, 2)).dicts() == [{"a": 1, "b": 2}]
     assert result((1, 2), names=("a", "a")).dicts() == [{"a": 2}]
+    assert result(*[()] * 40, names=()).dicts() == [{}] * 40
+
+
+@given(st.lists(st.sampled_from(["a", "b", "not a name", "n0", "v0", "lambda"]), max_size=120))
+def test_many_dicts_are_what_few_are(names: list[str]) -> None:
+    rows = [tuple(range(n, n + len(names))) for n in range(40)]
+    few = [result(row, names=tuple(names)).dicts()[0] for row in rows]
+    many = result(*rows, names=tuple(names))
+    assert many.dicts() == many.mapped(dict).rows == few
+    assert [[*one] for one in many.dicts()] == [[*one] for one in few]
+    assert [row._asdict() for row in many.rows] == few
 
 
 @pytest.mark.parametrize(
@@ -203,6 +214,8 @@ def test_rows_as_tuples_and_dicts() -> None:
     assert type(two.mapped(tuple).first()) is tuple
     assert two.mapped(dict).rows == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
     assert result((1, 2)).mapped(dict).one() == {"a": 1, "b": 2}
+    assert two.rows
+    assert type(two.mapped(tuple).first()) is tuple
 
 
 def test_rows_through_any_callable_and_as_rows() -> None:
