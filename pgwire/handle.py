@@ -76,6 +76,8 @@ class Handle(RegistersTypes):
         """
         if event not in EVENT_NAMES:
             raise ProgrammingError(f"no event {event!r}; there are: {', '.join(EVENT_NAMES)}")
+        if not callable(callback):
+            raise ProgrammingError(f"callback is {callback!r}; it must be a callable")
         if iscoroutinefunction(callback):
             raise ProgrammingError(
                 "a connection's callback cannot be a coroutine function, as nobody waits for it; "

@@ -21,6 +21,7 @@ from pgwire.driving import CLOSE_PATIENCE, DriverBase, lost
 from pgwire.errors import Error, InterfaceError, PostgresError, QueryTimeout
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
+from pgwire.protocol.listening import check_wait
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task, TimerHandle
@@ -85,6 +86,8 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         """Queue the operation of a future that exists already."""
         session = self.session
         operation = future.operation
+        if timeout is not None:
+            timeout = check_wait(timeout)  # before anything is queued
         late = timeout is not None and timeout <= 0
         if late or self.closed or session.failure or self.generation != DriverBase.forks:
             self._refuse(operation)

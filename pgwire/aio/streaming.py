@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 from pgwire.aio.holding import AsyncOutput
+from pgwire.protocol.listening import check_wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,8 +66,8 @@ class AsyncStream(AsyncOutput):
                 self._tell_progress()
 
     async def _proceed(self) -> None:
-        if self._reader is None and self._timeout is not None:
-            self._due = asyncio.get_running_loop().time() + self._timeout
+        if self._reader is None and (timeout := check_wait(self._timeout)) is not None:
+            self._due = asyncio.get_running_loop().time() + timeout
         await super()._proceed()
 
     async def _go_on(self) -> bool:

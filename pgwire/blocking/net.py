@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pgwire.addresses import not_connected, prepare
 from pgwire.errors import ConnectionFailed
+from pgwire.protocol.listening import check_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,8 +37,14 @@ class Deadline(Exception):
 
 
 def deadline_in(seconds: float) -> float | None:
-    """The moment so many seconds from now; None for what no clock and no poll can count."""
-    return monotonic() + seconds if seconds < _FOR_EVER else None
+    """The moment so many seconds from now; None for what no clock and no poll can count.
+
+    Raises ProgrammingError for what is no number.
+    """
+    if seconds.__class__ is float and 0 <= seconds < _FOR_EVER:
+        return monotonic() + seconds
+    checked = check_wait(seconds)
+    return None if checked is None else monotonic() + checked
 
 
 def left(deadline: float | None) -> float | None:

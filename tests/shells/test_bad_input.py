@@ -11,7 +11,7 @@ import pgwire
 from pgwire.parameters import PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.shells.conftest import Connect
 
@@ -106,6 +106,45 @@ class TestParameters:
             with pytest.raises(pgwire.DataError, match="more than the server takes"):
                 conn.query("select $1::bytea", [bytes(1_000_000)])
         assert conn.query("select length($1::bytea)", [bytes(999_000)]).scalar() == 999_000
+
+
+CALLS: dict[str, Callable[[Any, Any], object]] = {
+    "query": lambda conn, timeout: conn.query("select 1", timeout=timeout),
+    "script": lambda conn, timeout: conn.script("select 1", timeout=timeout),
+    "ping": lambda conn, timeout: conn.ping(timeout),
+    "prepare": lambda conn, timeout: conn.prepare("select 1", timeout=timeout),
+    "query_many": lambda conn, timeout: conn.query_many("select 1", [()], timeout=timeout),
+    "stream": lambda conn, timeout: list(conn.stream("select 1", timeout=timeout)),
+    "copy_out": lambda conn, timeout: list(
+        conn.copy_out("copy (select 1) to stdout", timeout=timeout)
+    ),
+    "copy_in": lambda conn, timeout: conn.copy_in("copy t from stdin", b"", timeout=timeout),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+class TestTimeouts:
+    @pytest.mark.parametrize("timeout", [float("nan"), "1", True, Decimal(1)])
+    def test_what_is_no_number_of_seconds(
+        self, conn: pgwire.Connection, call: str, timeout: Any
+    ) -> None:
+        """An event loop's timers were out of order for ever after a NaN."""
+        with pytest.raises(pgwire.ProgrammingError, match="it must be a number of seconds"):
+            CALLS[call](conn, timeout)
+
+    @pytest.mark.parametrize("timeout", [float("inf"), 1e300, 10**400])
+    def test_more_than_any_clock_counts(
+        self, conn: pgwire.Connection, call: str, timeout: Any
+    ) -> None:
+        conn.query("create temp table t ()")
+        CALLS[call](conn, timeout)
+
+
+@pytest.mark.parametrize("callback", [None, 5, "print"])
+def test_a_callback_that_cannot_be_called(conn: pgwire.Connection, callback: Any) -> None:
+    with pytest.raises(pgwire.ProgrammingError, match="it must be a callable"):
+        conn.on("notice", callback)
+    conn.query("do $$ begin raise notice 'heard by nobody'; end $$")
 
 
 class Huge(bytes):
