@@ -23,7 +23,7 @@ REENTRY = (
     "leases with `with` or release(), and use the pool elsewhere than there"
 )
 
-_WAITING = WaiterState.WAITING
+_WAITING, _ABANDONED = WaiterState.WAITING, WaiterState.ABANDONED
 
 
 class Requests:
@@ -84,16 +84,17 @@ class Requests:
         return answer
 
     def withdraw(self, waiter: Waiter[Driver]) -> bool:
-        """Leave the queue, if it is still time; what was granted stays so."""
-        left = False
+        """Leave the queue, if it is still time; what was granted stays so. Whether it has left.
+
+        Where Ctrl-C strikes it is to be asked for again.
+        """
 
         def leave(now: float) -> None:
-            nonlocal left
             if waiter.state is _WAITING:
-                self._wakers.pop(waiter, None)
                 self.core.abandon(waiter, now)
-                left = True
+            if waiter.state is _ABANDONED:
+                self._wakers.pop(waiter, None)
 
         if not self._is_inside():
             self.report(leave)
-        return left
+        return waiter.state is _ABANDONED

@@ -50,15 +50,21 @@ class Sharing:
         return self._pace is not None and self._pace.may_share(sql)
 
     def put(self, slot: Slot[Driver], job: Job) -> None:
-        """The job has been granted a shared connection."""
+        """The job has been granted a shared connection.
+
+        Where Ctrl-C strikes it is to be put once more.
+        """
         with self.lock:
+            if job.is_taken:
+                return
             line = self.lines.get(slot)
-            new = line is None
             if line is None:
                 line = self.lines[slot] = SharedLine(self, slot)
-            line.jobs.append(job)
-        if new:
+            if job not in line.jobs:
+                line.jobs.append(job)
+        if not line.is_begun:
             self._start(line)
+            line.is_begun = True
 
     def note(self, query: Query, since: float) -> None:
         """A query has been the next to be answered since then, and is done."""
@@ -73,6 +79,9 @@ class Sharing:
 
 class SharedLine:
     """Jobs on one connection: the `Crowd` of a driver's `run_together`."""
+
+    is_begun = False  # a thread has been asked to run it
+    is_taken = False  # and one has come
 
     def __init__(self, sharing: Sharing, slot: Slot[Driver]) -> None:
         self._sharing = sharing
@@ -97,6 +106,8 @@ class SharedLine:
     def take(self) -> Iterable[Operation]:
         with self._sharing.lock:
             jobs, self.jobs = self.jobs, deque()
+            for job in jobs:
+                job.is_taken = True
         if not jobs:
             return ()
         self._give_back()  # they are not the last any more

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from concurrent.futures import CancelledError, Future
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.connection import Connection
 from pgwire.pool.options import check_timeout
@@ -38,14 +40,22 @@ _LOOKS = 10
 _LOOK = 0.1
 
 
-class Job(NamedTuple):
-    """A query whose waiting is over."""
+class Job:
+    """A query whose waiting is over, once `answer` says how it has ended.
+
+    Whoever delivers it may be struck by Ctrl-C and do so again: `is_taken` once a thread has it.
+    """
+
+    __slots__ = ("answer", "deadline", "future", "is_taken", "query", "since")
 
     answer: Slot[Driver] | Waiter[Driver]
     query: Query
-    since: float
-    deadline: float | None
-    future: Future[Result[Row]]
+
+    def __init__(self, future: Future[Result[Row]], since: float) -> None:
+        self.future = future
+        self.since = since
+        self.deadline: float | None = None
+        self.is_taken = False
 
     def settle(self, error: BaseException | None = None) -> None:
         """Hand on what has become of the query, or the error of which it has come to nothing.
@@ -65,7 +75,8 @@ class Job(NamedTuple):
 class Workers:
     """Threads that take one piece of work after the other, at most `limit()` of them.
 
-    `do` must not raise, and calls `free` as soon as its thread can be counted on again.
+    `do` must not raise, and calls `free` as soon as its thread can be counted on again. Where
+    Ctrl-C strikes in `put` the work is to be put once more: who is asked twice works once.
     """
 
     def __init__(
@@ -74,50 +85,91 @@ class Workers:
         self._engine = engine
         self._limit = limit
         self._do = do
-        self._queue: SimpleQueue[Job | SharedLine] = SimpleQueue()
+        self._work: deque[Job | SharedLine] = deque()
+        self._calls: SimpleQueue[None] = SimpleQueue()  # one for each piece of work, or more
         self._lock = threading.RLock()  # reentrant for the sake of destructors, as the engine's
         self._count = 0
-        self._spare = 0  # threads without work, less work without a thread
+        self._free = 0  # of these, those without work
+        self._hired: dict[object, None] = {}  # who is to begin, and has not yet
 
     def put(self, work: Job | SharedLine) -> None:
-        self._queue.put(work)
+        try:
+            with self._lock:
+                self._work.append(work)
+                hand = self._hire()
+            self._calls.put(None)
+            if hand is not None:
+                self._engine.crew.do(self._run, hand)
+        except BaseException:  # Ctrl-C
+            self._engine.crew.do(self._call_all)
+            raise
+
+    def _hire(self) -> object | None:
+        if len(self._work) <= self._free + len(self._hired):
+            return None
+        if self._count + len(self._hired) >= self._limit():
+            return None
+        hand = object()
+        self._hired[hand] = None
+        return hand
+
+    def _call_all(self) -> None:
+        """Whoever was to be called may not have been; to be called twice does no harm."""
         with self._lock:
-            self._spare -= 1
-            lacking = self._spare < 0 and self._count < self._limit()
-            if lacking:
-                self._spare += 1
-                self._count += 1
-        if lacking:
-            self._engine.crew.do(self._run)
+            hired, count = tuple(self._hired), len(self._work)
+        for _ in range(count):
+            self._calls.put(None)
+        for hand in hired:
+            self._engine.crew.do(self._run, hand)
 
     def free(self) -> None:
         with self._lock:
-            self._spare += 1
+            self._free += 1
 
-    def _run(self) -> None:
+    def _run(self, hand: object) -> None:
+        with self._lock:
+            if hand not in self._hired:
+                return  # called twice
+            del self._hired[hand]
+            self._count += 1
+            self._free += 1
         looks = 0
         while True:
             try:
-                work = self._queue.get(timeout=_LOOK)
+                self._calls.get(timeout=_LOOK)
             except Empty:
                 looks += 1
                 if (looks >= _LOOKS or self._engine.has_ended) and self._may_go():
                     return
             else:
-                self._do(work)
-                looks = 0
+                if (work := self._take()) is not None:
+                    self._do(work)
+                    looks = 0
+
+    def _take(self) -> Job | SharedLine | None:
+        with self._lock:
+            while self._work:
+                work = self._work.popleft()
+                if not work.is_taken:
+                    work.is_taken = True
+                    self._free -= 1
+                    return work
+        return None
 
     def _may_go(self) -> bool:
         with self._lock:
-            if self._spare <= 0:
+            if len(self._work) >= self._free + len(self._hired):
                 return False  # work has been put in the meantime, with this thread in mind
-            self._spare -= 1
+            self._free -= 1
             self._count -= 1
             return True
 
 
 class Submitter:
-    """Made once per pool; `submit` never raises, everything arrives in the future."""
+    """Made once per pool; `submit` never raises, everything arrives in the future.
+
+    But for Ctrl-C: then nobody has the future, and what it may have got is given back unused.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -136,56 +188,75 @@ class Submitter:
         params: Sequence[Any],
         timeout: float | None,
     ) -> Future[Result[Row]]:
-        engine, options = self._engine, self._engine.options
         future: Future[Result[Row]] = Future()
-        since = options.clock()
-        deadline: float | None = None
-        untold = [True]
-        asked: Query | None = None  # where somebody listens
         answer: Slot[Driver] | Waiter[Driver] | None = None
-
-        def waiting_ended(answer: Slot[Driver] | Waiter[Driver]) -> None:
-            try:
-                untold.pop()
-            except IndexError:
-                return  # told twice
-            job = Job(answer, query, since, deadline, future)
-            slot = answer if isinstance(answer, Slot) else answer.slot
-            # As long as this job has not been released, its slot stays as it is.
-            if slot is None:
-                self._tellers.put(job)
-            elif slot.state is SHARED:
-                self.sharing.put(slot, job)
-            else:
-                self._workers.put(job)
-
-        def leave_if_cancelled(_future: object) -> None:
-            if future.cancelled() and isinstance(answer, Waiter) and engine.withdraw(answer):
-                self._never_run(query, CancelledError())
-                future.set_running_or_notify_cancel()
-
+        job = Job(future, self._engine.options.clock())
         try:
-            query = Query(sql, params)
-            if engine.listeners:
-                query.asked, asked = Asked(since), query
-            timeout = options.query_timeout if timeout is None else check_timeout(timeout)
-            deadline = None if timeout is None else since + timeout
-            limits = [since + t for t in (options.checkout_timeout, timeout) if t is not None]
-            shared = self.sharing.may_share(sql)
-            answer = engine.request(min(limits, default=None), waiting_ended, shared=shared)
-        except Exception as error:
-            if asked is not None:
-                self._never_run(asked, error)
-            future.set_exception(error)
-            return future
+            try:
+                answer = self._ask(job, sql, params, timeout)
+            except Exception as error:
+                if hasattr(job, "query"):
+                    self._never_run(job.query, error)
+                future.set_exception(error)
+                return future
+            if isinstance(answer, Slot):
+                self._deliver(job, answer)
+            else:
+                future.add_done_callback(partial(self._leave_if_cancelled, job, answer))
         except BaseException:  # Ctrl-C
-            future.cancel()  # nobody will have it: what it may have got is given back, unused
+            future.cancel()
+            if isinstance(answer, Slot):
+                self._deliver(job, answer)
             raise
-        if isinstance(answer, Slot):
-            waiting_ended(answer)
-        else:
-            future.add_done_callback(leave_if_cancelled)
         return future
+
+    def _ask(
+        self, job: Job, sql: str, params: Sequence[Any], timeout: float | None
+    ) -> Slot[Driver] | Waiter[Driver]:
+        engine, options, since = self._engine, self._engine.options, job.since
+        job.query = query = Query(sql, params)
+        if engine.listeners:
+            query.asked = Asked(since)
+        timeout = options.query_timeout if timeout is None else check_timeout(timeout)
+        job.deadline = None if timeout is None else since + timeout
+        limits = [since + t for t in (options.checkout_timeout, timeout) if t is not None]
+        shared = self.sharing.may_share(sql)
+        wake = partial(self._deliver, job)
+        return engine.request(min(limits, default=None), wake, shared=shared)
+
+    def _deliver(self, job: Job, answer: Slot[Driver] | Waiter[Driver]) -> None:
+        """The waiting has ended; more than once does no harm."""
+        try:
+            self._hand_on(job, answer)
+        except BaseException:  # Ctrl-C, which strikes none of the crew
+            self._engine.crew.do(self._hand_on, job, answer)
+            raise
+
+    def _hand_on(self, job: Job, answer: Slot[Driver] | Waiter[Driver]) -> None:
+        slot = answer if isinstance(answer, Slot) else answer.slot
+        if job.is_taken:
+            return
+        job.answer = answer
+        # As long as this job has not been released, its slot stays as it is.
+        if slot is None:
+            self._tellers.put(job)
+        elif slot.state is SHARED:
+            self.sharing.put(slot, job)
+        else:
+            self._workers.put(job)
+
+    def _leave_if_cancelled(self, job: Job, waiter: Waiter[Driver], future: Future[Any]) -> None:
+        try:
+            self._leave(job, waiter, future)
+        except BaseException:  # Ctrl-C
+            self._engine.crew.do(self._leave, job, waiter, future)
+            raise
+
+    def _leave(self, job: Job, waiter: Waiter[Driver], future: Future[Any]) -> None:
+        if future.cancelled() and self._engine.withdraw(waiter) and not job.is_taken:
+            self._never_run(job.query, CancelledError())
+            future.set_running_or_notify_cancel()
+            job.is_taken = True
 
     def _tell(self, job: Job | SharedLine) -> None:
         """Why it got no connection."""
