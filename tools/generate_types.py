@@ -95,7 +95,7 @@ def _names(names: Iterable[str]) -> str:
 def _format(codec: Codec) -> str:
     if codec.binary_results:
         return "binary"
-    return "text, inside of others binary" if codec.has_binary else "text"
+    return "text, in records binary" if codec.has_binary else "text"
 
 
 def made_of_others(registry: TypeRegistry) -> Iterator[Row]:
@@ -108,10 +108,10 @@ def made_of_others(registry: TypeRegistry) -> Iterator[Row]:
         (found,) = {row._replace(types="") for row in rows_of(map(registry.codec, numbers))}
         return found._replace(types=types, format=format.format(found.format))
 
-    yield row("arrays", "{} if elements can be", oids.INT4_ARRAY, oids.TEXT_ARRAY)
+    yield row("arrays", "as elements are", oids.INT4_ARRAY, oids.TEXT_ARRAY)
     for names, own, other in ((single, _RANGE, "ranges"), (multi, _MULTIRANGE, "multiranges")):
-        numbers = [oids.REST[name][0] for name in names]
-        yield row(f"{_names(names)}, your own {other}", "{} if bounds can be", *numbers, own)
+        numbers = [oids.REST[name][0] for name in names if not name.startswith("num")]
+        yield row(f"{_names(names)}, your own {other}", "as bounds are", *numbers, own)
     yield row("enums", "{}", _ENUM)
     yield row("composite types, rows of tables", "{} if all attributes can be", _COMPOSITE)
     yield row("anonymous records", "{}", record)

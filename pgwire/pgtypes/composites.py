@@ -31,7 +31,7 @@ from pgwire.pgtypes.codec import (
 from pgwire.pgtypes.row import Row, row_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 _count = struct.Struct(">i")
 _field = struct.Struct(">Ii")  # type, length
@@ -54,17 +54,15 @@ def composite_codec(name: str, oid: int, array_oid: int, fields: Sequence[Field]
     codecs = [field.codec for field in fields]
     has_binary = all(codec.has_binary for codec in codecs)
 
+    type_oids = [codec.oid for codec in codecs]
+    decoders = [codec.decode for codec in codecs]
+
     def decode(buffer: bytes, start: int, end: int) -> Any:
-        values = []
-        known = iter(codecs)
-        for type_oid, at, stop in _binary_fields(name, buffer, start, end):
-            codec = next(known, None)
-            if codec is None or codec.oid != type_oid:
-                raise UnknownTypes.of(name, [oid])  # it has been altered
-            values.append(None if at is None else codec.decode(buffer, at, stop))
-        if len(values) != len(codecs):
-            raise UnknownTypes.of(name, [oid])
-        return row(values)
+        found = _binary_fields(name, buffer, start, end)
+        if [type_oid for type_oid, _, _ in found] != type_oids:
+            raise UnknownTypes.of(name, [oid])  # it has been altered
+        parts = zip(decoders, found, strict=True)
+        return row([None if at < 0 else read(buffer, at, stop) for read, (_, at, stop) in parts])
 
     def decode_text(text: str) -> Any:
         texts = _text_fields(name, text)
@@ -110,7 +108,7 @@ def record_codec(oid: int, array_oid: int, codec_of: Callable[[int], Codec | Non
                 if codec is None:
                     unknown.add(type_oid)
                 else:
-                    values.append(None if at is None else codec.decode(buffer, at, stop))
+                    values.append(None if at < 0 else codec.decode(buffer, at, stop))
         except RecursionError:
             raise DataError("the server's records are nested too deeply") from None
         if unknown:
@@ -137,30 +135,30 @@ def record_codec(oid: int, array_oid: int, codec_of: Callable[[int], Codec | Non
     )
 
 
-def _binary_fields(
-    name: str, buffer: bytes, start: int, end: int
-) -> Iterator[tuple[int, int | None, int]]:
-    """For each field its type, and where its value begins (None for NULL) and ends."""
+def _binary_fields(name: str, buffer: bytes, start: int, end: int) -> list[tuple[int, int, int]]:
+    """For each field its type, and where its value begins (below 0 for NULL) and ends."""
     if end - start < 4:
         raise wrong_length(name, end - start)
     (count,) = _count.unpack_from(buffer, start)
     at = start + 4
     if not 0 <= count <= (end - at) // 8:
         raise malformed(name)
+    fields = []
     for _ in range(count):
         if at + 8 > end:
             raise malformed(name)
         type_oid, length = _field.unpack_from(buffer, at)
         at += 8
         if length == _NULL:
-            yield type_oid, None, at
+            fields.append((type_oid, -1, at))
             continue
         if not 0 <= length <= end - at:
             raise malformed(name)
-        yield type_oid, at, at + length
+        fields.append((type_oid, at, at + length))
         at += length
     if at != end:
         raise malformed(name)
+    return fields
 
 
 def _text_fields(name: str, text: str) -> list[str | None]:

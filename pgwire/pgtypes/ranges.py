@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Self
 
+    _Decoder = Callable[[bytes, int, int], "Range[Any]"]
+
 T_co = TypeVar("T_co", covariant=True)
 _Written = TypeVar("_Written", bytes, str)
 
 _BOUNDS = ("[]", "[)", "(]", "()")
 _length = struct.Struct(">i")
 _EMPTY, _LOWER_INC, _UPPER_INC, _LOWER_INF, _UPPER_INF = 0x01, 0x02, 0x04, 0x08, 0x10
+_FINITE = _LOWER_INC | _UPPER_INC
 # No server sends others: an unbounded side is exclusive, and an empty range nothing else.
 _BOUNDS_OF_FLAGS = {
     lower | upper: ("[" if lower == _LOWER_INC else "(") + ("]" if upper == _UPPER_INC else ")")
@@ -77,11 +80,16 @@ class Range(Generic[T_co]):
             raise ValueError(f"bounds must be one of {', '.join(_BOUNDS)}, not {bounds!r}")
         first = "(" if lower is None else bounds[0]
         last = ")" if upper is None else bounds[1]
-        self._set(lower, upper, first + last, False)
+        self._set(lower, upper, first + last)
 
-    def _set(self, *values: Any) -> None:
-        for name, value in zip(("lower", "upper", "bounds", "is_empty"), values, strict=True):
-            object.__setattr__(self, name, value)
+    def _set(
+        self, lower: T_co | None, upper: T_co | None, bounds: str, is_empty: bool = False
+    ) -> None:
+        # By the slots themselves: half the time of `object.__setattr__`.
+        _set_lower(self, lower)
+        _set_upper(self, upper)
+        _set_bounds(self, bounds)
+        _set_is_empty(self, is_empty)
 
     @classmethod
     def empty(cls) -> Self:
@@ -155,6 +163,11 @@ class Range(Generic[T_co]):
         return f"Range({self.lower!r}, {self.upper!r}, {self.bounds!r})"
 
 
+_set_lower, _set_upper, _set_bounds, _set_is_empty = (
+    vars(Range)[name].__set__ for name in ("lower", "upper", "bounds", "is_empty")
+)
+
+
 class Multirange(tuple[Range[T_co], ...], Generic[T_co]):
     """PostgreSQL's multirange: a tuple of `Range`s.
 
@@ -193,11 +206,12 @@ def range_codec(name: str, oid: int, array_oid: int, element: Codec) -> Codec:
         name,
         oid,
         array_oid,
-        decode,
+        _finite_decoder(element, decode),
         decode_text,
         binary_or_text(element.has_binary, binary, literal),
         literal,
-        binary_results=element.has_binary,
+        # Numbers that are read from text alone are so in ranges, too.
+        binary_results=element.has_binary and element.binary_results,
         has_binary=element.has_binary,
         is_open=element.is_open,
         gives="`pgwire.Range`",
@@ -240,7 +254,7 @@ def multirange_codec(name: str, oid: int, array_oid: int, range_codec: Codec) ->
         decode_text,
         binary_or_text(range_codec.has_binary, binary, literal),
         literal,
-        binary_results=range_codec.has_binary,
+        binary_results=range_codec.has_binary and range_codec.binary_results,
         has_binary=range_codec.has_binary,
         depth=1,
         takes_tuple=True,
@@ -289,6 +303,32 @@ def _decode(name: str, element: Codec, buffer: bytes, start: int, end: int) -> R
     if at != end:
         raise malformed(name)
     return Range(sides[0], sides[1], bounds)
+
+
+def _finite_decoder(element: Codec, others: _Decoder) -> _Decoder:
+    """What `others` does, in a third of the time where both bounds are there and of one width."""
+    steps = element.converted
+    if element.struct_code:
+        code, convert = element.struct_code, None
+    elif steps is not None and steps.decode is element.decode:
+        code, convert = steps.code, steps.convert
+    else:
+        return others
+    finite = struct.Struct(f">Bi{code}i{code}")
+    unpack, size, lengths = finite.unpack_from, finite.size, ((finite.size - 9) // 2,) * 2
+
+    def decode(buffer: bytes, start: int, end: int) -> Range[Any]:
+        if end - start == size:
+            flags, first, lower, second, upper = unpack(buffer, start)
+            if flags <= _FINITE and not flags & _EMPTY and (first, second) == lengths:
+                if convert is not None:
+                    lower, upper = convert(lower), convert(upper)
+                made: Range[Any] = Range.__new__(Range)
+                made._set(lower, upper, _BOUNDS_OF_FLAGS[flags])
+                return made
+        return others(buffer, start, end)
+
+    return decode
 
 
 def _decode_text(name: str, element: Codec, text: str) -> Range[Any]:

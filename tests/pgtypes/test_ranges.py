@@ -406,7 +406,9 @@ def test_a_bound_that_is_null_in_json_is_refused() -> None:
 
 
 def test_what_the_bounds_are_shows_in_the_codec() -> None:
-    assert CODECS["numrange"].binary_results
+    numbers = CODECS["numrange"]
+    assert (numbers.binary_results, numbers.has_binary) == (False, True)
+    assert INTS.binary_results
     assert not INTS.is_open
 
     def unknown(*_: Any) -> Any:

@@ -74,7 +74,9 @@ def test_unknown_types_leave_nothing_behind() -> None:
 def test_which_types_are_asked_for_in_text() -> None:
     found = {codec.name for codec in ALL if not codec.binary_results}
     arrays = {f"{name}[]" for name in TEXT_RESULTS if CODECS[name].array_oid}
-    assert found == TEXT_RESULTS | arrays | {"numeric", "numeric[]", "type 12345"}
+    numeric = {"numeric", "numrange", "nummultirange"}
+    numeric |= {f"{name}[]" for name in numeric}
+    assert found == TEXT_RESULTS | arrays | numeric | {"type 12345"}
 
 
 def test_which_types_have_no_binary() -> None:
