@@ -13,7 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pgwire.errors import ConnectionFailed, Error, PostgresError
+from pgwire.errors import ConnectionFailed, Error, PostgresError, ProgrammingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,9 @@ _BROKEN_PIPE = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: `sys.argv`); returns the exit status."""
+    if sys.stdout is None:  # then nothing is begun either
+        _complain(ProgrammingError("standard output is closed"))
+        return 1
     try:
         try:
             return _run(list(sys.argv[1:] if arguments is None else arguments))

@@ -25,7 +25,7 @@ import pgwire
 from pgwire.blocking.connection import Connection
 from pgwire.blocking.opening import Opener
 from pgwire.conninfo import conninfo_to_dict
-from pgwire.errors import PostgresError, ProgrammingError
+from pgwire.errors import NotSupportedError, PostgresError, ProgrammingError
 from pgwire.opening import settings
 from pgwire.parameters import PARAMETERS
 from pgwire.pgtypes import TypeRegistry, oids
@@ -199,6 +199,12 @@ def _run(
         # What the statements before it gave; their changes are undone.
         _print_results(getattr(error, "results", ()), options)
         raise
+    except NotSupportedError as error:
+        if "copy_" not in str(error):
+            raise
+        raise NotSupportedError(
+            "COPY with STDIN or STDOUT is what python -m pgwire copy does"
+        ) from None
     _print_results(results, options)
 
 

@@ -125,6 +125,13 @@ def test_what_came_before_an_error_is_printed(command: Command) -> None:
     assert err.startswith('ERROR: column "nope" does not exist\nLINE 1: select 1 as a; sel')
 
 
+@pytest.mark.parametrize("sql", ["copy pg_class to stdout", "copy pg_class from stdin"])
+def test_copy_is_another_command(command: Command, sql: str) -> None:
+    told = (1, "", "pgwire: COPY with STDIN or STDOUT is what python -m pgwire copy does\n")
+    assert command(sql) == told
+    assert command(f"select 1; {sql}")[0] == 1
+
+
 def test_notices_go_to_standard_error(command: Command) -> None:
     status, out, err = command("do $$ begin raise notice 'careful'; end $$")
     assert (status, out, err) == (0, "DO\n", "NOTICE: careful\n")
@@ -430,6 +437,19 @@ def test_a_full_disk_is_one_line(dsn: str, sql: str) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(b"pgwire: ")
     assert done.stderr.count(b"\n") == 1
+
+
+def test_without_standard_output_nothing_is_begun(dsn: str) -> None:
+    """`>&-`: it was a traceback, after the SQL had been run."""
+    name = "pgwire_without_output"
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "pgwire", dsn,
+         f"create table {name} ()"],
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, b"pgwire: standard output is closed\n")
+    with pgwire.connect(dsn) as conn:
+        assert conn.query("select to_regclass($1)", [name]).scalar() is None
 
 
 def test_ctrl_c_ends_the_query_here_and_on_the_server(dsn: str) -> None:
