@@ -141,8 +141,7 @@ def _blocking(null: int) -> Path:
     conn = Connection(Driver(Session(TypeRegistry()), channel, lambda driver, deadline: None))
     answers = iter([_described([INT4], [INT4]), _ONE_VALUE])
     channel.receive = lambda: next(answers)
-    if hasattr(channel, "catch"):
-        channel.catch = lambda: [next(answers)]
+    channel.arriving = answers
     conn.query(SQL, [7])
     fresh = Channel(cast("socket.socket", sock))
     sock.answer = _ONE_VALUE
@@ -176,8 +175,7 @@ class _Transport(asyncio.Transport):
 
     def _answer(self) -> None:
         answer = _ONE_VALUE if self.answers is None else next(self.answers)
-        self.driver.get_buffer(-1)[: len(answer)] = answer
-        self.driver.buffer_updated(len(answer))
+        self.driver.data_received(answer)
 
 
 def _asyncio(loop: asyncio.AbstractEventLoop, null: int) -> Path:

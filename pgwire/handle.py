@@ -32,13 +32,14 @@ class Handle(RegistersTypes):
     """See the module. `_driver` is a `DriverBase` that has `tls` as well."""
 
     _driver: Any
-    _default_timeout: float | None = None
+    _default_timeout: float | None
     # Made when they are needed first, which is seldom in a lease.
     _open_blocks: list[TransactionBlock] | None = None
     _callbacks: Mapping[str, list[Callable[[Any], object]]] = MappingProxyType({})
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
+        self._default_timeout = None
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else self.transaction_status.name

@@ -1,6 +1,6 @@
 """AsyncDriver: one session on one transport, whose operations pipeline by themselves.
 
-`start` queues an operation in the session, `buffer_updated` feeds it what has come; whatever is
+`start` queues an operation in the session, `data_received` feeds it what has come; whatever is
 to be written is joined, once per turn of the loop, unless nothing is under way. Operations carry
 a `QueryFuture`, which is settled when they are done.
 
@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import select
-from asyncio import BufferedProtocol, _get_running_loop
+from asyncio import Protocol, _get_running_loop
 from typing import TYPE_CHECKING, Any, cast
 
 from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.giving_up import GivingUp, within
-from pgwire.aio.loops import check_loop, read_buffer
+from pgwire.aio.loops import check_loop, read_little
 from pgwire.driving import CLOSE_PATIENCE, DriverBase, lost
 from pgwire.errors import Error, InterfaceError, PostgresError, QueryTimeout
 from pgwire.protocol import frontend
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 CLEANING_PATIENCE = 5.0
 
 
-class AsyncDriver(GivingUp, BufferedProtocol):
+class AsyncDriver(GivingUp, Protocol):
     """See the module. `cancel_request` opens a second connection and asks for a cancel."""
 
     # What is set at the end only stands here. An object with 30 attributes of its own has them
@@ -60,7 +60,6 @@ class AsyncDriver(GivingUp, BufferedProtocol):
         self.head_since = 0.0
         self.timed_read = -1
         self._transport: asyncio.Transport = cast("Any", None)
-        self._view = read_buffer(loop)
         self._settling = self._paused = self._flush_planned = False
         self._when_idle: list[Callable[[], object]] = []
 
@@ -147,15 +146,12 @@ class AsyncDriver(GivingUp, BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        read_little(self._transport)
         self._send = self._transport.write if self.tls is None else self._encrypt_and_send
         self._hangup = _hangup_poll(transport.get_extra_info("socket").fileno())
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._view
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         session = self.session
-        data = bytes(self._view[:nbytes])
         self.reads += 1
         self._receiving = True
         try:

@@ -1,39 +1,29 @@
 """Which event loop something belongs to, and what to say when it is used from another one.
 
-And what the connections of a loop have in common.
+And how much is read at a time.
 """
 
 from __future__ import annotations
 
 from asyncio import _get_running_loop
-from asyncio.selector_events import BaseSelectorEventLoop
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from pgwire.errors import InterfaceError
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, Transport
 
-BUFFER = 65_536  # more is no faster
-
-_buffers: WeakKeyDictionary[AbstractEventLoop, memoryview] = WeakKeyDictionary()
+_RECEIVE = 65_536  # more is no faster
 
 
-def read_buffer(loop: AbstractEventLoop) -> memoryview:
-    """Where a connection reads into, and copies from before anything else happens.
+def read_little(transport: Transport) -> None:
+    """Have a transport of asyncio's own take so much memory to read into, and not 256 KiB.
 
-    One for all connections of a loop that reads when the bytes are there, between asking for
-    the buffer and telling that it is filled: so an idle connection costs none. A loop that hands
-    the buffer to the system and waits (Windows' proactor, or one that is not known) needs one for
-    each.
+    That would be a new mapping for each read, which costs as much as a query. Other transports
+    read into a buffer that they have.
     """
-    if not (isinstance(loop, BaseSelectorEventLoop) or type(loop).__module__ == "uvloop"):
-        return memoryview(bytearray(BUFFER))
-    view = _buffers.get(loop)
-    if view is None:
-        view = _buffers[loop] = memoryview(bytearray(BUFFER))
-    return view
+    if hasattr(transport, "max_size"):
+        transport.max_size = _RECEIVE
 
 
 def running_loop(what: str) -> AbstractEventLoop:

@@ -76,7 +76,7 @@ class Driver(DriverBase):
         self._turn = threading.RLock()
         self._owner: int | None = None
         self._unsafe = False
-        self._caught: list[bytes] = []  # what has been read, and not been fed yet
+        self._caught: bytes | None = None  # what has been read, and not been fed yet
         self._cancelling = threading.Lock()
         self._cancelled = False  # or something was left behind
         self._left: list[Operation] = []
@@ -91,8 +91,7 @@ class Driver(DriverBase):
     def start(self, startup: Operation, deadline: float | None) -> None:
         """Open the session; raises the start-up's error, `Deadline` or OSError."""
         self.session.submit(startup)
-        if not startup.done:
-            self._drive(startup, deadline)
+        self._drive(startup, deadline)
         if startup.error is not None:
             raise startup.error
         self.session.events.clear()  # from before anybody could listen
@@ -117,9 +116,7 @@ class Driver(DriverBase):
             try:
                 self._unsafe = True
                 session.submit(operation)
-                if not operation.done:  # otherwise a misfit: nothing was written
-                    self._drive(operation, deadline)
-                self._unsafe = False
+                self._drive(operation, deadline)  # a misfit is done: nothing was written
             except BaseException as error:
                 self._stopped(operation, error)
             if session.failure is not None:
@@ -199,34 +196,34 @@ class Driver(DriverBase):
             raise QueryTimeout("another thread kept the connection busy until time was up")
 
     def _drive(self, operation: Operation, deadline: float | None) -> None:
-        """Write and read until the operation, which has been submitted, is done."""
+        """Write and read until the operation, which has been submitted, is done: it may be."""
         session, channel = self.session, self.channel
-        # Only the main thread can be interrupted (Ctrl-C). It waits apart from reading, or reads
-        # into a list without a line of Python in between: nothing that was read can be lost.
-        interruptible = _get_ident() == _main_thread
-        catch = channel.catch if deadline is None and interruptible else None
-        waits_first = deadline is not None or (interruptible and catch is None)
-        while True:
+        arriving = channel.arriving if deadline is None else None
+        while not operation.done:  # having written its Sync, it has no more to say
             self._unsafe = True
             if out := session.data_to_send():
-                self.write(out, deadline)
-                if operation.done:  # the answer came meanwhile
-                    self._unsafe = False
-                    return
+                if len(out) > _PUMP_ABOVE:
+                    self._pump(out, deadline)
+                    continue  # the answer may have come meanwhile
+                channel.send(out)
             self._unsafe = False
-            if waits_first:
-                channel.wait_readable(deadline)
-            elif catch is not None:
-                self._caught.extend(catch())
-            self._unsafe = True
-            data = channel.receive() if catch is None else self._caught.pop()
+            # Nothing that was read may be lost to Ctrl-C, which strikes at calls.
+            if arriving is not None:
+                for self._caught in arriving:
+                    break
+                _get_ident()  # here it does no harm, where it has come together with the bytes
+                self._unsafe = True
+                data, self._caught = self._caught, None
+            else:
+                if deadline is not None or _get_ident() == _main_thread:  # which alone it strikes
+                    channel.wait_readable(deadline)
+                self._unsafe = True
+                data = channel.receive()
             if data:
                 session.receive_data(data)
             elif data is not None:
                 session.receive_eof()
-            if operation.done:  # having written its Sync, it has no more to say
-                self._unsafe = False
-                return
+        self._unsafe = False
 
     def write(self, data: bytes, deadline: float | None) -> None:
         """Send all of it; what may not fit the socket's buffer while reading what comes."""
@@ -261,8 +258,9 @@ class Driver(DriverBase):
         """The loop was left early: bring the conversation to its end, or close."""
         try:
             operation.abandon()
-            if self._caught:
-                self._take(self._caught.pop())
+            if self._caught is not None:
+                data, self._caught = self._caught, None
+                self._take(data)
             if self._unsafe or self.closed:
                 self.abort()
                 return
@@ -277,8 +275,7 @@ class Driver(DriverBase):
                 have_canceled(self, operation, deadline)
             ping = Ping()
             self.session.submit(ping)
-            if not ping.done:
-                self._drive(ping, deadline)
+            self._drive(ping, deadline)
         except BaseException as error:
             self.abort()
             if not isinstance(error, Deadline | OSError | Error):

@@ -12,6 +12,7 @@ import select
 import socket
 from contextlib import suppress
 from functools import partial
+from itertools import repeat
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,7 +21,7 @@ from pgwire.errors import ConnectionFailed
 from pgwire.protocol.listening import check_wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pgwire.addresses import Address
     from pgwire.config import Config
@@ -154,9 +155,9 @@ class Channel:
         # Wait for bytes; empty at the end of the stream. None where what came holds none yet
         # (TLS: half a record, a ticket).
         self.receive: Callable[[], bytes | None] = partial(sock.recv, RECEIVE)
-        # The same for `list.extend`: between reading the bytes and having them in the list no
-        # line of Python is run, so that Ctrl-C cannot strike. None where that cannot be had.
-        self.catch: Callable[[], Iterable[bytes]] | None = partial(map, sock.recv, (RECEIVE,))
+        # The same as an iterator, for a `for` that takes one: that is no call, so Ctrl-C cannot
+        # strike between reading bytes and having them. None where that cannot be had.
+        self.arriving: Iterator[bytes] | None = map(sock.recv, repeat(RECEIVE))
 
     def receive_nowait(self) -> bytes | None:
         """Bytes that are there already; None if none are, empty at the end of the stream."""
@@ -237,7 +238,7 @@ class TLSChannel(Channel):
         self.send = self._encrypt_and_send
         self.receive = self._receive_and_decrypt
         self.is_readable = self._holds_bytes
-        self.catch = None
+        self.arriving = None
         self._early = layer.decrypt()  # what came along with the end of the handshake
 
     def _encrypt_and_send(self, data: bytes) -> None:

@@ -35,6 +35,7 @@ from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError
+from pgwire.protocol.frontend import pack_int32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,6 +104,8 @@ def _terms(kinds: Sequence[str]) -> tuple[list[str], list[str]]:
     """What is joined to a message: calls of packs, whose struct codes are the second, and texts."""
     lengths = "".join(f" + length_{n}" for n, kind in enumerate(kinds) if kind in _CHECKS)
     begin = "ci{head}s", ['b"B"', f"length{lengths}", "head"]
+    if not lengths:  # it is always the same, and stands in `head` already
+        begin = "{head}s", ["head"]
     return terms_of(kinds, begin, ("{tail}s", ["tail"]))
 
 
@@ -156,6 +159,8 @@ def generate_bind(
     """
     code, packs = _compiled(kinds)
     length += sum(4 + (0 if kind in _CHECKS else Struct("!" + kind[0]).size) for kind in kinds)
+    if not any(kind in _CHECKS for kind in kinds):
+        head = b"B" + pack_int32(length) + head
     names: dict[str, Any] = {"plain": plain, "length": length, "head": head, "tail": tail}
     names |= {"StructError": StructError, "DataError": DataError}
     for number, pack in enumerate(packs):

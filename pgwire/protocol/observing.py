@@ -163,8 +163,8 @@ class ObservedSession(Session):
         super().fail(error)
         self._look()
 
-    def data_to_send(self, *, more: bool = True) -> bytes:
-        data = super().data_to_send(more=more)
+    def data_to_send(self, more: bool = True) -> bytes:
+        data = super().data_to_send(more)
         self._look()
         return data
 

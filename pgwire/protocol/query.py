@@ -59,9 +59,9 @@ if TYPE_CHECKING:
 class Query(Preparing):
     """One statement with parameters; `result` is a Result.
 
-    `statement` is one that `Prepare` made; without it the session's cache is asked, and a
-    cache of size 0 means the unnamed statement. `row` is what the caller will make of the rows:
-    a class that the columns do not fit is an `InterfaceError` before the statement is run.
+    `statement` is one that `Prepare` made; else the session's cache is asked, and one of size 0
+    means the unnamed statement. `row` is what the caller will make of the rows: a class that the
+    columns do not fit is an `InterfaceError` before the statement is run.
     """
 
     kind = "query"
@@ -69,7 +69,6 @@ class Query(Preparing):
     _is_parted = False  # there is a Sync between preparing and using it
     _retried = False
     command_tag = ""
-    _row: Callable[..., Any] | None = None
 
     def __init__(
         self,
@@ -81,14 +80,16 @@ class Query(Preparing):
         self.sql = sql
         if row is not None:
             check_callable(row)
-            self._row = row
+        self._row = row
         kind = params.__class__
         if (kind is not list and kind is not tuple) or len(params) > MAX_PARAMETERS:
             params = check_parameters(params)
         self._params = params
         self._rows = []
-        if statement is not None:
-            self.statement = self._pinned = statement
+        self.statement = self._pinned = statement
+        # What stands at the class costs several times as much to read, and these are read often.
+        self.done = self.abandoned = False
+        self.error = self.waiter = None
 
     @property
     def values(self) -> Sequence[Any]:
@@ -254,7 +255,7 @@ class Query(Preparing):
         self._columns = statement.columns
         self._decode = statement.decode_rows
         self._row_class = statement.row_class
-        self.phase = self.BINDING
+        self.phase = _BINDING
 
     def on_bind_error(self, buffer: bytes, start: int, end: int) -> None:
         error = self.session.read_error(buffer, start, end)
@@ -346,8 +347,6 @@ class Query(Preparing):
             self.error = None
             self._retried = True
             self._parse(session)
-
-    # ---------------------------------------------------------------- struck by mistake
 
     def _is_struck(self, error: PostgresError) -> bool:
         """Whether it was canceled in place of another one, and is a transaction of its own."""
@@ -446,3 +445,6 @@ class Query(Preparing):
         STRUCK,
         Preparing.ENDING,
     )
+
+
+_BINDING = Query.BINDING

@@ -12,10 +12,9 @@ for the floor, because the one before them has not written its Sync yet.
 The caller's duties: after `submit` and `receive_data`, write `data_to_send()`; when
 `events` is not empty, deliver what it holds, after the batch and outside of any lock.
 
-The loop over messages in `_receive_messages` is the only one. A run of DataRow messages is
-handed to the operation in one call, and so is an answer that is as usual (`Phase.take_usual`);
-rows never become objects of their own. A message that has arrived in part waits in `_chunks`;
-they are joined once, when the rest is there.
+The loop over messages in `_receive_messages` is the only one. A run of DataRow messages is handed
+to the operation in one call, and so is an answer that is as usual (`Phase.take_usual`); rows never
+become objects of their own. What has arrived in part waits in `_chunks`, to be joined once.
 """
 
 from __future__ import annotations
@@ -138,12 +137,11 @@ class Session(Fencing):
                 position = operation.phase.take_usual(operation, data, position, size)
             if position < size:
                 position = self._receive_messages(data, position)
+                if position < size:
+                    self._have = size - position
+                    self._chunks.append(data[position:])
         except Error as error:
             self.fail(error)
-        else:
-            if position < size:
-                self._have = size - position
-                self._chunks.append(data[position:])
 
     def _receive_messages(self, data: bytes, position: int) -> int:
         """Handle every complete message; return where the incomplete rest begins."""
@@ -218,7 +216,7 @@ class Session(Fencing):
 
     # ---------------------------------------------------------------- what comes out
 
-    def data_to_send(self, *, more: bool = True) -> bytes:
+    def data_to_send(self, more: bool = True) -> bytes:
         """What is to be written now; empty when nothing is.
 
         An operation that takes its data from elsewhere is asked for the next of it. A shell

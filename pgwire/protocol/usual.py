@@ -27,25 +27,28 @@ _ENDS_BEHIND = 1 + len(_READY) + 1  # where ReadyForQuery ends, from the length 
 _DATA_ROW = int(BackendMessage.DATA_ROW)
 # The same few ends of answers come all the time: what they say, by their bytes.
 _ends: dict[bytes, tuple[str, TransactionStatus]] = {}
+_end_of = _ends.get
 _MAX_ENDS = 1000
 _LONGEST_END = 64
 
 
 def take_answer(query: Query, buffer: bytes, position: int, size: int) -> int:
     """Takes as much of the answer as is there, each message whole; returns where it stopped."""
-    if not buffer.startswith(_BOUND, position):
-        return position
-    position += _BOUND_LENGTH
-    query.phase = query.EXECUTING
-    if position < size and buffer[position] == _DATA_ROW:
-        position = query.on_rows(buffer, position, size)
-    if size - position >= _BEFORE_TAG:
+    start, position = position, position + _BOUND_LENGTH
+    if buffer[start:position] != _BOUND:
+        return start
+    try:
+        if buffer[position] == _DATA_ROW:
+            position = query.on_rows(buffer, position, size)
         stop = position + buffer[position + 4] + _ENDS_BEHIND
-        end = _ends.get(buffer[position:stop])
-        if end is not None:
-            query.command_tag, query.session.transaction_status = end
-            query.finish()
-            return stop
+        end = _end_of(buffer[position:stop])
+    except IndexError:  # the rest has not come yet
+        end = None
+    if end is not None:
+        query.command_tag, query.session.transaction_status = end
+        query.finish()
+        return stop
+    query.phase = query.EXECUTING
     return _take_end(query, buffer, position, size)
 
 

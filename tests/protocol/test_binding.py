@@ -141,7 +141,7 @@ def test_the_source_is_made_for_eyes() -> None:
         "                pass\n"
         "    return plain(params)\n"
     )
-    assert bind_source(["?", "d"])[1] == ["ci{head}si?id{tail}s"]
+    assert bind_source(["?", "d"])[1] == ["{head}si?id{tail}s"]
 
 
 def test_many_parameters_go_the_plain_way() -> None:

@@ -85,8 +85,7 @@ class Wire(asyncio.Transport):
 
     def say(self, *messages: bytes) -> None:
         data = b"".join(messages)
-        self.driver.get_buffer(-1)[: len(data)] = data
-        self.driver.buffer_updated(len(data))
+        self.driver.data_received(data)
 
     async def cache(self, *statements: str) -> None:
         """Have the statements prepared; each gives one column of text."""
