@@ -1,4 +1,7 @@
-"""Blocks of rows of one width: the same as one row after the other."""
+"""Blocks of rows of one width: the same as one row after the other.
+
+What holds for any of them is in `test_generated_runs`.
+"""
 
 from __future__ import annotations
 
@@ -6,62 +9,12 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
 
 from pgwire.protocol.blocks import LEAST_ROWS, block_decoder
-from tests.support.layouts import WIDTHS, outcome, pair, row, shapes_of, value_of
+from tests.support.layouts import WIDTHS, outcome, pair, row, shapes_of
 
 DATE, TIMESTAMPTZ, INT4, UUID = 1082, 1184, 23, 2950
-FIXED = list(WIDTHS)
 LAST_TIMESTAMP = struct.pack("!q", 2**63 - 1)
-
-
-@st.composite
-def blocks(draw: st.DrawFn) -> tuple[list[int], list[list[bytes | None]]]:
-    """Types of fixed width, and the values of many rows, which repeat a few."""
-    oids = draw(st.lists(st.sampled_from(FIXED), min_size=1, max_size=5))
-    few = draw(st.lists(st.tuples(*map(value_of, oids)), min_size=1, max_size=4))
-    count = draw(st.integers(0, 300))
-    return oids, [list(few[n % len(few)]) for n in range(count)]
-
-
-@given(blocks(), st.binary(max_size=12), st.integers(0, 9))
-def test_the_same_rows(
-    data: tuple[list[int], list[list[bytes | None]]], behind: bytes, before: int
-) -> None:
-    oids, rows = data
-    plain, generated = pair(oids)
-    buffer = bytes(before) + b"".join(map(row, rows)) + behind
-    assert outcome(generated, buffer, before) == outcome(plain, buffer, before)
-
-
-@given(blocks(), st.sets(st.integers(0, 300)), st.data())
-def test_the_same_rows_with_nulls_among_them(
-    data: tuple[list[int], list[list[bytes | None]]], odd: set[int], draw: st.DataObject
-) -> None:
-    oids, rows = data
-    for n in odd:
-        if n < len(rows):
-            rows[n][draw.draw(st.integers(0, len(oids) - 1))] = None
-    plain, generated = pair(oids)
-    buffer = b"".join(map(row, rows))
-    assert outcome(generated, buffer, 0) == outcome(plain, buffer, 0)
-
-
-@given(blocks(), st.integers(0, 3), st.data())
-def test_the_same_errors(
-    data: tuple[list[int], list[list[bytes | None]]], damages: int, draw: st.DataObject
-) -> None:
-    """Bytes changed, removed and added, and the end cut off anywhere."""
-    oids, rows = data
-    plain, generated = pair(oids)
-    buffer = bytearray(b"".join(map(row, rows)))
-    for _ in range(damages):
-        at = draw.draw(st.integers(0, len(buffer)))
-        buffer[at : at + draw.draw(st.integers(0, 3))] = draw.draw(st.binary(max_size=3))
-    del buffer[draw.draw(st.integers(0, len(buffer))) :]
-    damaged = bytes(buffer)
-    assert outcome(generated, damaged, 0) == outcome(plain, damaged, 0)
 
 
 def test_a_block_takes_what_it_can_and_leaves_the_rest() -> None:

@@ -1,4 +1,7 @@
-"""Rows unpacked by layouts that are known by the length of their message: the same rows."""
+"""Rows unpacked by layouts that are known by the length of their message: the same rows.
+
+What holds for any of them is in `test_generated_runs`.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,12 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, strategies as st
 
 from pgwire.protocol import generated, keyed
 from pgwire.protocol.blocks import LEAST_ROWS
 from pgwire.protocol.generated import generate
 from pgwire.protocol.keyed import Layouts, Learner, keyed_source, layouts_of
-from tests.support.layouts import WIDTHS, outcome, pair, row, shapes_of, value_of
+from tests.support.layouts import at_once, outcome, pair, row, shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,62 +24,9 @@ LAST_TIMESTAMP = struct.pack("!q", 2**63 - 1)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def at_once() -> Iterator[None]:
-    """Without waiting until it is worth it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keyed, "WORTH", 0)
-        patch.setattr(keyed, "WORTH_PER_COLUMN", 0)
+def keyed_at_once() -> Iterator[None]:
+    with at_once():
         yield
-
-
-@st.composite
-def runs(draw: st.DrawFn) -> tuple[list[int], list[list[bytes | None]]]:
-    """Types, most with some without a width, and the values of many rows that repeat a few."""
-    some = st.sampled_from([*WIDTHS, *[TEXT, NUMERIC] * 6])
-    oids = draw(st.lists(some, min_size=1, max_size=5))
-    values = [st.none() | value_of(oid) if draw(st.booleans()) else value_of(oid) for oid in oids]
-    few = draw(st.lists(st.tuples(*values), min_size=1, max_size=4))
-    count = draw(st.integers(0, 150))
-    return oids, [list(few[n % len(few)]) for n in range(count)]
-
-
-@given(runs(), st.binary(max_size=12), st.integers(0, 9))
-def test_the_same_rows(
-    data: tuple[list[int], list[list[bytes | None]]], behind: bytes, before: int
-) -> None:
-    oids, rows = data
-    plain, generated = pair(oids)
-    buffer = bytes(before) + b"".join(map(row, rows)) + behind
-    assert outcome(generated, buffer, before) == outcome(plain, buffer, before)
-
-
-@given(runs(), st.sets(st.integers(0, 150)), st.data())
-def test_the_same_rows_with_nulls_among_them(
-    data: tuple[list[int], list[list[bytes | None]]], odd: set[int], draw: st.DataObject
-) -> None:
-    oids, rows = data
-    for n in odd:
-        if n < len(rows):
-            rows[n][draw.draw(st.integers(0, len(oids) - 1))] = None
-    plain, generated = pair(oids)
-    buffer = b"".join(map(row, rows))
-    assert outcome(generated, buffer, 0) == outcome(plain, buffer, 0)
-
-
-@given(runs(), st.integers(0, 3), st.data())
-def test_the_same_errors(
-    data: tuple[list[int], list[list[bytes | None]]], damages: int, draw: st.DataObject
-) -> None:
-    """Bytes changed, removed and added, and the end cut off anywhere."""
-    oids, rows = data
-    plain, generated = pair(oids)
-    buffer = bytearray(b"".join(map(row, rows)))
-    for _ in range(damages):
-        at = draw.draw(st.integers(0, len(buffer)))
-        buffer[at : at + draw.draw(st.integers(0, 3))] = draw.draw(st.binary(max_size=3))
-    del buffer[draw.draw(st.integers(0, len(buffer))) :]
-    damaged = bytes(buffer)
-    assert outcome(generated, damaged, 0) == outcome(plain, damaged, 0)
 
 
 @pytest.mark.parametrize("offset", range(7 + 8 + 20 + 8))

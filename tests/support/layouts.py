@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import struct
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import strategies as st
 
 from pgwire.errors import DataError, ProtocolError
 from pgwire.pgtypes import TypeRegistry
+from pgwire.protocol import keyed
 from pgwire.protocol.decoder import column_decoders, plain_decoder
 from pgwire.protocol.generated import generate
 from pgwire.protocol.messages import Column
 from pgwire.protocol.shapes import shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pgwire.protocol.shapes import Shape
 
@@ -99,6 +102,15 @@ def value_of(oid: int) -> st.SearchStrategy[bytes]:
     if oid in (25, 99_999):
         return st.text().map(str.encode)
     return st.binary(max_size=20)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Rows are unpacked by layouts without waiting until it is worth it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyed, "WORTH", 0)
+        patch.setattr(keyed, "WORTH_PER_COLUMN", 0)
+        yield
 
 
 def _array_of_text(items: list[str]) -> bytes:
