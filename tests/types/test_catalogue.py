@@ -71,7 +71,17 @@ def test_binary_is_asked_for_wherever_both_formats_give_the_same(conn: pgwire.Co
     # Decoded faster from text; and those whose binary format says less than their text, or
     # nothing that Python has a value for.
     assert text - names == {
-        *("numeric", "xml", "money", "aclitem", "tsvector", "tsquery", "gtsvector"),
+        *(
+            "numeric",
+            "numrange",
+            "nummultirange",
+            "xml",
+            "money",
+            "aclitem",
+            "tsvector",
+            "tsquery",
+            "gtsvector",
+        ),
         *("pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list"),
         *("pg_brin_bloom_summary", "pg_brin_minmax_multi_summary"),
     }
