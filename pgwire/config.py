@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 from pgwire.conninfo import conninfo_to_dict
 from pgwire.demands import ALL_METHODS, PROTOCOL_3_0, read_demands
+from pgwire.environment import STANDING_IN, merge_settings, variables
 from pgwire.errors import NotSupportedError, ProgrammingError
 from pgwire.keywords import read_keywords
 from pgwire.parameters import (
@@ -203,6 +204,7 @@ def _resolve(
 ) -> Config:
     own, texts = read_keywords(params)
     explicit = conninfo_to_dict(conninfo) | texts
+    environ = variables(environ)
     service = _read_service(explicit, environ, files)
     values = _collect((explicit, service, environ), own)
     _check_encoding(values.get("client_encoding", ""))
@@ -219,7 +221,7 @@ def _resolve(
         **_read_tls(values, explicit, environ, own),
         **read_demands(values, secure=bool(own.get("secure"))),
         **own,
-        "settings": _merge_settings(environ, own.get("settings", {})),
+        "settings": merge_settings(environ, own.get("settings", {})),
     }
     config = Config(
         hosts=_read_hosts(values),
@@ -242,6 +244,8 @@ def _read_service(
     explicit: Mapping[str, str], environ: Mapping[str, str], files: UserFiles
 ) -> dict[str, str]:
     """What the service that is asked for sets; nothing where none is."""
+    if "service" not in explicit and "PGSERVICE" not in environ:
+        return {}
     name, _ = _given("service", (explicit, {}, environ))
     file, _ = _given("servicefile", (explicit, {}, environ))
     if not name:
@@ -280,49 +284,32 @@ def _given(name: str, sources: _Sources) -> tuple[str | None, str]:
 
 # Those that need no look: they pass their own checks.
 _DEFAULTS = {row.name: row.default for row in PARAMETERS.values() if row.default is not None}
-_VARIABLES = {row.env: row.name for row in PARAMETERS.values() if row.env is not None}
 
 
 def _collect(sources: _Sources, taken: Mapping[str, Any]) -> dict[str, str]:
     """The checked text of every parameter that has one and is not `taken` already."""
     explicit, service, environ = sources
-    # Asked for each variable by its name, os.environ would take half the time of a `connect`'s
-    # settings; its names are few.
-    named = {_VARIABLES[variable] for variable in environ if variable in _VARIABLES}
+    named = {STANDING_IN[variable] for variable in environ if variable in STANDING_IN}
     named.update(explicit, service)
+    named.difference_update(taken)
     values = {name: text for name, text in _DEFAULTS.items() if name not in taken}
-    for name, row in PARAMETERS.items():
-        if name in named and name not in taken:
-            text, source = _given(name, sources)
-            if text is not None:
-                row.check(text, source)
-                values[name] = text
+    for name in filter(named.__contains__, PARAMETERS):
+        text, source = _given(name, sources)
+        if text is not None:
+            PARAMETERS[name].check(text, source)
+            values[name] = text
     return values
 
 
-_SETTING_VARIABLES = {"PGDATESTYLE": "datestyle", "PGTZ": "timezone", "PGGEQO": "geqo"}
-
-
-def _merge_settings(
-    environ: Mapping[str, str], settings: dict[str, str]
-) -> tuple[tuple[str, str], ...]:
-    """What the environment sets (manual: "Environment Variables"), unless `settings` does."""
-    named = {name.lower() for name in settings}
-    merged = {}
-    for variable, name in _SETTING_VARIABLES.items():
-        text = environ.get(variable, "default")
-        if text.lower() != "default" and name not in named:
-            check_text(text, f"the environment's {variable}")
-            merged[name] = text
-    return tuple((merged | settings).items())
-
-
 def _positive(values: Mapping[str, str], name: str) -> int | None:
-    number = parse_integer(values.get(name, ""))
+    text = values.get(name)
+    number = parse_integer(text) if text else None
     return number if number is not None and number > 0 else None
 
 
 def _check_encoding(text: str) -> None:
+    if not text:
+        return
     # The server compares the names of encodings by their letters and digits only.
     plain = re.sub("[^a-z0-9]", "", text.lower())
     if plain not in ("", "auto", "utf8", "unicode"):

@@ -37,6 +37,7 @@ class Form(enum.Enum):
     KEY = "base64 of 32 bytes"
 
 
+_UNCHECKED = Form.TEXT, Form.FILE
 ANYTHING = None
 NOTHING: frozenset[str] = frozenset()
 
@@ -60,6 +61,8 @@ class Parameter:
         `source` is what the messages call the parameter. The text itself is never shown: with a
         wrongly quoted string a piece of a password can end up anywhere.
         """
+        if self.served is ANYTHING and self.form in _UNCHECKED:
+            return
         text = self.as_word(text)
         match self.form:
             case Form.WORD | Form.WORD_ANY_CASE if text not in self.words:
@@ -83,7 +86,7 @@ class Parameter:
 
     def as_word(self, text: str) -> str:
         """The word that the text stands for; the text itself where none does."""
-        if self.form is not Form.WORD_ANY_CASE:
+        if self.form is not Form.WORD_ANY_CASE or text in self.words:
             return text
         return next((word for word in self.words if word.lower() == text.lower()), text)
 

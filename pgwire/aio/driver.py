@@ -147,8 +147,14 @@ class AsyncDriver(GivingUp, Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         read_little(self._transport)
-        self._send = self._transport.write if self.tls is None else self._encrypt_and_send
+        self.send = self._transport.write if self.tls is None else self._encrypt_and_send
         self._hangup = _hangup_poll(transport.get_extra_info("socket").fileno())
+
+    def take_over(self) -> None:
+        """The session is ready: from now on the transport's calls come here (see `login`)."""
+        self._transport.set_protocol(self)
+        if self.session.events:
+            self._go_on()
 
     def data_received(self, data: bytes) -> None:
         session = self.session
@@ -174,18 +180,25 @@ class AsyncDriver(GivingUp, Protocol):
             self._flush_soon()
 
     def _receive_wire(self, wire: bytes) -> None:
-        session, tls = self.session, self.tls
-        assert tls is not None
+        session = self.session
         try:
-            tls.feed(wire)
-            session.receive_data(tls.decrypt())
+            session.receive_data(self.decrypted(wire))
         except Error as error:
             session.fail(error)
-            return
+        else:
+            if self.tls is not None and self.tls.closed:
+                session.receive_eof()
+
+    def decrypted(self, wire: bytes) -> bytes:
+        """What these bytes say, and those before them; raises TLSError where they are wrong."""
+        tls = self.tls
+        assert tls is not None
+        if wire:
+            tls.feed(wire)
+        plain = tls.decrypt()
         if answer := tls.take_wire():  # TLS's own talk: a key update, an alert
             self._transport.write(answer)
-        if tls.closed:
-            session.receive_eof()
+        return plain
 
     def _go_on(self) -> None:
         """Something has been read, or the line is gone: what follows from that."""
@@ -263,7 +276,7 @@ class AsyncDriver(GivingUp, Protocol):
         if self._paused or session.failure is not None:
             return
         if data := session.data_to_send():
-            self._send(data)
+            self.send(data)
             if session.floor is not None:
                 self._flush_soon()
         if session.completed:  # a source raised before anything was written
@@ -372,7 +385,7 @@ class AsyncDriver(GivingUp, Protocol):
                 self.when_idle(lambda: idle.set_result(None))
                 await idle
             if self.session.failure is None:
-                self._send(frontend.TERMINATE)
+                self.send(frontend.TERMINATE)
                 self.session.fail(InterfaceError("the connection is closed"))
             await within(self.gone, CLOSE_PATIENCE)
         finally:

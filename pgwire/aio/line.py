@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pgwire.addresses import not_connected, prepare
 from pgwire.aio.giving_up import within
+from pgwire.aio.login import Login
 from pgwire.driving import CLOSE_PATIENCE
 from pgwire.errors import ConnectionFailed
 from pgwire.protocol import frontend
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pgwire.aio.driver import AsyncDriver
     from pgwire.config import Config
     from pgwire.protocol.connecting import Encryption
-    from pgwire.protocol.session import Session
     from pgwire.protocol.startup import Startup
     from pgwire.tls import TLSLayer
 
@@ -42,7 +42,7 @@ class Line:
     """
 
     sock: socket.socket  # since `connect`
-    driver: AsyncDriver | None = None  # since `finish`, which has given it the socket
+    login: Login | None = None  # since `log_in` has given a transport the socket
 
     def __init__(
         self, loop: AbstractEventLoop, address: Address, deadline: float | None = None
@@ -106,40 +106,35 @@ class Line:
         await loop.sock_sendall(sock, layer.take_wire())
         self.tls = layer
 
-    async def log_in(self, session: Session, startup: Startup) -> None:
-        """Begin the session, up to our last word; what is wrong by then is left in `startup`."""
-        session.submit(startup)
-        while not startup.has_spoken:
-            if out := session.data_to_send():
-                await self.send(out)
-            data = await self.receive()
-            if not data:
-                session.receive_eof()
-            elif startup.hashes_long(data):  # and would hold up the loop
-                await self.loop.run_in_executor(None, session.receive_data, data)
-            else:
-                session.receive_data(data)
-        if out := session.data_to_send():
-            await self.send(out)
+    async def log_in(self, driver: AsyncDriver, startup: Startup) -> None:
+        """Hand the socket over to a transport, and see the session begin on it.
 
-    async def finish(self, driver: AsyncDriver) -> None:
-        """Hand the socket over to a transport for the driver."""
+        The StartupMessage has been sent, and starting a process takes the server longer than this.
+        """
         create = self.loop.create_connection
         if self.address.is_unix:
             create = self.loop.create_unix_connection  # type: ignore[assignment]
-        await create(lambda: driver, sock=self.sock)
-        self.driver = driver
+        login = Login(driver, startup)
+        await create(lambda: login, sock=self.sock)
+        self.login = login
+        await login.news
+        while login.challenge:
+            await self.loop.run_in_executor(None, driver.session.receive_data, login.challenge)
+            login.resume()
+            await login.news
+        if startup.error is not None:
+            raise startup.error
 
     async def end(self) -> None:
         """Close it, and see that it is: a transport takes a turn of the loop or two."""
         self.close()
-        if self.driver is not None:
-            await within(self.driver.gone, CLOSE_PATIENCE)
+        if self.login is not None:
+            await within(self.login.gone, CLOSE_PATIENCE)
 
     def close(self) -> None:
         self.is_closed = True
-        if self.driver is not None:
-            self.driver.abort()
+        if self.login is not None:
+            self.login.abort()
         elif hasattr(self, "sock"):
             self.sock.close()
 

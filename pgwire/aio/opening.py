@@ -166,8 +166,8 @@ class AsyncOpener(OpenerBase):
     async def _begin(self, line: Line, host: HostSpec) -> AsyncDriver:
         """A session that has begun, and its driver.
 
-        The server has its longest pauses behind our first word, when it starts a process, and
-        behind our last one. Whatever is to be made is made then.
+        Behind our first word the server has a long pause, as it starts a process. Whatever is to be
+        made is made then.
         """
         password = await _fetched("password", self.known_password(host))
         token = await _fetched("oauth_token", self.config.oauth_token)
@@ -176,10 +176,7 @@ class AsyncOpener(OpenerBase):
             await line.send(startup.first_message())
             session = self.new_session(line.address)
             driver = AsyncDriver(line.loop, session, line.tls, self._cancel(line.address))
-            await line.log_in(session, startup)
-            if startup.error is None:
-                await line.finish(driver)
-            await driver.see_through(startup)
+            await line.log_in(driver, startup)
         except BaseException as error:
             raise without_frames(error)  # noqa: B904  # nothing but its traceback is another
         return driver

@@ -11,7 +11,7 @@ from pgwire.errors import OperationalError, PostgresError, ProtocolError
 from pgwire.protocol.messages import Notification
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 # Notices and notifications that nobody fetches must not fill the memory: beyond so many, or so
 # many bytes together, the oldest are dropped. The last one stays, however large it is.
@@ -179,3 +179,17 @@ class Reported(dict[str, str]):
         if self._bytes > MAX_BYTES:
             raise ProtocolError("the server reports settings without an end")
         self[name] = value
+
+    def report_all(self, settings: Mapping[str, str], size: int) -> None:
+        """The same for some at once; `size` is what `size_of` says of them."""
+        if self:
+            for name, value in settings.items():
+                self.report(name, value)
+        else:
+            self.update(settings)
+            self._bytes = size
+
+
+def size_of(settings: Mapping[str, str]) -> int:
+    """In bytes, of what a server reports."""
+    return sum(len(name) + len(value) + _COST for name, value in settings.items())

@@ -28,6 +28,7 @@ from pgwire.protocol.messages import SHORT, SHORT_BEFORE_LETTING_IN, BackendMess
 from pgwire.protocol.operation import Operation, Phase, too_long
 from pgwire.protocol.saslprep import encode_password
 from pgwire.protocol.scram import ScramExchange, md5_password
+from pgwire.protocol.welcome import take_welcome
 from pgwire.sqlstate import mixed_in, postgres_error
 
 if TYPE_CHECKING:
@@ -112,11 +113,6 @@ class Startup(Operation):
             and self.phase is self.SCRAM_BEGUN
             and self._scram.hashes_long(data)
         )
-
-    @property
-    def has_spoken(self) -> bool:
-        """Whether we have said our last word, and the rest is the server's."""
-        return self.done or self.phase in self._SPOKEN
 
     def check_length(self, code: int, length: int) -> None:
         # Whoever has not let us in yet gets no more memory than it needs.
@@ -245,21 +241,22 @@ class Startup(Operation):
         self.session.statements.tell_apart(key.pid)
 
     def on_parameter(self, buffer: bytes, start: int, end: int) -> None:
-        self._hear(end - start)
+        self.hear(end - start)
         self.session.set_parameter(*backend.parse_parameter_status(buffer, start, end))
 
     def on_notice(self, buffer: bytes, start: int, end: int) -> None:
         """Nobody can listen yet."""
-        self._hear(end - start)
+        self.hear(end - start)
         backend.parse_fields(buffer, start, end, "NOTICE_RESPONSE")
 
     def on_notification(self, buffer: bytes, start: int, end: int) -> None:
         """The same."""
-        self._hear(end - start)
+        self.hear(end - start)
         backend.parse_notification(buffer, start, end)
 
-    def _hear(self, size: int) -> None:
-        self._heard += size + _COST
+    def hear(self, size: int, count: int = 1) -> None:
+        """So many bytes more, in so many messages, that are not what it waits for."""
+        self._heard += size + count * _COST
         if self._heard > _MOST_BEFORE_READY:
             raise ProtocolError("the server says too much, and never that it is ready")
 
@@ -300,6 +297,7 @@ class Startup(Operation):
             BackendMessage.AUTHENTICATION: on_request,
             BackendMessage.ERROR_RESPONSE: on_error,
         },
+        take_usual=take_welcome,
     )
     # As before, but that the server has said which version it speaks.
     VERSION_AGREED = Phase(
@@ -316,11 +314,13 @@ class Startup(Operation):
     SCRAM_ANSWERED = Phase(
         "SCRAM_ANSWERED",
         {BackendMessage.AUTHENTICATION: on_scram_outcome, BackendMessage.ERROR_RESPONSE: on_error},
+        take_usual=take_welcome,
     )
     # The password is sent, or SCRAM's end is verified: Ok is all that is missing.
     PASSWORD_SENT = Phase(
         "PASSWORD_SENT",
         {BackendMessage.AUTHENTICATION: on_outcome, BackendMessage.ERROR_RESPONSE: on_error},
+        take_usual=take_welcome,
     )
     TOKEN_SENT = Phase(
         "TOKEN_SENT",
@@ -338,6 +338,7 @@ class Startup(Operation):
             BackendMessage.ERROR_RESPONSE: on_error,
             BackendMessage.READY_FOR_QUERY: on_ready,
         },
+        take_usual=take_welcome,
     )
     PHASES = (
         AUTHENTICATING,
@@ -349,7 +350,6 @@ class Startup(Operation):
         TOKEN_REFUSED,
         STARTING,
     )
-    _SPOKEN = (SCRAM_ANSWERED, PASSWORD_SENT, STARTING)
 
 
 def failure_class(error: PostgresError) -> type[ConnectionFailed]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,8 @@ from tests.support.scripted import CLEARTEXT, Line, ScriptedServer
 from tests.support.shells import COARSE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgwire import embedded
     from tests.aio.conftest import Connect
     from tests.support.loops import Runner
@@ -111,6 +114,51 @@ class TestTheLoopGoesOn:
                 await ticks.stop()
                 assert conn.backend_pid == 4242
         assert ticks.longest < hashing / 2
+
+
+class TestWhileItHashes:
+    """Which is done in a thread: the session is that one's until then."""
+
+    def script(self, line: Line, *, then: Callable[[Line], object]) -> None:
+        scram = Server(SECRET.encode(), iterations=1)
+        scram.iterations = 200_000  # nobody will ever know that they are not
+        line.send(backend.sasl("SCRAM-SHA-256"))
+        (first,) = line.expect("p")
+        line.send(backend.authentication(11, scram.first(first.partition(b"\0")[2][4:])))
+        then(line)
+
+    async def connect(self, server: ScriptedServer, **options: Any) -> Any:
+        return await pgwire.connect_async(
+            server.dsn, password=SECRET, scram_max_iterations=1_000_000, **options
+        )
+
+    async def test_the_server_dies(self, runner: Runner) -> None:
+        with ScriptedServer(partial(self.script, then=Line.finish)) as server:
+            with pytest.raises(pgwire.ConnectionFailed):
+                await self.connect(server)
+
+    async def test_time_runs_out(self, runner: Runner) -> None:
+        with ScriptedServer(partial(self.script, then=Line.wait_for_hang_up)) as server:
+            with pytest.raises(pgwire.ConnectionFailed, match="connect_timeout"):
+                await self.connect(server, connect_timeout=0.02)
+
+    async def test_it_is_cancelled(self, runner: Runner) -> None:
+        loop = asyncio.get_running_loop()
+        challenged, hung_up = asyncio.Event(), asyncio.Event()
+
+        def then(line: Line) -> None:
+            loop.call_soon_threadsafe(challenged.set)
+            line.wait_for_hang_up()
+            loop.call_soon_threadsafe(hung_up.set)
+
+        with ScriptedServer(partial(self.script, then=then)) as server:
+            task = asyncio.ensure_future(self.connect(server))
+            await challenged.wait()
+            await asyncio.sleep(0.01)  # it begins to hash, mostly; it is right without that as well
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.wait_for(hung_up.wait(), 5)
 
 
 class TestCancelling:

@@ -184,7 +184,7 @@ class TestWriting:
         with Wire() as wire:
             await wire.cache("a")
             writes: list[int] = []
-            wire.driver._send = lambda data: writes.append(len(data))
+            wire.driver.send = lambda data: writes.append(len(data))
             for _ in range(10):
                 wire.conn.query("a")
             await turns()

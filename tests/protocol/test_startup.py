@@ -483,16 +483,3 @@ def test_its_first_message_may_be_sent_ahead() -> None:
     assert session.data_to_send() == b""
     session.receive_data(backend.AUTHENTICATION_OK + backend.ready())
     assert (startup.done, startup.error) == (True, None)
-
-
-def test_it_says_when_the_rest_is_the_servers() -> None:
-    session, startup = begin()
-    seen = [startup.has_spoken]
-    server = Server(SECRET.encode(), iterations=1)
-    said(session, SASL)
-    seen.append(startup.has_spoken)
-    said(session, backend.authentication(11, server.first(b"n,,n=*,r=" + NONCE.encode())))
-    seen.append(startup.has_spoken)
-    session.receive_eof()
-    seen.append(startup.has_spoken)
-    assert seen == [False, False, True, True]
