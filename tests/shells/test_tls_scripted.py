@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -170,6 +171,30 @@ class TestBeforeTheHandshake:
         with ScriptedServer(script, raw=True) as server:
             with pytest.raises(pgwire.TLSError, match="handshake"):
                 connect(server.dsn, sslmode="require")
+
+    def test_a_refusal_that_comes_along_with_the_end_of_the_handshake(
+        self, context: ssl.SSLContext, connect: Connect
+    ) -> None:
+        """A pooler that is full need not wait for the StartupMessage, and says no more after it."""
+        context.maximum_version = ssl.TLSVersion.TLSv1_2  # where the server has the last word
+
+        def script(line: Line) -> None:
+            line.read_untyped()
+            line.send(b"S")
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = context.wrap_bio(incoming, outgoing, server_side=True)
+            for _ in range(2):
+                incoming.write(line.sock.recv(65_536))
+                with suppress(ssl.SSLWantReadError):
+                    tls.do_handshake()
+                if tls.version():
+                    tls.write(backend.fatal("53300", "full up"))
+                line.send(outgoing.read())
+            line.wait_for_hang_up()
+
+        with ScriptedServer(script, raw=True) as server:
+            with pytest.raises(pgwire.ConnectionFailed, match="full up"):
+                connect(server.dsn, sslmode="require", connect_timeout=5)
 
 
 def answers(tls: TLSLine, text: bytes) -> bytes:
