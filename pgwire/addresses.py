@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.config import DEFAULT_SOCKET_DIRECTORIES
@@ -55,6 +56,13 @@ def without_lookup(spec: HostSpec) -> list[Address] | None:
     """The addresses of a host that need not be looked up; None of one that has a name."""
     if is_unix(spec):
         return unix_addresses(spec)
+    address = _of_numbers(spec)
+    return None if address is None else [address]
+
+
+@lru_cache(maxsize=64)
+def _of_numbers(spec: HostSpec) -> Address | None:
+    """The address that is written in numbers; None of a name."""
     ip = spec.hostaddr or spec.host or ""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
@@ -62,7 +70,7 @@ def without_lookup(spec: HostSpec) -> list[Address] | None:
         except (OSError, ValueError):
             continue
         four = family == socket.AF_INET
-        return [Address(family, (ip, spec.port) if four else (ip, spec.port, 0, 0), spec.host)]
+        return Address(family, (ip, spec.port) if four else (ip, spec.port, 0, 0), spec.host)
     return None
 
 

@@ -102,7 +102,8 @@ def _outcome(report: QueryReport) -> str:
 
 def log_opened(driver: Any) -> None:
     """A connection can be used from now on."""
-    connection_logger.debug("opened: %s", _told(driver))
+    if connection_logger.isEnabledFor(logging.DEBUG):
+        connection_logger.debug("opened: %s", _told(driver))
 
 
 def log_end(driver: Any) -> None:
@@ -110,7 +111,7 @@ def log_end(driver: Any) -> None:
     failure = driver.session.failure
     if isinstance(failure, ConnectionLost):
         connection_logger.info("lost: %s: %s", _told(driver), failure.args[0])
-    else:
+    elif connection_logger.isEnabledFor(logging.DEBUG):
         connection_logger.debug("closed: %s", _told(driver))
 
 

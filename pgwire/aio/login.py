@@ -40,6 +40,7 @@ class Login(Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._driver.connection_made(transport)
         self._session.submit(self._startup)
+        self._startup.use_pause()
         if self._driver.tls is not None:
             self.data_received(b"")  # something may have come along with the end of the handshake
 
@@ -77,6 +78,7 @@ class Login(Protocol):
             self._session.receive_eof()
         if out := self._session.data_to_send():
             self._driver.send(out)
+            self._startup.use_pause()
         if self._startup.done:
             if self._session.failure is None:
                 self._driver.take_over()

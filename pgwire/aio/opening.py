@@ -183,6 +183,8 @@ class AsyncOpener(OpenerBase):
 
     async def _misfit(self, driver: AsyncDriver, demand: str) -> str | None:
         """In words, what keeps the server from being what is asked for."""
+        if not self.watches_role:
+            return None
         session = driver.session
         asked = question(demand, session)
         if asked is not None:

@@ -88,12 +88,12 @@ class Driver(DriverBase):
 
     # ---------------------------------------------------------------- running operations
 
-    def start(self, startup: Operation, deadline: float | None) -> None:
-        """Open the session; raises the start-up's error, `Deadline` or OSError."""
-        self.session.submit(startup)
-        self._drive(startup, deadline)
-        if startup.error is not None:
-            raise startup.error
+    def start(self, question: Operation, deadline: float | None) -> None:
+        """Run what is asked before anybody has it; raises its error, `Deadline` or OSError."""
+        self.session.submit(question)
+        self._drive(question, deadline)
+        if question.error is not None:
+            raise question.error
         self.session.events.clear()  # from before anybody could listen
 
     def run(self, operation: Operation, timeout: float | None = None) -> Any:

@@ -48,6 +48,26 @@ class _Target(NamedTuple):
     deadline: float | None
 
 
+def _log_in(driver: Driver, startup: Startup, deadline: float | None) -> None:
+    """Open the session; raises the start-up's error, `Deadline` or OSError."""
+    session, channel = driver.session, driver.channel
+    session.submit(startup)
+    while not startup.done:
+        if out := session.data_to_send():
+            driver.write(out, deadline)
+        startup.use_pause()
+        if deadline is not None:
+            channel.wait_readable(deadline)
+        data = channel.receive()
+        if data:
+            session.receive_data(data)
+        elif data is not None:
+            session.receive_eof()
+    if startup.error is not None:
+        raise startup.error
+    session.events.clear()  # from before anybody could listen
+
+
 class Opener(OpenerBase):
     """Opens connections for one Config."""
 
@@ -156,14 +176,16 @@ class Opener(OpenerBase):
     def _start(self, driver: Driver, startup: Startup, deadline: float | None) -> None:
         try:
             if deadline is not None and self.hashes_without_bound:
-                self._aside.call(deadline, partial(driver.start, startup, deadline))
+                self._aside.call(deadline, partial(_log_in, driver, startup, deadline))
             else:
-                driver.start(startup, deadline)
+                _log_in(driver, startup, deadline)
         except BaseException as error:
             raise without_frames(error)  # noqa: B904  # nothing but its traceback is another
 
     def _misfit(self, driver: Driver, demand: str, target: _Target) -> str | None:
         """In words, what keeps the server from being what is asked for."""
+        if not self.watches_role:
+            return None
         try:
             asked = question(demand, driver.session)
             if asked is not None:

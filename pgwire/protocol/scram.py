@@ -24,6 +24,7 @@ import hashlib
 import hmac
 import re
 from base64 import b64decode, b64encode
+from binascii import a2b_base64
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,8 @@ _SERVER_FINAL = re.compile(rf"v=([A-Za-z0-9+/]{{42}}[AEIMQUYcgkosw048]=){_EXTENS
 _NONCE = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _ITERATIONS = re.compile(r"[1-9][0-9]*")
+# All of that at once, as it mostly comes; what it is that does not match, the others tell.
+_USUAL_FIRST = re.compile(rf"r=({_NONCE.pattern}),s=({_BASE64.pattern}),i=([1-9][0-9]{{0,8}})")
 
 
 class _Step(Enum):
@@ -78,6 +81,7 @@ class ScramExchange(Sealed):
     """
 
     __slots__ = (
+        "_auth_message",
         "_binding",
         "_cache",
         "_client_first_bare",
@@ -122,6 +126,7 @@ class ScramExchange(Sealed):
         self._password = prepare(password)
         del password
         self._step = _Step.NEW
+        self._auth_message = b""
         self._max_iterations = max_iterations
         self._cache = keys if isinstance(keys, KeyCache) else None
         self._keys = keys if isinstance(keys, ScramKeys) else None
@@ -179,6 +184,17 @@ class ScramExchange(Sealed):
             self._keys = ScramKeys.derive(self._password, salt, iterations)
         return self._answer(self._keys, nonce.encode("ascii"), server_first)
 
+    def use_pause(self) -> None:
+        """Do what can be done before the server's final message is there."""
+        if self._step is _Step.FINAL_SENT and self._scramp is None:
+            self._expect_signature()
+
+    def _expect_signature(self) -> None:
+        """What the server has to show, as base64, which has one form only."""
+        if not self._signature:
+            assert self._keys is not None
+            self._signature = b64encode(self._keys.server_signature(self._auth_message))
+
     def verify(self, server_final: bytes) -> None:
         """Check by the server-final-message that the server knows the password's verifier.
 
@@ -191,7 +207,8 @@ class ScramExchange(Sealed):
         if self._scramp is not None:
             correct = self._scramp_verifies(match[1])
         else:
-            correct = hmac.compare_digest(b64decode(match[1]), self._signature)
+            self._expect_signature()
+            correct = hmac.compare_digest(match[1].encode("ascii"), self._signature)
         if not correct:
             raise self._failed(
                 "The server's SCRAM signature is wrong: it has let us in without knowing the "
@@ -295,6 +312,15 @@ class ScramExchange(Sealed):
 
     def _parse_server_first(self, text: str) -> tuple[str, bytes, int]:
         """Nonce, salt and iterations, or an error before anything is hashed."""
+        match = _USUAL_FIRST.fullmatch(text)
+        if (
+            match is not None
+            and match[2]
+            and match[1].startswith(self._nonce)
+            and len(match[1]) > len(self._nonce)
+            and int(match[3]) <= (self._max_iterations or _MOST_ITERATIONS)
+        ):
+            return match[1], a2b_base64(match[2]), int(match[3])
         match = _SERVER_FIRST.fullmatch(text)
         if match is None:
             raise self._failed("The server's first SCRAM message is malformed.")
@@ -321,14 +347,14 @@ class ScramExchange(Sealed):
         return int(text)
 
     def _answer(self, keys: ScramKeys, nonce: bytes, server_first: bytes) -> bytes:
-        """RFC 5802, 3: the message, its proof, and the signature to expect."""
+        """RFC 5802, 3: the message and its proof."""
         binding = self._gs2_header
         if self._binding is not None and self.mechanism == SCRAM_SHA_256_PLUS:
             binding += self._binding
         without_proof = b"c=%b,r=%b" % (b64encode(binding), nonce)
-        auth_message = b"%b,%b,%b" % (self._client_first_bare, server_first, without_proof)
-        self._signature = keys.server_signature(auth_message)
-        return b"%b,p=%b" % (without_proof, b64encode(keys.client_proof(auth_message)))
+        message = b"%b,%b,%b" % (self._client_first_bare, server_first, without_proof)
+        self._auth_message = message
+        return b"%b,p=%b" % (without_proof, b64encode(keys.client_proof(message)))
 
     def _text(self, message: bytes) -> str:
         """The message as text; a failed exchange if it is none, or reports an error."""
@@ -355,7 +381,7 @@ class ScramExchange(Sealed):
         self._password = b""
         self._keys = None
         self._scramp = None
-        self._fingerprint = self._signature = b""
+        self._fingerprint = self._signature = self._auth_message = b""
 
 
 def md5_password(user: str, password: str, salt: bytes) -> bytes:

@@ -32,7 +32,7 @@ class ScramKeys(Sealed):
     one role of one server and its replicas. There they are as good as the password.
     """
 
-    __slots__ = ("_client_key", "_server_key")
+    __slots__ = ("_client_key", "_server_key", "_stored_key")
 
     def __init__(self, client_key: bytes, server_key: bytes) -> None:
         """Raises: InterfaceError: a key is not 32 bytes long."""
@@ -41,6 +41,7 @@ class ScramKeys(Sealed):
         del client_key, server_key
         if len(self._client_key) != 32 or len(self._server_key) != 32:
             raise InterfaceError("A SCRAM-SHA-256 key has exactly 32 bytes.")
+        self._stored_key = hashlib.sha256(self._client_key).digest()
 
     @classmethod
     def derive(cls, password: bytes, salt: bytes, iterations: int) -> ScramKeys:
@@ -53,8 +54,7 @@ class ScramKeys(Sealed):
 
     def client_proof(self, auth_message: bytes) -> bytes:
         """ClientProof: shows that we know ClientKey to a server that knows only its hash."""
-        stored_key = hashlib.sha256(self._client_key).digest()
-        signature = hmac.digest(stored_key, auth_message, "sha256")
+        signature = hmac.digest(self._stored_key, auth_message, "sha256")
         both = int.from_bytes(self._client_key, "big") ^ int.from_bytes(signature, "big")
         return both.to_bytes(32, "big")
 
@@ -106,7 +106,4 @@ class KeyCache(Sealed):
 
 def fingerprint(password: bytes, salt: bytes, iterations: int) -> bytes:
     """Where a KeyCache keeps the keys: equal for equal inputs of ScramKeys.derive only."""
-    digest = hashlib.sha256(b"%d,%d," % (iterations, len(salt)))
-    digest.update(salt)
-    digest.update(password)
-    return digest.digest()
+    return hashlib.sha256(b"%d,%d,%b%b" % (iterations, len(salt), salt, password)).digest()

@@ -27,7 +27,12 @@ from pgwire.protocol import backend, frontend, oauth
 from pgwire.protocol.messages import SHORT, SHORT_BEFORE_LETTING_IN, BackendMessage
 from pgwire.protocol.operation import Operation, Phase, too_long
 from pgwire.protocol.saslprep import encode_password
-from pgwire.protocol.scram import ScramExchange, md5_password
+from pgwire.protocol.scram import (
+    SCRAM_SHA_256,
+    SCRAM_SHA_256_PLUS,
+    ScramExchange,
+    md5_password,
+)
 from pgwire.protocol.welcome import take_welcome
 from pgwire.sqlstate import mixed_in, postgres_error
 
@@ -44,6 +49,12 @@ _INSTEAD = (
     "which pgwire does not speak: have the server's pg_hba.conf ask this client for "
     "scram-sha-256, for a certificate (cert), or for oauth"
 )
+
+# What a server mostly offers who can take up this mechanism.
+_USUAL_OFFERS = {
+    SCRAM_SHA_256: b"SCRAM-SHA-256\0\0",
+    SCRAM_SHA_256_PLUS: b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0",
+}
 
 # What servers, and poolers in front of them, say to a version that they do not know.
 _NOT_UNDERSTOOD = frozenset({"0A000", "08P01"})
@@ -103,8 +114,17 @@ class Startup(Operation):
             session.write(self.first_message())
         self.session = session
         self.phase = self.AUTHENTICATING
-        self._scram = self._credentials.foresee()
         return True
+
+    def use_pause(self) -> None:
+        """Do what can be done before the server answers; for who has just sent something.
+
+        It need not be called, and costs no time where the server is slower than this.
+        """
+        if self._scram is not None:
+            self._scram.use_pause()
+        elif self.phase is self.AUTHENTICATING and not self.done:
+            self._scram = self._credentials.foresee()
 
     def hashes_long(self, data: bytes) -> bool:
         """Whether these bytes, which have come, may have it hash for longer than a moment."""
@@ -148,7 +168,10 @@ class Startup(Operation):
         """The first request: it decides how we authenticate, if we are willing to."""
         code, data = backend.parse_authentication(buffer, start, end)
         if code == SASL:
-            self._begin_sasl(backend.parse_sasl_mechanisms(data))
+            if self._scram is not None and data == _USUAL_OFFERS[self._scram.mechanism]:
+                self._begin_scram(self._scram)
+            else:
+                self._begin_sasl(backend.parse_sasl_mechanisms(data))
         elif code == OK:
             self._credentials.check_let_in()
             self._let_in(data)
@@ -178,15 +201,18 @@ class Startup(Operation):
     def _begin_sasl(self, mechanisms: list[str]) -> None:
         answer = self._credentials.begin_sasl(mechanisms, self._scram)
         if isinstance(answer, ScramExchange):
-            self._scram = answer
-            first = answer.client_first()
-            self.session.write(frontend.sasl_initial_response(answer.mechanism, first))
-            self.phase = self.SCRAM_BEGUN
+            self._begin_scram(answer)
         else:
             self.session.write(
                 frontend.sasl_initial_response(oauth.OAUTHBEARER, oauth.client_first(answer))
             )
             self.phase = self.TOKEN_SENT
+
+    def _begin_scram(self, exchange: ScramExchange) -> None:
+        self._scram = exchange
+        first = exchange.client_first()
+        self.session.write(frontend.sasl_initial_response(exchange.mechanism, first))
+        self.phase = self.SCRAM_BEGUN
 
     def on_scram_challenge(self, buffer: bytes, start: int, end: int) -> None:
         assert self._scram is not None
