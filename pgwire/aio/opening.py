@@ -112,6 +112,8 @@ class AsyncOpener(OpenerBase):
         return None
 
     def _in_order(self, found: list[Address]) -> list[Address]:
+        if len(found) < 2:
+            return found
         if self.config.load_balance:
             return self.hosts.shuffled(found)
         return interleaved(found, attrgetter("family"))

@@ -188,7 +188,10 @@ class Operation:
 
 
 class Idle(Operation):
-    """Stands at the head while nothing is pending: only the server may speak then."""
+    """Stands at the head while nothing is pending: only the server may speak then.
+
+    It has its session until that fails.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -196,8 +199,9 @@ class Idle(Operation):
 
     def on_error(self, buffer: bytes, start: int, end: int) -> None:
         # An error that answers nothing is the server's farewell, whatever its severity says.
-        error = self.session.read_error(buffer, start, end)
-        self.session.fail(mixed_in(ConnectionLost, error))
+        session = self.session
+        error = session.read_error(buffer, start, end)
+        session.fail(mixed_in(ConnectionLost, error))
 
     IDLE = Phase("IDLE", {BackendMessage.ERROR_RESPONSE: on_error})
     PHASES = (IDLE,)

@@ -185,11 +185,8 @@ class Session(Fencing):
 
     def receive_eof(self) -> None:
         """The server has closed its side. May be called more than once."""
-        if self._chunks:
-            text = "the server closed the connection in the middle of a message"
-        else:
-            text = "the server closed the connection unexpectedly"
-        self.fail(ConnectionLost(text))
+        how = "in the middle of a message" if self._chunks else "unexpectedly"
+        self.fail(ConnectionLost(f"the server closed the connection {how}"))
 
     def fail(self, error: Error) -> None:
         """Nothing more can be said on this connection; `error` is why. Only the first counts."""
@@ -213,6 +210,7 @@ class Session(Fencing):
             self._finish(operation)
         self.pending.clear()
         self.events.session_failed()
+        del self._idle.session  # else they hold each other until the garbage collector comes
 
     # ---------------------------------------------------------------- what comes out
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import weakref
 from datetime import UTC, timedelta, timezone
 from time import process_time
 
@@ -454,3 +456,17 @@ def test_repr_shows_what_is_under_way() -> None:
     session.receive_eof()
     assert repr(session).startswith("<Session failed: ConnectionLost('the server closed the")
     assert repr(session).endswith("pending=[] unsent=0 buffered=0>")
+
+
+@pytest.mark.parametrize("farewell", [backend.fatal(), backend.error("57P01")])
+def test_one_that_has_failed_needs_no_garbage_collector(farewell: bytes) -> None:
+    session = with_pings(1)[0]
+    session.receive_data(backend.ready() + farewell)
+    assert isinstance(session.failure, ConnectionLost)
+    seen = weakref.ref(session)
+    gc.disable()
+    try:
+        del session
+        assert seen() is None
+    finally:
+        gc.enable()

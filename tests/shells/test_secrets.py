@@ -32,6 +32,7 @@ from tests.support.shells import LoopShell
 from tests.support.sockets import sockets_to
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
 
     from pgwire import embedded
@@ -127,17 +128,29 @@ def test_a_line_that_breaks_while_a_secret_is_sent(
     method: str, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = 2 if method == "scram" else 1  # behind the StartupMessage
+    breaks = _BreaksAt(place)
     if isinstance(shell, LoopShell):
-        breaks = _BreaksAt(place + 1)
-        from pgwire.aio.line import Line as AsyncLine
+        from pgwire.aio.login import Login as AsyncLogin
 
-        async def send(line: AsyncLine, data: bytes) -> None:
-            breaks(data)
-            await line.loop.sock_sendall(line.sock, data)
+        made = AsyncLogin.connection_made
 
-        monkeypatch.setattr(AsyncLine, "send", send)
+        def connection_made(login: AsyncLogin, transport: asyncio.BaseTransport) -> None:
+            made(login, transport)
+            driver = login._driver
+            write = driver.send
+
+            def send(data: bytes) -> None:
+                try:
+                    breaks(data)
+                except OSError as error:  # as transports do
+                    driver.loop.call_soon(login.connection_lost, error)
+                else:
+                    write(data)
+
+            driver.send = send
+
+        monkeypatch.setattr(AsyncLogin, "connection_made", connection_made)
     else:
-        breaks = _BreaksAt(place)
         from pgwire.blocking.driver import Driver
 
         def write(driver: Driver, data: bytes, deadline: float | None) -> None:
