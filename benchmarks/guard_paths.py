@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from base64 import b64encode
 from struct import pack
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -16,13 +17,17 @@ from pgwire.aio.driver import AsyncDriver
 from pgwire.blocking.connection import Connection
 from pgwire.blocking.driver import Driver
 from pgwire.blocking.net import Channel
+from pgwire.config import Secret, resolve
 from pgwire.pgtypes import TypeRegistry
 from pgwire.pgtypes.row import row_class
 from pgwire.pool.config import PoolConfig
 from pgwire.pool.core import PoolCore
+from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
+from pgwire.protocol.scram_keys import KeyCache, ScramKeys
 from pgwire.protocol.session import Session
+from pgwire.protocol.startup import Startup
 
 if TYPE_CHECKING:
     import socket
@@ -313,6 +318,53 @@ def _many() -> Path:
     return Path(f"query_many of {RECORDS:,} records", run)
 
 
+# ---------------------------------------------------------------- connecting
+
+
+def _settings() -> Path:
+    url = "postgresql://me:secret@127.0.0.1:5433/db?sslmode=disable"
+    return Path("a connection's settings", lambda: resolve(url, {}, environ={}, default_user="me"))
+
+
+def _login() -> Path:
+    """By SCRAM, with keys at hand: what a pool's connection from the second on is."""
+    password, nonce, salt = "secret", "x" * 32, b"0123456789abcdef"
+    registry = TypeRegistry()
+    keys, cache = ScramKeys.derive(password.encode(), salt, 4096), KeyCache()
+    first = b"r=%bserver,s=%b,i=4096" % (nonce.encode(), b64encode(salt))
+    parts = b"n=*,r=" + nonce.encode(), first, b"c=biws,r=" + nonce.encode() + b"server"
+    proof = b"v=" + b64encode(keys.server_signature(b",".join(parts)))
+    reports = (b"client_encoding\0UTF8\0", b"server_version\x0018.6\0", b"TimeZone\0UTC\0")
+    said = (
+        _asked(10, b"SCRAM-SHA-256\0\0"),
+        _asked(11, first),
+        _asked(12, proof)
+        + _asked(0)
+        + b"".join(_message(b"S", report) for report in reports)
+        + _message(b"K", pack("!2i", 7, 7))
+        + _READY,
+    )
+
+    def run() -> None:
+        credentials = Credentials("me", Secret(password), nonce, exposed=False, keys=cache)
+        startup = Startup({"user": "me", "database": "db"}, credentials)
+        session = Session(registry)
+        session.submit(startup)
+        for data in said:
+            session.data_to_send()
+            startup.use_pause()
+            session.receive_data(data)
+        assert startup.done
+        if startup.error is not None:
+            raise startup.error
+
+    return Path("a login, keys at hand", run)
+
+
+def _asked(code: int, data: bytes = b"") -> bytes:
+    return _message(b"R", pack("!i", code) + data)
+
+
 # ---------------------------------------------------------------- the pool
 
 
@@ -370,5 +422,7 @@ def paths(stack: ExitStack) -> Iterator[Path]:
     yield _values()
     yield _together()
     yield _many()
+    yield _settings()
+    yield _login()
     yield _pool()
     yield _queue()
