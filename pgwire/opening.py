@@ -279,6 +279,15 @@ class OpenerBase:
             needs_alpn=config.sslnegotiation == "direct",
         )
 
+    def tls_layer_ahead(self, address: Address, encryption: Encryption) -> TLSLayer | None:
+        """The same, for who waits for the answer to an SSLRequest, if it is likely to be needed.
+
+        The server starts a process meanwhile, and a context takes long.
+        """
+        if encryption is Encryption.TLS or self._contexts is not None:
+            return self.tls_layer(address)
+        return None
+
     def same_encryption(self, *, tls: bool) -> Encryption:
         """For a cancel request: what the connection has that it is about."""
         if not tls:

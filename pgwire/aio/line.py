@@ -17,7 +17,6 @@ from pgwire.aio.giving_up import within
 from pgwire.aio.login import Login
 from pgwire.driving import CLOSE_PATIENCE
 from pgwire.errors import ConnectionFailed
-from pgwire.protocol import frontend
 from pgwire.protocol.connecting import read_ssl_answer, spoken_too_soon
 from pgwire.protocol.hosts import Race
 
@@ -87,9 +86,8 @@ class Line:
             await self.loop.sock_sendall(self.sock, answer)
         return plain
 
-    async def ask_for_tls(self, encryption: Encryption) -> bool:
-        """SSLRequest: whether TLS begins now."""
-        await self.send(frontend.SSL_REQUEST)
+    async def may_begin_tls(self, encryption: Encryption) -> bool:
+        """The answer to an SSLRequest: whether TLS begins now."""
         # One byte and not one more: what follows it belongs to TLS.
         if not read_ssl_answer(await self.loop.sock_recv(self.sock, 1), encryption):
             return False

@@ -201,8 +201,13 @@ class AsyncOpener(OpenerBase):
             await line.connect(self.config)
         if encryption is Encryption.PLAIN:
             return
-        if encryption is Encryption.DIRECT or await line.ask_for_tls(encryption):
-            await line.begin_tls(self.tls_layer(line.address))
+        layer = None
+        if encryption is not Encryption.DIRECT:
+            await line.send(frontend.SSL_REQUEST)
+            layer = self.tls_layer_ahead(line.address, encryption)
+            if not await line.may_begin_tls(encryption):
+                return
+        await line.begin_tls(layer or self.tls_layer(line.address))
 
     def _cancel(self, address: Address) -> Callable[[AsyncDriver], Awaitable[None]]:
         async def cancel(driver: AsyncDriver) -> None:

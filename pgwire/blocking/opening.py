@@ -216,15 +216,17 @@ class Opener(OpenerBase):
         if encryption is Encryption.PLAIN:
             return Channel(sock)
         plain = Channel(sock)
+        layer = None
         if encryption is not Encryption.DIRECT:
             plain.send(frontend.SSL_REQUEST)
+            layer = self.tls_layer_ahead(address, encryption)
             plain.wait_readable(deadline)
             # One byte and not one more: what follows it belongs to TLS.
             if not read_ssl_answer(sock.recv(1), encryption):
                 return plain
             if plain.is_readable():
                 raise spoken_too_soon()
-        layer = self.tls_layer(address)
+        layer = layer or self.tls_layer(address)
         while not layer.handshake():
             sock.sendall(layer.take_wire())
             plain.wait_readable(deadline)
