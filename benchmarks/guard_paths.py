@@ -326,6 +326,15 @@ def _settings() -> Path:
     return Path("a connection's settings", lambda: resolve(url, {}, environ={}, default_user="me"))
 
 
+# As PostgreSQL 18 does.
+_REPORTED = [
+    (b"client_encoding", b"UTF8"),
+    (b"TimeZone", b"UTC"),
+    (b"server_version", b"18.6"),
+    *((b"setting_number_%d" % number, b"as it is") for number in range(12)),
+]
+
+
 def _login() -> Path:
     """By SCRAM, with keys at hand: what a pool's connection from the second on is."""
     password, nonce, salt = "secret", "x" * 32, b"0123456789abcdef"
@@ -334,13 +343,12 @@ def _login() -> Path:
     first = b"r=%bserver,s=%b,i=4096" % (nonce.encode(), b64encode(salt))
     parts = b"n=*,r=" + nonce.encode(), first, b"c=biws,r=" + nonce.encode() + b"server"
     proof = b"v=" + b64encode(keys.server_signature(b",".join(parts)))
-    reports = (b"client_encoding\0UTF8\0", b"server_version\x0018.6\0", b"TimeZone\0UTC\0")
     said = (
         _asked(10, b"SCRAM-SHA-256\0\0"),
         _asked(11, first),
         _asked(12, proof)
         + _asked(0)
-        + b"".join(_message(b"S", report) for report in reports)
+        + b"".join(_message(b"S", b"%b\0%b\0" % report) for report in _REPORTED)
         + _message(b"K", pack("!2i", 7, 7))
         + _READY,
     )
