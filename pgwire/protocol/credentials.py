@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgwire.demands import ALL_METHODS
-from pgwire.errors import AuthenticationError, ProgrammingError
+from pgwire.errors import AuthenticationError, Error, ProgrammingError
 from pgwire.protocol.certificate import end_point
 from pgwire.protocol.oauth import OAUTHBEARER, check_token
 from pgwire.protocol.scram import SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramExchange
@@ -98,7 +98,7 @@ class Credentials:
         both = (SCRAM_SHA_256_PLUS, SCRAM_SHA_256)
         try:
             return self._begin_scram(both if self.tls else (SCRAM_SHA_256,), None)
-        except (AuthenticationError, ProgrammingError):
+        except Error:
             return None
 
     def begin_sasl(

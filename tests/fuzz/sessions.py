@@ -233,6 +233,8 @@ def _said(session: Session) -> bytes:
         if not data:
             break
         said += data
+    if session.pending and isinstance(session.pending[0], Startup):
+        session.pending[0].use_pause()  # as shells do
     return said
 
 

@@ -52,8 +52,10 @@ def begin(**options: Any) -> Session:
         **options,
     }
     session = Session(REGISTRY)
-    session.submit(Startup({"user": "me"}, Credentials("me", **options)))
+    startup = Startup({"user": "me"}, Credentials("me", **options))
+    session.submit(startup)
     session.data_to_send()
+    startup.use_pause()
     return session
 
 

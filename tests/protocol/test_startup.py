@@ -13,6 +13,7 @@ from pgwire.demands import ALL_METHODS, SCRAM_ONLY
 from pgwire.errors import (
     AuthenticationError,
     ConnectionFailed,
+    ConnectionLost,
     Error,
     InterfaceError,
     PostgresError,
@@ -22,6 +23,7 @@ from pgwire.errors import (
 from pgwire.protocol import frontend
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.messages import BackendKeyData, TransactionStatus
+from pgwire.protocol.saslprep import prepare
 from pgwire.protocol.scram_keys import KeyCache
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping
@@ -29,7 +31,7 @@ from pgwire.protocol.startup import Startup
 from pgwire.sqlstate import CannotConnectNow, InvalidCatalogName, InvalidPassword
 from tests.support import backend
 from tests.support.conversations import REGISTRY
-from tests.support.scram_server import NONCE, SECRET, Server
+from tests.support.scram_server import EITHER_ENGINE, NONCE, SECRET, Server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +50,7 @@ def begin(password: str | None = SECRET, **options: Any) -> tuple[Session, Start
     startup = Startup(PARAMETERS, Credentials("me", secret, **options))
     session.submit(startup)
     assert session.data_to_send() == frontend.startup_message(PARAMETERS)
+    startup.use_pause()
     return session, startup
 
 
@@ -472,6 +475,58 @@ def test_it_says_before_it_hashes_for_long(challenge: bytes, is_long: bool) -> N
     server = Server(SECRET.encode(), iterations=1)
     said(session, backend.authentication(11, server.first(b"n,,n=*,r=" + NONCE.encode())))
     assert not startup.hashes_long(challenge)
+
+
+@pytest.mark.parametrize("password", EITHER_ENGINE)
+@pytest.mark.parametrize("keys", [None, KeyCache])
+@pytest.mark.parametrize("pauses", [0, 1, 2])
+def test_what_is_done_in_pauses_makes_no_difference(
+    password: str, keys: type[KeyCache] | None, pauses: int
+) -> None:
+    cache = None if keys is None else keys()
+    session = Session(REGISTRY)
+    secret = Secret(password)
+    startup = Startup(PARAMETERS, Credentials("me", secret, NONCE, exposed=False, keys=cache))
+    session.submit(startup)
+    session.data_to_send()
+    server = Server(prepare(password))
+    first = b"n,,n=*,r=" + NONCE.encode()
+
+    def heard(data: bytes) -> bytes:
+        for _ in range(pauses):
+            startup.use_pause()
+        return said(session, data)[5:]
+
+    assert heard(SASL) == b"SCRAM-SHA-256\0" + len(first).to_bytes(4) + first
+    final = heard(backend.authentication(11, server.first(first)))
+    assert heard(backend.authentication(12, server.final(final))) == b""
+    assert heard(backend.AUTHENTICATION_OK + backend.ready()) == b""
+    assert (startup.done, startup.error) == (True, None)
+    startup.use_pause()
+    assert cache is None or len(cache) == 1
+
+
+def test_more_is_offered_than_what_was_foreseen() -> None:
+    session, startup = begin()
+    foreseen = startup._scram
+    assert foreseen is not None
+    assert said(session, backend.sasl("SCRAM-SHA-1", "SCRAM-SHA-256"))[5:].startswith(
+        b"SCRAM-SHA-2"
+    )
+    assert startup._scram is foreseen
+
+
+@pytest.mark.parametrize("options", [{"methods": frozenset({"md5"})}, {"token": Secret("t")}])
+def test_nothing_is_foreseen_where_it_may_come_otherwise(options: dict[str, Any]) -> None:
+    _, startup = begin(**options)
+    assert startup._scram is None
+
+
+def test_a_pause_before_a_refusal() -> None:
+    session, startup = begin(password=None)
+    session.receive_eof()
+    startup.use_pause()
+    assert isinstance(startup.error, ConnectionLost)
 
 
 def test_its_first_message_may_be_sent_ahead() -> None:
