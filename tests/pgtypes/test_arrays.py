@@ -345,6 +345,34 @@ def test_elements_of_one_width_are_what_each_is_by_itself(name: str, data: st.Da
     assert outcome(decode, codec, array(*values, bounds=bounds, oid=element.oid)) == expected
 
 
+NUMBERS = {
+    "int2": st.integers(-(2**15), 2**15 - 1),
+    "int4": st.integers(-(2**31), 2**31 - 1),
+    "int8": st.integers(-(2**63), 2**63 - 1),
+    "float8": st.floats(),
+    "float4": st.floats(width=32),
+    "oid": st.integers(0, 2**32 - 1),
+}
+ODD_NUMBERS = st.sampled_from([None, True, 2**15, -(2**31) - 1, 2**63, 7, 1.5, Decimal(1)])
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@given(st.data())
+def test_numbers_are_written_as_each_is_by_itself(name: str, data: st.DataObject) -> None:
+    element, codec = CODECS[name], CODECS[f"{name}[]"]
+    odd = ODD_NUMBERS if data.draw(st.booleans()) else NUMBERS[name]
+    values = data.draw(st.lists(NUMBERS[name] | odd, min_size=1, max_size=8))
+    pieces: list[bytes | None] = []
+    for n, value in enumerate(values):
+        one = None if value is None else outcome(encode, element, value)
+        if isinstance(one, str):
+            assert reason(encode, codec, values) == f"element [{n}]: {one}"
+            return
+        pieces.append(one)
+    expected = array(*pieces, oid=element.oid, has_null=int(None in values))
+    assert encode(codec, values) == expected
+
+
 def test_a_vector_is_a_list_whose_indexes_begin_at_0() -> None:
     vector = CODECS["int2vector"]
     data = struct.pack(">iiIiiihih", 1, 0, oids.INT2, 2, 0, 2, 7, 2, -8)
