@@ -26,7 +26,9 @@ json_values = st.recursive(
     max_leaves=8,
 )
 characters = st.characters(min_codepoint=1, codec="utf-8")
-texts = st.lists(st.text(characters, max_size=5) | st.none(), max_size=5)
+few = st.lists(st.text(characters, max_size=5) | st.none(), max_size=5)
+# Above 32 elements there is another way.
+texts = few | st.tuples(few, st.integers(30, 36)).map(lambda some: some[0] + ["x"] * some[1])
 
 
 def array_of(value: list[Any]) -> bytes:
