@@ -46,11 +46,12 @@ class CopyOutput(Output):
         return self
 
     def __next__(self) -> bytes:
-        self._proceed()
         operation = self._operation
-        if not operation.is_ready:
-            raise StopIteration
-        data = operation.take_received()
+        self._proceed()
+        while not (data := operation.take_received()):
+            if self._is_over:
+                raise StopIteration
+            self._proceed()  # another thread has closed the connection since: raises
         if operation.meter is not None:
             self._tell_progress()
         return data

@@ -50,8 +50,10 @@ class Stream(Output):
             for row in self._rows:
                 return row
             self._proceed()
-            if not self._operation.is_ready:
+            if self._is_over and not self._operation.is_ready:
                 raise StopIteration
+            # Where another thread has closed the connection since there is nothing to take any
+            # more, which is not the end: the next step raises.
             self._rows = iter(self._take_batch())
             if self._operation.meter is not None:
                 self._tell_progress()

@@ -108,8 +108,14 @@ class Streaming(Query):
         return self.done and not self._is_held and not self.is_exhausted and self.error is None
 
     def take(self) -> list[Row]:
-        """The rows of the batch that came first. What this has the session write is to be sent."""
-        tuples = self.batches.popleft()
+        """The rows of the batch that came first. What this has the session write is to be sent.
+
+        There are none where another thread has closed the connection meanwhile.
+        """
+        try:
+            tuples = self.batches.popleft()
+        except IndexError:
+            return []
         if self.meter is not None:
             self.meter.take(len(tuples))
         if self.phase is self.WAITING and not self.done:

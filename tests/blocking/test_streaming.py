@@ -124,3 +124,45 @@ def test_in_a_forked_child_it_is_the_parents(conn: pgwire.Connection) -> None:
     assert os.waitpid(child, 0)[1] == 0
     rows += stream
     assert [row.n for row in rows] == list(range(1, 30_001))
+
+
+@pytest.mark.parametrize("where", ["_proceed", "_take_batch"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_another_thread_closes_at_any_moment_is_not_at_its_end(
+    connect: Connect, where: str, inside: bool
+) -> None:
+    """Between two looks at what has come: rows were missing then, and nobody was told."""
+    conn = connect()
+    if inside:
+        conn.transaction().__enter__()
+    stream = conn.stream(NUMBERS, [30], fetch_size=10)
+    rows = [next(stream).n for _ in range(10)]
+
+    def closing() -> Any:
+        if where == "_take_batch":
+            conn.close()
+            return real()
+        real()
+        conn.close()
+        return None
+
+    real = getattr(stream, where)
+    setattr(stream, where, closing)
+    with pytest.raises(pgwire.InterfaceError, match="closed"):
+        rows.extend(row.n for row in stream)
+    assert rows == list(range(1, len(rows) + 1))
+
+
+def test_so_it_is_with_a_copy(connect: Connect) -> None:
+    conn = connect()
+    output = conn.copy_out("copy (select generate_series(1, 300000)) to stdout")
+    next(output)
+    real = output._proceed
+
+    def closing() -> None:
+        real()
+        conn.close()
+
+    output._proceed = closing  # type: ignore[method-assign]
+    with pytest.raises(pgwire.InterfaceError, match="closed"):
+        list(output)

@@ -78,6 +78,15 @@ def test_a_batch_is_asked_for_ahead_and_no_more() -> None:
     assert operation.leave() is None
 
 
+def test_what_was_given_up_meanwhile_has_nothing_to_take() -> None:
+    """By another thread, after somebody has seen that it is ready."""
+    session, operation = begun()
+    said(session, backend.BIND_COMPLETE + numbers(1, 2) + SUSPENDED)
+    assert operation.is_ready
+    operation.abandon()
+    assert taken(operation) == []
+
+
 @pytest.mark.parametrize("rows", [b"", numbers(1), numbers(1, 2)])
 def test_few_rows_come_at_once(rows: bytes) -> None:
     session, operation = begun()
