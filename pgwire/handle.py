@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pgwire.protocol.transaction import TransactionBlock
     from pgwire.tls import TLSLayer
 
+NOBODY: Mapping[str, list[Callable[[Any], object]]] = MappingProxyType({})
+
 
 class Handle(RegistersTypes):
     """See the module. `_driver` is a `DriverBase` that has `tls` as well."""
@@ -35,7 +37,7 @@ class Handle(RegistersTypes):
     _default_timeout: float | None
     # Made when they are needed first, which is seldom in a lease.
     _open_blocks: list[TransactionBlock] | None = None
-    _callbacks: Mapping[str, list[Callable[[Any], object]]] = MappingProxyType({})
+    _callbacks: Mapping[str, list[Callable[[Any], object]]] = NOBODY
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver

@@ -230,7 +230,7 @@ class AsyncEngine:
         reusable, hooked = not discard, False
         if slot.users > 1:
             reusable = driver.session.failure is None
-        elif reusable and not (self._leaves_be and driver.session.is_spotless):
+        elif reusable and not (self._leaves_be and driver.session.is_spotless()):
             reusable, hooked = self.options.judge(driver)
         if not reusable:
             driver.given_up = True

@@ -106,6 +106,8 @@ class Pool(Listens, PoolTypes):
         self.name = options.name
         self._clock = clock
         self._options = options
+        self._checkout_timeout = options.checkout_timeout
+        self._query_timeout = options.query_timeout
         self._opener = opener
         self._engine = Engine(config, opener, options)
         self._submitter = Submitter(self._engine)
@@ -195,7 +197,7 @@ class Pool(Listens, PoolTypes):
         What is returned takes its connection when it begins, and gives it back at its end.
         `timeout` is one budget for waiting and running, as in `query`.
         """
-        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
         return PoolStream(
             self._engine, Streaming(sql, params, fetch_size=fetch_size, progress=progress), timeout
         )
@@ -246,7 +248,7 @@ class Pool(Listens, PoolTypes):
         Without a `sink` what is returned takes its connection when it begins. `timeout` is one
         budget for waiting and running, as in `query`.
         """
-        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
         output = PoolCopyOutput(self._engine, sql, timeout, progress)
         return output if sink is None else output.write_to(sink)
 
@@ -269,9 +271,9 @@ class Pool(Listens, PoolTypes):
 
     def _run(self, operation: Operation, timeout: float | None) -> Any:
         """Run an operation on a connection of the pool."""
-        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
         deadline = None if timeout is None else self._clock() + timeout
-        slot = self._engine.acquire(self._options.checkout_timeout, deadline)
+        slot = self._engine.acquire(self._checkout_timeout, deadline)
         uses = slot.uses
         answered = False
         try:
@@ -296,8 +298,8 @@ class Pool(Listens, PoolTypes):
         Raises `PoolTimeout`, `PoolFull`, `PoolClosed`, or what keeps the pool from
         connecting where waiting cannot mend it.
         """
-        limit = self._options.checkout_timeout if timeout is None else check_timeout(timeout)
-        return Lease(self._engine, limit, self._options.query_timeout)
+        limit = self._checkout_timeout if timeout is None else check_timeout(timeout)
+        return Lease(self._engine, limit, self._query_timeout)
 
     @contextmanager
     def transaction(

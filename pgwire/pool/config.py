@@ -8,7 +8,7 @@ duration is in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pgwire.errors import ProgrammingError
@@ -139,7 +139,7 @@ class PoolStats:
     connect_time: Histogram  # opened: from the start of the attempt, `on_connect` included
 
 
-@dataclass
+@dataclass(slots=True)
 class Counters:
     """What a pool counts; the rest of PoolStats follows from these and from what is now."""
 
@@ -163,7 +163,7 @@ class Counters:
         granted = released + gauges["leased"] + sharing
         ended = self.timed_out + self.failed + self.abandoned + self.rejected
         figures: dict[str, Any] = {
-            **vars(self),
+            **{one.name: getattr(self, one.name) for one in fields(self)},
             **gauges,
             "wait_time": self.wait_time.histogram(zeros=granted - self.wait_time.count),
             "use_time": self.use_time.histogram(),

@@ -73,7 +73,6 @@ class PoolCore(Supply[C]):
         super().__init__(config, jitter=jitter, is_alive=is_alive)
         self.aborted = False  # closing need not be polite any more
         self.next_look = -inf  # at what is idle, if anything is
-        self._used = self._count.use_time.add
 
     # Requests
 
@@ -83,7 +82,7 @@ class PoolCore(Supply[C]):
         self._serve(now)
 
     def acquire(
-        self, now: float, deadline: float | None, owner: Hashable = None, *, shared: bool = False
+        self, now: float, deadline: float | None, owner: Hashable = None, shared: bool = False
     ) -> Slot[C] | Waiter[C]:
         """A slot to use at once, or a waiter, which WakeWaiter will tell of.
 
@@ -98,7 +97,7 @@ class PoolCore(Supply[C]):
         if self._idle and not self._waiting:
             slot = self._newest_fit(now)
             if slot is not None and now - slot.idle_since <= self._check_after:
-                self._lend(slot, owner, now)
+                self._slots.lend(slot, owner, now)
                 if self._restless:  # others were not fit and have been closed
                     self._serve(now)
                 return slot
@@ -131,7 +130,6 @@ class PoolCore(Supply[C]):
         self,
         slot: Slot[C],
         now: float,
-        *,
         reusable: bool = True,
         reset: bool = False,
         alive: bool = False,
@@ -145,7 +143,7 @@ class PoolCore(Supply[C]):
         if alive:
             slot.looked_at = now
         if slot.state is LEASED:
-            self._used(now - slot.leased_at)
+            self._count.use_time.add(now - slot.leased_at)
             slot.owner = None  # what is idle keeps nobody alive
         elif slot.state is SHARED:
             self._leave(slot, now, reusable=reusable, reset=reset)
@@ -163,10 +161,10 @@ class PoolCore(Supply[C]):
             self._retire(slot)
         elif reset and not self._has_surplus():
             effect = effects.ResetConnection(slot)
-            self._move(slot, RESETTING)
+            self._slots.move(slot, RESETTING)
             self.pending.append(effect)
         else:
-            self._rest(slot, now)
+            self._slots.rest(slot, now)
         if self._waiting or self._restless:
             self._serve(now)
 
@@ -190,7 +188,7 @@ class PoolCore(Supply[C]):
         and the next gets an attempt of its own. All others wait until their deadlines.
         """
         require(slot, OPENING)
-        self._move(slot, CLOSED)
+        self._slots.move(slot, CLOSED)
         self._count.open_failures += 1
         self._backoff.last_error = error
         self._expire_waiters(now)
@@ -224,7 +222,7 @@ class PoolCore(Supply[C]):
     def closed(self, slot: Slot[C], now: float) -> None:
         """CloseConnection has been carried out; only now is there room for another."""
         require(slot, CLOSING)
-        self._move(slot, CLOSED)
+        self._slots.move(slot, CLOSED)
         self._count.closed += 1
         self._serve(now)
         self._break_deadlock()
@@ -323,7 +321,7 @@ class PoolCore(Supply[C]):
         if not waiting:
             slot = self._with_room(now) or self._newest_fit(now)
             if slot is not None and (slot.users or now - slot.idle_since <= self._check_after):
-                self._join(slot, now)
+                self._slots.join(slot, now)
                 if self._restless:  # others were not fit and have been closed
                     self._serve(now)
                 return slot
@@ -411,7 +409,7 @@ class PoolCore(Supply[C]):
                 self._grant(slot, now)
             elif len(self._slots.checking) < self._demand(passing):
                 effect = effects.CheckConnection(slot)
-                self._move(slot, CHECKING)
+                self._slots.move(slot, CHECKING)
                 self.pending.append(effect)
             else:
                 break
@@ -421,9 +419,9 @@ class PoolCore(Supply[C]):
         waiter = self._waiting.pop_head()
         waiter.slot = slot
         if waiter.shared:
-            self._join(slot, now)
+            self._slots.join(slot, now)
         else:
-            self._lend(slot, waiter.owner, now)
+            self._slots.lend(slot, waiter.owner, now)
         self._count.wait_time.add(now - waiter.since)
         self._settle(waiter, GRANTED, None)
 
@@ -439,7 +437,7 @@ class PoolCore(Supply[C]):
         if now >= slot.expires_at:
             self._retire(slot)
         else:
-            self._rest(slot, now)
+            self._slots.rest(slot, now)
         self._serve(now)
 
     def _is_late(self, slot: Slot[C], state: SlotState) -> bool:

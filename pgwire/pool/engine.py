@@ -57,8 +57,15 @@ logger = logging.getLogger("pgwire.pool")
 _GRANTED, _TIMED_OUT = WaiterState.GRANTED, WaiterState.TIMED_OUT
 _WAITING = WaiterState.WAITING
 
-# Whose a request is. Not the thread's number: that may be another's soon.
-_current_thread = threading.current_thread
+
+class _Caller(threading.local):
+    """Whose a request is. Not the thread's number: that may be another's soon."""
+
+    def __init__(self) -> None:
+        self.thread = threading.current_thread()
+
+
+_caller = _Caller()
 _new_sleeper = threading.Lock
 _LONGEST_SLEEP = threading.TIMEOUT_MAX
 
@@ -79,8 +86,8 @@ class Engine(Requests):
 
     def _begin(self, config: PoolConfig) -> None:
         """Everything that a forked child has to have anew."""
+        self._generation = DriverBase.forks  # of processes: the one that it is run by
         self.lock = threading.RLock()
-        self._is_inside: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
         look = seeing_roles(Driver.catch_up) if self._watches_role else Driver.catch_up
         self.core: PoolCore[Driver] = PoolCore(config, jitter=random.random, is_alive=look)
         self.leases = Ledger()
@@ -101,24 +108,27 @@ class Engine(Requests):
 
         The caller must see to its release from the very next step on: Ctrl-C may strike.
         """
-        since = self._clock()
+        clock = self._clock
+        since = clock()
         if timeout is not None and (deadline is None or since + timeout < deadline):
             deadline = since + timeout
-        if self._is_inside():
-            raise InterfaceError(REENTRY)
         lock, core = self.lock, self.core
-        answer = None
+        if lock._is_owned():  # type: ignore[attr-defined]
+            raise InterfaceError(REENTRY)
+        answer = sleeper = None
         effects: list[Effect[Driver]] | None = None
         try:
             try:  # what `with` does, at half the price
                 lock.acquire()
-                answer = core.acquire(since, deadline, _current_thread())
+                answer = core.acquire(since, deadline, _caller.thread)
                 if core.pending:
                     effects = core.take_effects()
-                if isinstance(answer, Waiter):
-                    sleeper = _new_sleeper()
+                if isinstance(answer, Slot):
+                    slot = answer
+                else:
+                    waiter, sleeper = answer, _new_sleeper()
                     sleeper.acquire()
-                    self._wakers[answer] = _waking(sleeper)
+                    self._wakers[waiter] = _waking(sleeper)
                     self._keeper.plan()
             finally:
                 # No call before `release`: only behind one can Ctrl-C strike.
@@ -128,7 +138,8 @@ class Engine(Requests):
                     pass  # it was never ours
             if effects is not None:
                 self._carry_out(effects)
-            slot = answer if isinstance(answer, Slot) else self._sleep(answer, sleeper, since)
+            if sleeper is not None:
+                slot = self._sleep(waiter, sleeper, since)
             if self.listeners:
                 self.listeners.emit("acquire", Connection(slot.connection))
         except BaseException:
@@ -148,7 +159,7 @@ class Engine(Requests):
         """The caller of `acquire` will not take what it asked for."""
         if answer is None:  # Ctrl-C struck in the core
             with self.lock:
-                answer = self.core.interrupted(_current_thread(), since)
+                answer = self.core.interrupted(_caller.thread, since)
         if isinstance(answer, Slot):
             self.release(answer)
         elif answer is not None:
@@ -197,21 +208,21 @@ class Engine(Requests):
     def timed_out(self, waited: float, cause: Exception | None) -> PoolTimeout:
         with self.lock:
             stats = self.core.stats()
-        own = self.leases.places_of(_current_thread())
+        own = self.leases.places_of(_caller.thread)
         return telling.no_connection(waited, stats, own, "thread", cause)
 
     # ---------------------------------------------------------------- leases
 
-    def release(self, slot: Slot[Driver], *, discard: bool = False, answered: bool = False) -> None:
+    def release(self, slot: Slot[Driver], discard: bool = False, answered: bool = False) -> None:
         """The lease, or the single query, is over. Never waits and never raises.
 
         `answered`: the server has just said so.
         """
-        driver = slot.connection
-        if driver.generation != DriverBase.forks:
+        driver, lock, core, clock = slot.connection, self.lock, self.core, self._clock
+        if driver.generation != self._generation:
             return  # of the parent's pool; ours has begun anew
         uses = slot.uses
-        if self._is_inside():
+        if lock._is_owned():  # type: ignore[attr-defined]
             self.orphan(slot, uses)
             return
         reusable = hooked = False
@@ -221,7 +232,7 @@ class Engine(Requests):
             if slot.users > 1:
                 reusable = driver.session.failure is None
             elif not discard:  # what callbacks have done is cleaned as well
-                if self._leaves_be and driver.session.is_spotless:
+                if self._leaves_be and driver.session.is_spotless():
                     reusable = True
                 else:
                     reusable, hooked = self.options.judge(driver)
@@ -229,16 +240,13 @@ class Engine(Requests):
             self.leases.pop(slot, None)
             if not reusable:
                 driver.given_up = True
-            lock, core = self.lock, self.core
             effects: list[Effect[Driver]] | None = None
             try:
                 try:  # as in `acquire`
                     lock.acquire()
-                    core.release(
-                        slot, self._clock(), reusable=reusable, reset=hooked, alive=answered
-                    )
+                    core.release(slot, clock(), reusable, hooked, answered)
                     if self._watches_role and take_role_loss(driver.session):
-                        core.expire(self._clock())
+                        core.expire(clock())
                     if core.pending:
                         effects = core.take_effects()
                 finally:
@@ -371,7 +379,7 @@ class Engine(Requests):
         self.crew.join(ABORT_TIMEOUT)
 
     def _refuse_to_wait_for_itself(self) -> None:
-        if own := self.leases.places_of(_current_thread()):
+        if own := self.leases.places_of(_caller.thread):
             raise telling.waits_for_own_lease(own, "thread")
         if (code := self.listeners.innermost) is not None:
             raise telling.waits_for_caller(code, "thread")

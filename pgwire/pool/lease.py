@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from pgwire.blocking.connection import Connection
 from pgwire.errors import InterfaceError
+from pgwire.handle import NOBODY
 from pgwire.pool import telling
 from pgwire.pool.ledger import caller, frame_above, told
 from pgwire.pool.released import RELEASED
@@ -34,6 +35,7 @@ class Lease(Connection):
         # is there to give it back.
         self._engine = engine
         self._default_timeout = query_timeout
+        self._callbacks = NOBODY
         slot = engine.acquire(checkout_timeout, None)
         self._slot = slot
         self._uses = slot.uses
@@ -65,7 +67,7 @@ class Lease(Connection):
             self._fall_silent(driver)
         self._driver = RELEASED
         try:
-            self._engine.release(self._slot, discard=discard)
+            self._engine.release(self._slot, discard)
         except BaseException:  # Ctrl-C, or what a callback raised
             self._engine.orphan(self._slot, self._uses)
             raise

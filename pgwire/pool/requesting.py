@@ -32,11 +32,14 @@ class Requests:
     core: PoolCore[Driver]
     lock: threading.RLock
     _wakers: dict[Waiter[Driver], Callable[[Waiter[Driver]], object]]
-    _is_inside: Callable[[], bool]
 
     def report(self, report: Callable[..., None], *args: Any, **facts: Any) -> None:
         """Tell the core, and do what it wants done."""
         raise NotImplementedError
+
+    def _is_inside(self) -> bool:
+        """Whether this thread has the pool's lock."""
+        return bool(self.lock._is_owned())  # type: ignore[attr-defined]
 
     def request(
         self,

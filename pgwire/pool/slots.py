@@ -121,7 +121,10 @@ class SlotTable(Generic[C]):
 
     def rest(self, slot: Slot[C], now: float) -> None:
         """What `move` would do to IDLE, where there is something to be idle; note since when."""
-        del self.by_state[slot.state][slot]
+        if slot.state is LEASED:
+            del self.leased[slot]
+        else:
+            del self.by_state[slot.state][slot]
         self.idle[slot] = None
         slot.state, slot.idle_since = IDLE, now
 

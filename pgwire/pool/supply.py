@@ -36,14 +36,14 @@ NEWBORN = 1.0  # seconds
 # hand to hand without a pause it would be what a checkout costs most.
 LOOK_AFTER = 0.0001  # seconds
 
+_NO_LIMIT = 2**60
+
 # An enumeration's attribute costs ten times as much to read as a name of the module.
 OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
 
 
 class Supply(Generic[C]):
     """What PoolCore is on the side of the connections; of the queue it asks only how long it is."""
-
-    _used: Callable[[float], None]  # counts how long a connection was in use
 
     def __init__(
         self,
@@ -55,15 +55,13 @@ class Supply(Generic[C]):
         self.config = config
         self._jitter = jitter
         self._is_alive = is_alive
-        self._max_uses = inf if config.max_uses is None else config.max_uses
-        self._check_after = inf if config.check_after is None else config.check_after
+        # Compared with numbers of their own kind, which is quicker.
+        self._max_uses = _NO_LIMIT if config.max_uses is None else config.max_uses
+        self._check_after = inf if config.check_after is None else float(config.check_after)
         self._max_pipeline = config.max_pipeline
 
         self._slots: SlotTable[C] = SlotTable()
-        table = self._slots  # nothing but these three changes states
-        self._move, self._join = table.move, table.join
-        self._lend, self._rest = table.lend, table.rest
-        self._idle = table.idle
+        self._idle = self._slots.idle
         self._waiting: WaitQueue[C] = WaitQueue()
         self.pending: list[effects.Effect[C]] = []  # see take_effects()
 
@@ -78,7 +76,6 @@ class Supply(Generic[C]):
         count = self._count
         count.wait_time, count.use_time = make(count.wait_time), make(count.use_time)
         count.connect_time = make(count.connect_time)
-        self._used = count.use_time.add
 
     # What the shell reads
 
@@ -179,7 +176,7 @@ class Supply(Generic[C]):
                 break
             slot: Slot[C] = Slot(now)
             effect = effects.OpenConnection(slot)
-            self._move(slot, OPENING)
+            self._slots.move(slot, OPENING)
             self.pending.append(effect)
 
     # What has had its time
@@ -213,6 +210,8 @@ class Supply(Generic[C]):
 
     def _close(self, slot: Slot[C]) -> None:
         effect = effects.CloseConnection(slot)
-        self._move(slot, CLOSING)  # no moment for Ctrl-C between this and what follows from it
+        self._slots.move(
+            slot, CLOSING
+        )  # no moment for Ctrl-C between this and what follows from it
         self.pending.append(effect)
         self._restless = True

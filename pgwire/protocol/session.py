@@ -246,7 +246,6 @@ class Session(Fencing):
         """Whether nothing is under way: no reply outstanding, no message cut in half."""
         return not (self.failure or self.pending or self._chunks or self.out)
 
-    @property
     def is_spotless(self) -> bool:
         """Whether it is good, and as it was when it began: nothing under way, nothing changed."""
         return not (

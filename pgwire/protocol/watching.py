@@ -61,9 +61,8 @@ class RoleSession(Session):
     def in_step(self) -> bool:
         return super().in_step and not self.is_misplaced
 
-    @property
     def is_spotless(self) -> bool:
-        return super().is_spotless and not self.is_misplaced
+        return super().is_spotless() and not self.is_misplaced
 
     def set_parameter(self, name: str, value: str) -> None:
         super().set_parameter(name, value)

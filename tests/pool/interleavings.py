@@ -101,7 +101,9 @@ class FakeDriver(driver.Driver):
     """A connection that is used by one thread at a time, or the run has failed."""
 
     def __init__(self, world: World) -> None:
-        session = SimpleNamespace(failure=None, changed=False, in_step=True, is_spotless=False)
+        session = SimpleNamespace(
+            failure=None, changed=False, in_step=True, is_spotless=lambda: False
+        )
         session.transaction_status = TransactionStatus.IDLE
         self.session = cast("Any", session)
         self.channel = cast("Any", SimpleNamespace(is_readable=lambda: False))

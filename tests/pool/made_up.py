@@ -42,7 +42,6 @@ class FakeSession:
     def __init__(self) -> None:
         self.pending: deque[Any] = deque()
 
-    @property
     def is_spotless(self) -> bool:
         return not self.pending and self.failure is None
 

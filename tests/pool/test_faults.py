@@ -75,7 +75,7 @@ class NoRefillAfterClose(Core):
     """There is room again, and nobody is told."""
 
     def closed(self, slot: Slot[int], now: float) -> None:
-        self._move(slot, CLOSED)
+        self._slots.move(slot, CLOSED)
         self._count.closed += 1
 
 
@@ -94,7 +94,6 @@ class ReleaseServesNobody(Core):
         self,
         slot: Slot[int],
         now: float,
-        *,
         reusable: bool = True,
         reset: bool = False,
         alive: bool = False,
@@ -103,7 +102,7 @@ class ReleaseServesNobody(Core):
             self._count.use_time.add(now - slot.leased_at)
             slot.owner = None
             slot.idle_since = now
-            self._move(slot, IDLE)
+            self._slots.move(slot, IDLE)
         else:
             super().release(slot, now, reusable=reusable, reset=reset, alive=alive)
 
@@ -289,7 +288,7 @@ class ClosesWithoutSaying(Core):
 
     def _retire(self, slot: Slot[int]) -> None:
         self._count.retired += 1
-        self._move(slot, CLOSING)
+        self._slots.move(slot, CLOSING)
         self._restless = True
 
 
@@ -346,18 +345,18 @@ class HopeUnseen(Core):
         others = [slot for slot in self._slots if slot.state is not LEASED]
         places = {slot: slot.state for slot in others}
         for slot in others:
-            self._move(slot, CLOSED)
+            self._slots.move(slot, CLOSED)
         super()._break_deadlock()
         self.config = size
         for slot, state in places.items():
-            self._move(slot, state)
+            self._slots.move(slot, state)
 
 
 class NobodyIsAnOwner(Core):
     """Two requests of which nobody knows whose they are, are taken for one caller's."""
 
     def acquire(
-        self, now: float, deadline: float | None, owner: Hashable = None, *, shared: bool = False
+        self, now: float, deadline: float | None, owner: Hashable = None, shared: bool = False
     ) -> Slot[int] | Waiter[int]:
         owner = "nobody" if owner is None else owner
         return super().acquire(now, deadline, owner, shared=shared)
@@ -379,7 +378,6 @@ class OwnerKept(Core):
         self,
         slot: Slot[int],
         now: float,
-        *,
         reusable: bool = True,
         reset: bool = False,
         alive: bool = False,

@@ -47,7 +47,7 @@ class NewcomerJoinsPastTheHead(Core):
         slot = None if self.ending else self._with_room(now)
         if slot is None:
             return super()._acquire_shared(now, deadline, owner)
-        self._join(slot, now)
+        self._slots.join(slot, now)
         return slot
 
 
@@ -69,7 +69,6 @@ class NobodyJoinsFromTheQueue(Core):
         self,
         slot: Slot[int],
         now: float,
-        *,
         reusable: bool = True,
         reset: bool = False,
         alive: bool = False,
@@ -145,7 +144,6 @@ class OneClosesForAll(Core):
         self,
         slot: Slot[int],
         now: float,
-        *,
         reusable: bool = True,
         reset: bool = False,
         alive: bool = False,

@@ -213,7 +213,7 @@ def test_every_story_of_a_small_pool_keeps_the_invariants(config: PoolConfig, de
 def test_the_search_finds_a_short_story_for_a_fault() -> None:
     class Forgetful(PoolCore[int]):
         def closed(self, slot: Slot[int], now: float) -> None:
-            self._move(slot, CLOSED)
+            self._slots.move(slot, CLOSED)
             self._count.closed += 1
 
     # Two requests, one opening, one broken return, one close: no shorter story shows it.

@@ -491,7 +491,7 @@ def test_it_begins_anew_where_it_had_not_begun() -> None:
 
 
 def spotless(session: Session) -> bool:
-    return session.is_spotless
+    return session.is_spotless()
 
 
 def test_a_session_is_spotless_until_something_is_under_way_or_changed() -> None:

@@ -34,7 +34,7 @@ def answered(session: Session, *messages: bytes, sql: str = "select 1") -> None:
 
 def fits(session: Session) -> bool:
     """Whether it may be somebody else's next."""
-    assert session.is_spotless is session.in_step
+    assert session.is_spotless() is session.in_step
     return session.in_step
 
 
