@@ -32,7 +32,7 @@ import pgwire
 from pgwire import embedded
 from pgwire.pool.config import PoolConfig
 from pgwire.pool.core import PoolCore
-from pgwire.pool.effects import WakeWaiter
+from pgwire.pool.waiters import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -139,7 +139,7 @@ def _granting(waiting: int) -> Variant:
     for _ in range(waiting):
         core.acquire(0.0, None)
     (opening,) = core.take_effects()
-    assert not isinstance(opening, WakeWaiter)
+    assert not isinstance(opening, Waiter)
     slot: Slot[None] = opening.slot
     core.opened(slot, None, 0.0)
 

@@ -33,15 +33,17 @@ NOBODY: Mapping[str, list[Callable[[Any], object]]] = MappingProxyType({})
 class Handle(RegistersTypes):
     """See the module. `_driver` is a `DriverBase` that has `tls` as well."""
 
+    # What every lease reads has no value here: CPython 3.11 is slow to find such an attribute.
     _driver: Any
     _default_timeout: float | None
+    _callbacks: Mapping[str, list[Callable[[Any], object]]]
     # Made when they are needed first, which is seldom in a lease.
     _open_blocks: list[TransactionBlock] | None = None
-    _callbacks: Mapping[str, list[Callable[[Any], object]]] = NOBODY
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
         self._default_timeout = None
+        self._callbacks = NOBODY
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else self.transaction_status.name

@@ -55,10 +55,7 @@ class AsyncDriver(GivingUp, Protocol):
         self.gone: Future[None] = loop.create_future()  # the transport is closed
         self.lost_listener: Callable[[], object] | None = None  # hears of it while idle
         self.reads = 0  # how often something has been read
-        # What a pool that shares notes of its pace: since when the present query is the next to
-        # be answered, and in which of the reads a query was timed last.
-        self.head_since = 0.0
-        self.timed_read = -1
+        self.timed_read = -1  # in which of these a pool that shares has timed a query last
         self._transport: asyncio.Transport = cast("Any", None)
         self._settling = self._paused = self._flush_planned = False
         self._when_idle: list[Callable[[], object]] = []
@@ -87,8 +84,12 @@ class AsyncDriver(GivingUp, Protocol):
         operation = future.operation
         if timeout is not None:
             timeout = check_wait(timeout)  # before anything is queued
-        late = timeout is not None and timeout <= 0
-        if late or self.closed or session.failure or self.generation != DriverBase.forks:
+        if (
+            session.failure is not None
+            or self.closed
+            or self.generation != DriverBase.forks
+            or (timeout is not None and timeout <= 0)
+        ):
             self._refuse(operation)
             return
         alone = not session.pending
@@ -102,7 +103,7 @@ class AsyncDriver(GivingUp, Protocol):
         if not self._receiving:
             if alone:
                 self._flush()
-            else:
+            elif not self._flush_planned:
                 self._flush_soon()
 
     def _refuse(self, operation: Operation) -> None:
@@ -139,8 +140,9 @@ class AsyncDriver(GivingUp, Protocol):
         else:
             self._forget_deadline(future)
             future.settle()
-        if future.finished is not None:
-            future.finished(future)
+        finished = future.finished
+        if finished is not None:
+            finished(future)
 
     # ---------------------------------------------------------------- the transport's calls
 

@@ -111,6 +111,7 @@ class AsyncPool(AsyncListens, PoolTypes):
         self.name = options.name
         self._clock = clock
         self._options = options
+        self._query_timeout = options.query_timeout
         self._opener = opener
         self._engine = AsyncEngine(config, opener, options)
         self._engine.start()
@@ -171,7 +172,7 @@ class AsyncPool(AsyncListens, PoolTypes):
         """
         try:
             operation = Query(sql, params, None, row)
-            timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+            timeout = self._query_timeout if timeout is None else check_timeout(timeout)
         except Exception as error:
             return self._engine.queries.failed(error)
         return self._engine.queries.query(operation, timeout, row)
@@ -188,7 +189,7 @@ class AsyncPool(AsyncListens, PoolTypes):
 
         `timeout` is one budget for waiting and running, as in `query`.
         """
-        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
         result: Result[Row] = await self._engine.queries.query(
             QueryMany(sql, rows, progress=progress), timeout
         )
@@ -208,7 +209,7 @@ class AsyncPool(AsyncListens, PoolTypes):
         What is returned takes its connection when it begins, and gives it back at its end.
         `timeout` is one budget for waiting and running, as in `query`.
         """
-        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
         operation = Streaming(sql, params, fetch_size=fetch_size, progress=progress)
         return AsyncStream(None, operation, self._engine.queries.query, timeout)
 
@@ -260,7 +261,7 @@ class AsyncPool(AsyncListens, PoolTypes):
         Without a `sink` what is returned takes its connection when it begins. `timeout` is one
         budget for waiting and running, as in `query`.
         """
-        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
         start = self._engine.queries.query
         if sink is None:
             return AsyncCopyOutput(None, sql, start, timeout, progress)
@@ -291,7 +292,7 @@ class AsyncPool(AsyncListens, PoolTypes):
         weigh: Callable[[Any], int],
         timeout: float | None,
     ) -> Coroutine[Any, Any, Any]:
-        timeout = self._options.query_timeout if timeout is None else check_timeout(timeout)
+        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
         return sent(self._engine.queries.query, make, source, weigh, timeout)
 
     # ---------------------------------------------------------------- leases

@@ -37,7 +37,7 @@ from pgwire.pool.aio_keeper import AsyncKeeper
 from pgwire.pool.aio_listeners import AsyncListeners
 from pgwire.pool.aio_queries import Queries
 from pgwire.pool.core import PoolCore
-from pgwire.pool.effects import OpenConnection, WakeWaiter
+from pgwire.pool.effects import OpenConnection
 from pgwire.pool.ledger import Ledger, name_of
 from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.slots import CHECKING, CLOSING, LEASED, OPENING, Slot
@@ -71,6 +71,7 @@ class AsyncEngine:
         self.options = options
         self.opener = opener
         self.listeners = AsyncListeners(options.name, self.spawn)
+        self.query_timeout = options.query_timeout
         self._clock = options.clock
         self._leaves_be = options.leaves_be
         self._watches_role = opener.watches_role
@@ -79,6 +80,7 @@ class AsyncEngine:
 
     def _begin(self, config: PoolConfig) -> None:
         """Everything that a forked child has to have anew."""
+        self._generation = DriverBase.forks  # of processes: the one that it is run by
         look = seeing_roles(AsyncDriver.is_alive) if self._watches_role else AsyncDriver.is_alive
         self.core: PoolCore[AsyncDriver] = PoolCore(config, jitter=random.random, is_alive=look)
         self.leases = Ledger()
@@ -93,7 +95,7 @@ class AsyncEngine:
         self._openings: dict[Slot[AsyncDriver], Task[Any]] = {}
         self._orphans: deque[tuple[Slot[AsyncDriver], int]] = deque()
         self.queries = Queries(self)
-        self._keeper = AsyncKeeper(self)
+        self.keeper = AsyncKeeper(self)
 
     # ---------------------------------------------------------------- the loop
 
@@ -117,8 +119,8 @@ class AsyncEngine:
 
     def _leave_loop(self) -> None:
         """The pool is empty, and moves: what it left in its last loop is that one's."""
-        self._keeper.stop()
-        self._keeper = AsyncKeeper(self)
+        self.keeper.stop()
+        self.keeper = AsyncKeeper(self)
         self._changed.clear()
         self._tasks.clear()
 
@@ -197,48 +199,42 @@ class AsyncEngine:
         """A lease begins."""
         self.leases[slot] = place
         if self.options.leak_after is not None:
-            self._keeper.plan()
+            self.keeper.plan()
 
-    def release(self, slot: Slot[AsyncDriver], *, discard: bool = False) -> None:
+    def release(self, slot: Slot[AsyncDriver], discard: bool = False) -> None:
         """The lease is over. Never waits and never raises."""
         self.leases.pop(slot, None)
         driver = slot.connection
-        if driver.generation != DriverBase.forks:
+        if driver.generation != self._generation:
             return  # of the parent's pool; ours has begun anew
         if self.listeners:
             self.listeners.emit("release", AsyncConnection(driver))
-        self.take_back(slot, discard=discard)
+        self.take_back(slot, self._clock(), discard)
 
     def take_back(
-        self, slot: Slot[AsyncDriver], *, discard: bool = False, answered: bool = False
+        self, slot: Slot[AsyncDriver], now: float, discard: bool = False, answered: bool = False
     ) -> None:
         """A lease or a query is over: the core has it back once nothing is under way there.
 
         `answered`: the server has just said so.
         """
-        driver = slot.connection
-        if driver.session.pending and slot.users <= 1 and not discard:
-            driver.when_idle(partial(self._return, slot))
-        else:
-            self._return(slot, discard=discard, answered=answered)
-
-    def _return(
-        self, slot: Slot[AsyncDriver], *, discard: bool = False, answered: bool = False
-    ) -> None:
-        """Nothing is under way any more, or it does not matter."""
-        driver = slot.connection
+        driver, core = slot.connection, self.core
+        session = driver.session
         reusable, hooked = not discard, False
         if slot.users > 1:
-            reusable = driver.session.failure is None
-        elif reusable and not (self._leaves_be and driver.session.is_spotless()):
+            reusable = session.failure is None
+        elif reusable and not (self._leaves_be and session.is_spotless()):
+            if session.pending:
+                driver.when_idle(lambda: self.take_back(slot, self._clock()))
+                return
             reusable, hooked = self.options.judge(driver)
         if not reusable:
             driver.given_up = True
-        self.core.release(slot, self._clock(), reusable=reusable, reset=hooked, alive=answered)
-        if self._watches_role and take_role_loss(driver.session):
-            self.core.expire(self._clock())
+        core.release(slot, now, reusable, hooked, answered)
+        if self._watches_role and take_role_loss(session):
+            core.expire(now)
         # What has become idle is to be looked at, and else nothing is due sooner than before.
-        if self.core.pending or self._changed or not self._keeper.comes_by(self.core.next_look):
+        if core.pending or self._changed or not self.keeper.comes_by(core.next_look):
             self.go_on()
 
     def orphan(self, slot: Slot[AsyncDriver], uses: int) -> None:
@@ -283,14 +279,14 @@ class AsyncEngine:
             self._carry_out(self.core.take_effects())
         if self._changed:
             self._tell_of_change()
-        self._keeper.plan()
+        self.keeper.plan()
 
     def _carry_out(self, effects: Iterable[Effect[AsyncDriver]]) -> None:
         for effect in effects:
-            if isinstance(effect, WakeWaiter):
-                waker = self.wakers.pop(effect.waiter, None)
+            if isinstance(effect, Waiter):
+                waker = self.wakers.pop(effect, None)
                 if isinstance(waker, QueryFuture):
-                    self.queries.waiting_ended(effect.waiter, waker)
+                    self.queries.waiting_ended(effect, waker)
                 elif waker is not None and not waker.done():
                     waker.set_result(None)  # its task goes on
             else:

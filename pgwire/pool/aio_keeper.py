@@ -22,7 +22,7 @@ class AsyncKeeper:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._next_deadline = engine.core.next_deadline
+        self._core = engine.core
         self._clock = engine.options.clock
         leak_after = engine.options.leak_after
         self._watches = leak_after is not None
@@ -32,12 +32,12 @@ class AsyncKeeper:
 
     def plan(self) -> None:
         """See to it that the core is told the time when something is due."""
-        due = self._next_deadline()
+        due = self._core.next_deadline()
         if self._watches and self._engine.leases:
             look = self._clock() + self._interval
             due = look if due is None else min(due, look)
         if due is None:
-            if not self._engine.core.total_count:
+            if not self._core.total_count:
                 self.stop()
         elif self._timer is None or due < self._due:
             self.stop()
@@ -45,9 +45,9 @@ class AsyncKeeper:
             self._due = due
             self._timer = self._engine.loop.call_later(max(0.0, due - self._clock()), self._tick)
 
-    def comes_by(self, due: float) -> bool:
+    def comes_by(self, due: float | None) -> bool:
         """Whether it will look at that time anyhow, or before."""
-        return self._timer is not None and self._due <= due
+        return due is not None and self._timer is not None and self._due <= due
 
     def stop(self) -> None:
         """Forget the timer: its loop is not the pool's any more."""
@@ -61,5 +61,5 @@ class AsyncKeeper:
         if self._watches:
             engine.report_leaks()
         # A timer may be early by the coarseness of the loop's clock.
-        engine.core.tick(max(self._clock(), self._due))
+        self._core.tick(max(self._clock(), self._due))
         engine.go_on()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.loops import check_loop
 from pgwire.errors import InterfaceError
+from pgwire.handle import NOBODY
 from pgwire.pool import telling
 from pgwire.pool.ledger import caller, frame_above, told
 from pgwire.pool.released import RELEASED
@@ -30,13 +31,12 @@ class AsyncLease(AsyncConnection):
     touches nothing. Leaving a block whose lease was released already does nothing.
     """
 
-    _driver: AsyncDriver = RELEASED  # as long as there is no other
-
     def __init__(self, engine: AsyncEngine, slot: Slot[AsyncDriver], place: Place) -> None:
+        self._callbacks = NOBODY
         self._driver = slot.connection
         self._driver.session.unordered = False  # as it may be while queries of many share it
         self._engine = engine
-        self._default_timeout = engine.options.query_timeout
+        self._default_timeout = engine.query_timeout
         self._slot = slot
         self._uses = slot.uses
         self._place = place
@@ -69,7 +69,7 @@ class AsyncLease(AsyncConnection):
             driver.session.events.leave()
             self._fall_silent(driver)
         self._driver = RELEASED
-        self._engine.release(self._slot, discard=discard)
+        self._engine.release(self._slot, discard)
 
     def _attend(self) -> None:
         if not self._callbacks:
@@ -82,7 +82,10 @@ class AsyncLease(AsyncConnection):
             self.release(discard=True)
 
     def __del__(self) -> None:
-        driver = self._driver
+        try:
+            driver = self._driver
+        except AttributeError:  # Ctrl-C: it had not even begun
+            return
         if driver is RELEASED or driver.is_inherited:
             return
         self._driver = RELEASED

@@ -37,6 +37,7 @@ class Queries:
         self._engine = engine
         self._clock = engine.options.clock
         self._checkout_timeout = engine.options.checkout_timeout
+        self._done = self._query_done  # a method, made once
         self.pace = Pace() if engine.core.config.max_pipeline > 1 else None
 
     def query(
@@ -46,10 +47,10 @@ class Queries:
         row: Callable[..., Any] | None = None,
     ) -> QueryFuture:
         """Queue an operation; every error but a foreign loop's comes out of the future."""
-        engine = self._engine
-        loop = engine.enter()
-        future = query_future(loop, operation, self, row, self._query_done)
-        since = self._clock()
+        engine, clock, pace = self._engine, self._clock, self.pace
+        core = engine.core
+        future = query_future(engine.enter(), operation, self, row, self._done)
+        since = clock()
         limit = self._checkout_timeout
         if timeout is not None:
             future.with_extra().deadline = since + timeout
@@ -59,26 +60,27 @@ class Queries:
             future.with_extra().context = copy_context()
             operation.asked = Asked(since)
         try:
-            if self.pace is None:
-                answer = engine.core.acquire(since, deadline)
+            if pace is None:
+                answer = core.acquire(since, deadline)
             else:
                 # Whether it is known to be short, and to leave nothing behind.
-                short = isinstance(operation, Query) and self.pace.may_share(operation.sql)
-                answer = engine.core.acquire(since, deadline, shared=short)
+                short = isinstance(operation, Query) and pace.may_share(operation.sql)
+                answer = core.acquire(since, deadline, None, short)
         except Exception as error:  # the pool is closed, or its queue is full
             future.set_exception(error)
             self._never_run(operation, error)
             return future
         future.place = answer
         if isinstance(answer, Slot):
-            if engine.core.pending:  # else nothing is due sooner than before
+            if core.pending:  # else nothing is due sooner than before
                 engine.go_on()
             self._run(future, answer)
         elif answer.state is _WAITING:
             engine.wakers[answer] = future
             if engine.leases:  # it may wait for a lease of its own task
                 future.with_extra().asker = asyncio.current_task()
-            engine.go_on()
+            if core.pending or not engine.keeper.comes_by(core.next_deadline()):
+                engine.go_on()
         else:  # it was now or never
             engine.go_on()
             self.waiting_ended(answer, future)
@@ -98,8 +100,6 @@ class Queries:
             self._tell("acquire", future, driver)
         if self.pace is not None:
             driver.session.unordered = True  # each operation is somebody else's
-            if slot.users <= 1:
-                driver.head_since = self._clock()
         extra = future.extra
         if extra is None or extra.deadline is None:
             driver.start(future)
@@ -109,13 +109,14 @@ class Queries:
     def _query_done(self, future: QueryFuture) -> None:
         """The driver is done with a query, or with what nobody wanted any more."""
         slot: Slot[AsyncDriver] = future.place
-        driver, operation = slot.connection, future.operation
+        engine, operation, clock = self._engine, future.operation, self._clock
+        now = clock()
         if self.pace is not None:
-            self._note_pace(self.pace, driver, operation)
-        if self._engine.listeners:
-            self._tell("release", future, driver)
+            self._note_pace(self.pace, slot, operation, now)
+        if engine.listeners:
+            self._tell("release", future, slot.connection)
             self._never_run(operation, operation.told or operation.error)
-        self._engine.take_back(slot, answered=not (operation.error or operation.abandoned))
+        engine.take_back(slot, now, False, not (operation.error or operation.abandoned))
 
     def _tell(self, event: str, future: QueryFuture, driver: AsyncDriver) -> None:
         """Tell who listens, as if the one who asked did: it may be a callback itself."""
@@ -126,16 +127,18 @@ class Queries:
         else:
             context.run(emit, event, connection)
 
-    def _note_pace(self, pace: Pace, driver: AsyncDriver, operation: Operation) -> None:
+    def _note_pace(
+        self, pace: Pace, slot: Slot[AsyncDriver], operation: Operation, now: float
+    ) -> None:
         """How long it took. Of answers that came together only the first was waited for.
 
         What failed, or was not wanted any more, may have been cut short.
         """
-        now = self._clock()
-        since, driver.head_since = driver.head_since, now
+        driver = slot.connection
         if driver.timed_read == driver.reads or not isinstance(operation, Query):
             return
         driver.timed_read = driver.reads
+        since = slot.busy_since if slot.users else slot.leased_at
         if operation.leaves_traces:
             pace.note_private(operation.sql)
         elif operation.error is None and not operation.abandoned:

@@ -11,7 +11,7 @@ one loop), then carries out `take_effects()`, and reports what came of them by f
 
 A waiter is served by whatever becomes free first: it is never tied to the connection that was
 opened on its account, nor is an opening called off because its waiter left. A grant is a change
-of state here; `WakeWaiter` only delivers the news, and may come late.
+of state here; that the waiter is among the effects only delivers the news, and may come late.
 
 Up to `max_pipeline` requests that are `shared` may use one connection at a time, which is SHARED
 then. One that is in use is filled before the next is touched, unless its head has been running
@@ -84,7 +84,7 @@ class PoolCore(Supply[C]):
     def acquire(
         self, now: float, deadline: float | None, owner: Hashable = None, shared: bool = False
     ) -> Slot[C] | Waiter[C]:
-        """A slot to use at once, or a waiter, which WakeWaiter will tell of.
+        """A slot to use at once, or a waiter, which will be among the effects when it has ended.
 
         `deadline` is absolute; None waits for ever; `now` or earlier is now or never, where the
         waiter has timed out already, but what would have served it is set going. `owner`: a thread
@@ -146,7 +146,7 @@ class PoolCore(Supply[C]):
             self._count.use_time.add(now - slot.leased_at)
             slot.owner = None  # what is idle keeps nobody alive
         elif slot.state is SHARED:
-            self._leave(slot, now, reusable=reusable, reset=reset)
+            self._leave(slot, now, reusable, reset)
             if slot.users:
                 if self._waiting:
                     self._serve(now)
@@ -272,7 +272,7 @@ class PoolCore(Supply[C]):
             if slot.state is LEASED:
                 self._count.use_time.add(now - slot.leased_at)
             while slot.users:
-                self._leave(slot, now, reusable=True, reset=False)
+                self._leave(slot, now, True, False)
             if slot.state is not OPENING and slot.state is not CLOSING:
                 self._retire(slot)
         self._serve(now)
@@ -287,10 +287,10 @@ class PoolCore(Supply[C]):
     def next_deadline(self) -> float | None:
         """When `tick` is to be called, or before; None if nothing will be due by itself."""
         due = self._waiting.earliest
-        if self._idle:
-            due = min(due, self.next_look)
-        if self._retry_wanted:
-            due = min(due, self._backoff.retry_at)
+        if self._idle and self.next_look < due:
+            due = self.next_look
+        if self._retry_wanted and self._backoff.retry_at < due:
+            due = self._backoff.retry_at
         return None if due == inf else due
 
     @property
@@ -327,7 +327,7 @@ class PoolCore(Supply[C]):
                 return slot
         return self._request(Waiter(now, deadline, owner, shared=True))
 
-    def _leave(self, slot: Slot[C], now: float, *, reusable: bool, reset: bool) -> None:
+    def _leave(self, slot: Slot[C], now: float, reusable: bool, reset: bool) -> None:
         """The head of a shared connection has ended, and the next query becomes the head."""
         self._count.use_time.add(now - slot.busy_since)
         slot.busy_since = now
@@ -377,7 +377,7 @@ class PoolCore(Supply[C]):
 
     def _settle(self, waiter: Waiter[C], state: WaiterState, error: Exception | None) -> None:
         waiter.state, waiter.error = state, error
-        self.pending.append(effects.WakeWaiter(waiter))
+        self.pending.append(waiter)
 
     def _serve(self, now: float, passing: Waiter[C] | None = None) -> None:
         """Leave nothing undone. `passing` wants a connection, but does not wait for it."""

@@ -1,14 +1,16 @@
-"""Effects: what the pool's core wants done, and which report it expects in return."""
+"""Effects: what the pool's core wants done, and which report it expects in return.
+
+A waiter is one as well: its state has changed (it has been granted a slot, timed out or failed),
+and whoever it is of is to be told. There is one for each in the queue, so nothing is made for it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeAlias
+from typing import Generic, TypeAlias
 
 from pgwire.pool.slots import C, Slot
-
-if TYPE_CHECKING:
-    from pgwire.pool.waiters import Waiter
+from pgwire.pool.waiters import Waiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,6 @@ class CloseConnection(Generic[C]):
     slot: Slot[C]
 
 
-@dataclass(slots=True)  # not frozen, which takes twice as long: there is one for each in the queue
-class WakeWaiter(Generic[C]):
-    """The waiter's state has changed: it has been granted a slot, timed out or failed."""
-
-    waiter: Waiter[C]
-
-
 Effect: TypeAlias = (
-    OpenConnection[C] | CheckConnection[C] | ResetConnection[C] | CloseConnection[C] | WakeWaiter[C]
+    OpenConnection[C] | CheckConnection[C] | ResetConnection[C] | CloseConnection[C] | Waiter[C]
 )

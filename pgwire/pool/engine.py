@@ -32,7 +32,6 @@ from pgwire.pool import telling
 from pgwire.pool.chores import CHORES
 from pgwire.pool.core import PoolCore
 from pgwire.pool.crew import Crew
-from pgwire.pool.effects import WakeWaiter
 from pgwire.pool.keeper import Keeper
 from pgwire.pool.ledger import Ledger, name_of
 from pgwire.pool.listeners import Listeners
@@ -340,11 +339,11 @@ class Engine(Requests):
         wakers = self._wakers
         chores = []
         for effect in effects:
-            if not isinstance(effect, WakeWaiter):
+            if not isinstance(effect, Waiter):
                 chores.append(effect)
-            elif (wake := wakers.get(effect.waiter)) is not None:
-                wake(effect.waiter)
-                wakers.pop(effect.waiter, None)
+            elif (wake := wakers.get(effect)) is not None:
+                wake(effect)
+                wakers.pop(effect, None)
         effects[:] = chores
         for _ in chores:
             self.crew.do(self._take_up, effects)
@@ -354,7 +353,7 @@ class Engine(Requests):
             chore = chores.pop(0)
         except IndexError:
             return  # another thread was started for it
-        assert not isinstance(chore, WakeWaiter)
+        assert not isinstance(chore, Waiter)
         CHORES[type(chore)](self, chore.slot)
 
     # ---------------------------------------------------------------- the end

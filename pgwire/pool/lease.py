@@ -15,7 +15,6 @@ from pgwire.pool.released import RELEASED
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
 
 
@@ -26,13 +25,12 @@ class Lease(Connection):
     touches nothing. Leaving a block whose lease was released already does nothing.
     """
 
-    _driver: Driver = RELEASED  # as long as there is no other
-
     def __init__(
         self, engine: Engine, checkout_timeout: float | None, query_timeout: float | None
     ) -> None:
         # The lease exists before its slot: whatever strikes once it has that, a destructor
         # is there to give it back.
+        self._driver = RELEASED
         self._engine = engine
         self._default_timeout = query_timeout
         self._callbacks = NOBODY
@@ -83,7 +81,10 @@ class Lease(Connection):
             self.release(discard=True)
 
     def __del__(self) -> None:
-        driver = self._driver
+        try:
+            driver = self._driver
+        except AttributeError:  # Ctrl-C: it had not even begun
+            return
         if driver is RELEASED or driver.is_inherited:
             return
         self._driver = RELEASED

@@ -210,8 +210,6 @@ class Supply(Generic[C]):
 
     def _close(self, slot: Slot[C]) -> None:
         effect = effects.CloseConnection(slot)
-        self._slots.move(
-            slot, CLOSING
-        )  # no moment for Ctrl-C between this and what follows from it
-        self.pending.append(effect)
+        self._slots.move(slot, CLOSING)
+        self.pending.append(effect)  # no moment for Ctrl-C in between
         self._restless = True

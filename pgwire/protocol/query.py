@@ -110,7 +110,7 @@ class Query(Preparing):
         return self.session.transaction_status is not TransactionStatus.IDLE
 
     def begin(self, session: Session) -> bool:
-        statement = self.statement or session.statements.get(self.sql)
+        statement = self.statement or session.statements.known.get(self.sql)
         if statement is None:
             self._parse(session)
             return True
@@ -243,7 +243,8 @@ class Query(Preparing):
         """Bind, Execute and Sync; raises before anything is written."""
         if self._row is not None:
             check_row(self._row, statement.row_class._names)
-        message = statement.bind_query(self._params)
+        bind = statement.bind_query
+        message = bind(self._params)
         self.session = session
         self.statement = statement
         statement.used = True

@@ -40,9 +40,10 @@ class Reading(Operation):
     def on_rows(self, buffer: bytes, position: int, size: int) -> int:
         if self.error is None and not self.abandoned:
             try:
+                decode = self._decode
                 if size - position < _MANY_BYTES:
-                    return self._decode(buffer, position, size, self._rows)
-                return uncollected(self._decode, buffer, position, size, self._rows)
+                    return decode(buffer, position, size, self._rows)
+                return uncollected(decode, buffer, position, size, self._rows)
             except Exception as error:
                 # The run is gone over again by its lengths. Where they are right the error
                 # is ours alone, and the conversation goes on.

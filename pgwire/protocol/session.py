@@ -131,10 +131,12 @@ class Session(Fencing):
         size = len(data)
         try:
             operation = self.pending[0] if self.pending else self._idle
-            position = operation.phase.take_usual(operation, data, 0, size)
+            take_usual = operation.phase.take_usual
+            position = take_usual(operation, data, 0, size)
             while position < size and operation.done:  # and so may be the next
                 operation = self.pending[0] if self.pending else self._idle
-                position = operation.phase.take_usual(operation, data, position, size)
+                take_usual = operation.phase.take_usual
+                position = take_usual(operation, data, position, size)
             if position < size:
                 position = self._receive_messages(data, position)
                 if position < size:

@@ -57,7 +57,6 @@ class FakeDriver(AsyncDriver):
         self.closed = self.given_up = False
         self.lost_listener = self.listener = None
         self.reads = 0
-        self.head_since = 0.0
         self.timed_read = -1
         self._when_idle: list[Callable[[], object]] = []
         self.generation = DriverBase.forks

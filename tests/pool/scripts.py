@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pgwire.errors import ConnectionFailed, ProgrammingError
 from pgwire.pool.config import PoolConfig
 from pgwire.pool.core import PoolCore
-from pgwire.pool.effects import CloseConnection, OpenConnection, WakeWaiter
+from pgwire.pool.effects import CloseConnection, OpenConnection
 from pgwire.pool.slots import Slot
 from pgwire.pool.waiters import Waiter, WaiterState
 
@@ -207,10 +207,10 @@ class Play:
     def _carry_out(self) -> None:
         while effects := self.core.take_effects():
             for effect in effects:
-                if isinstance(effect, WakeWaiter):
-                    request = self._waiting.pop(effect.waiter, None)
+                if isinstance(effect, Waiter):
+                    request = self._waiting.pop(effect, None)
                     if request is not None:
-                        self._end_of(request, effect.waiter)
+                        self._end_of(request, effect)
                 elif isinstance(effect, OpenConnection):
                     self._open(effect.slot)
                 else:

@@ -19,7 +19,6 @@ from pgwire.pool.effects import (
     CloseConnection,
     OpenConnection,
     ResetConnection,
-    WakeWaiter,
 )
 from pgwire.pool.histogram import BOUNDS
 from pgwire.pool.slots import Slot, SlotState
@@ -358,7 +357,7 @@ class Simulation:
         tell()
         taken = self.core.take_effects()
         expected = self._see_slots(taken) + self._see_waiters()
-        carried = [(type(e), e.waiter if isinstance(e, WakeWaiter) else e.slot) for e in taken]
+        carried = [(type(e), e if isinstance(e, Waiter) else e.slot) for e in taken]
         assert len(carried) == len(expected), f"{taken} do not fit what has changed: {expected}"
         assert set(carried) == set(expected), f"{taken} do not fit what has changed: {expected}"
         assert all(s.state in (LEASED, SHARED) for s in leases), "I-25: a lease was interrupted"
@@ -411,7 +410,7 @@ class Simulation:
             seen = "deadlock" if isinstance(waiter.error, PoolDeadlock) else waiter.state.value
             assert outcome == seen, f"{waiter} ought to be {outcome}, but is {seen}"
         self.queue = waiting
-        return [(WakeWaiter, waiter) for waiter in settled]
+        return [(Waiter, waiter) for waiter in settled]
 
     def _judge_lease(self, slot: Slot[int], owner: Hashable, asked: float, *, shared: bool) -> None:
         """A connection has just been handed over: was it fit for it?"""

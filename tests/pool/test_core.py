@@ -11,7 +11,7 @@ import pytest
 from pgwire.errors import PoolFull
 from pgwire.pool.config import PoolConfig
 from pgwire.pool.core import PoolCore
-from pgwire.pool.effects import OpenConnection, WakeWaiter
+from pgwire.pool.effects import OpenConnection
 from pgwire.pool.slots import SlotState
 from pgwire.pool.waiters import Waiter, WaiterState
 from tests.pool.stories import idle, in_state, lease, pool, wait
@@ -33,7 +33,7 @@ def test_a_request_on_an_empty_pool_waits_for_an_opening() -> None:
     assert isinstance(effect, OpenConnection)
     assert core.next_deadline() == 40.0
     core.opened(effect.slot, "the connection", 11.0)
-    assert core.take_effects() == [WakeWaiter(waiter)]
+    assert core.take_effects() == [waiter]
     assert waiter.state is GRANTED
     assert waiter.slot is effect.slot
     assert waiter.error is None

@@ -83,7 +83,7 @@ class BrokenBecomesIdle(Core):
     """One user has found the connection broken; the last one returns it in good faith."""
 
     def _leave(
-        self, slot: Slot[int], now: float, *, reusable: bool = True, reset: bool = False
+        self, slot: Slot[int], now: float, reusable: bool = True, reset: bool = False
     ) -> None:
         super()._leave(slot, now, reusable=reusable or slot.users > 1, reset=reset)
 
@@ -92,7 +92,7 @@ class SoiledBecomesIdle(Core):
     """One user wants the connection reset; the last one does not."""
 
     def _leave(
-        self, slot: Slot[int], now: float, *, reusable: bool = True, reset: bool = False
+        self, slot: Slot[int], now: float, reusable: bool = True, reset: bool = False
     ) -> None:
         super()._leave(slot, now, reusable=reusable, reset=reset and slot.users == 1)
 
@@ -158,7 +158,7 @@ class HeadNeverChanges(Core):
     """The time of the first query goes on when it has ended."""
 
     def _leave(
-        self, slot: Slot[int], now: float, *, reusable: bool = True, reset: bool = False
+        self, slot: Slot[int], now: float, reusable: bool = True, reset: bool = False
     ) -> None:
         since = slot.busy_since
         super()._leave(slot, now, reusable=reusable, reset=reset)

@@ -169,7 +169,7 @@ def test_a_pool_that_is_idle_has_nothing_to_do(
             await p.query("0")
             await asyncio.sleep(CLOSING * 2)
             assert p.total_count == 0
-            assert p._engine._keeper._timer is None
+            assert p._engine.keeper._timer is None
 
     run(main())
 
@@ -180,11 +180,11 @@ def test_checkouts_leave_the_timer_alone(world: World, monkeypatch: pytest.Monke
     async def main() -> None:
         async with pool(world, monkeypatch, max_size=1) as p:
             await p.query("0")
-            timer = p._engine._keeper._timer
+            timer = p._engine.keeper._timer
             assert timer is not None
             for _ in range(3):
                 (await p.connect()).release()
-            assert p._engine._keeper._timer is timer
+            assert p._engine.keeper._timer is timer
 
     run(main())
 

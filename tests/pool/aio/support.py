@@ -36,7 +36,7 @@ def assert_ended(p: pgwire.AsyncPool) -> None:
     assert not engine.leases
     assert not engine.wakers
     assert not engine._openings
-    assert engine._keeper._timer is None
+    assert engine.keeper._timer is None
 
 
 def open_sockets() -> set[str]:
