@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from asyncio import Protocol, _get_running_loop
+from asyncio import InvalidStateError, Protocol, _get_running_loop
 from typing import TYPE_CHECKING, Any, cast
 
 from pgwire.aio.future import QueryFuture, hear, query_future
@@ -135,8 +135,11 @@ class AsyncDriver(GivingUp, Protocol):
     def _settle_one(self, operation: Operation) -> None:
         future: QueryFuture = operation.waiter
         operation.waiter = None  # else they would hold each other until the garbage collector comes
-        if future.extra is None and operation.error is None and not future.done():
-            future.set_result(operation.result)
+        if future.extra is None and operation.error is None:
+            try:  # noqa: SIM105
+                future.set_result(operation.result)
+            except InvalidStateError:
+                pass  # it was cancelled
         else:
             self._forget_deadline(future)
             future.settle()

@@ -110,7 +110,7 @@ class AsyncPool(AsyncListens, PoolTypes):
             del conninfo, connection_parameters  # a traceback may show what this frame holds
         self.name = options.name
         self._clock = clock
-        self._options = options
+        self._checkout_timeout = options.checkout_timeout
         self._query_timeout = options.query_timeout
         self._opener = opener
         self._engine = AsyncEngine(config, opener, options)
@@ -305,7 +305,7 @@ class AsyncPool(AsyncListens, PoolTypes):
         `PoolTimeout`, `PoolFull`, `PoolClosed`, or what keeps the pool from connecting where
         waiting cannot mend it.
         """
-        limit = self._options.checkout_timeout if timeout is None else check_timeout(timeout)
+        limit = self._checkout_timeout if timeout is None else check_timeout(timeout)
         return Checkout(self._engine, limit)
 
     @asynccontextmanager

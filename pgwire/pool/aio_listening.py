@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pgwire.pool.aio_engine import AsyncEngine
     from pgwire.pool.feeds import Feed, NotificationGap
     from pgwire.pool.hub import Check, Effect, Link, Tell
-    from pgwire.pool.options import Options
     from pgwire.pool.slots import Slot
     from pgwire.protocol.messages import Notification
 
@@ -400,7 +399,7 @@ class AsyncListens:
     """What a pool has for it."""
 
     _engine: AsyncEngine
-    _options: Options
+    _checkout_timeout: float | None
 
     def listen(
         self,
@@ -423,5 +422,5 @@ class AsyncListens:
         feed = subscribing.new_feed(channels, max_queued, self._engine.core.config)
         if callback is not None:
             check_function("callback", callback)
-        limit = self._options.checkout_timeout if timeout is None else check_timeout(timeout)
+        limit = self._checkout_timeout if timeout is None else check_timeout(timeout)
         return AsyncSubscription(self._engine, feed, callback, limit)

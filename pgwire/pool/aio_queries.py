@@ -70,12 +70,13 @@ class Queries:
             future.set_exception(error)
             self._never_run(operation, error)
             return future
-        future.place = answer
         if isinstance(answer, Slot):
             if core.pending:  # else nothing is due sooner than before
                 engine.go_on()
             self._run(future, answer)
-        elif answer.state is _WAITING:
+            return future
+        future.place = answer
+        if answer.state is _WAITING:
             engine.wakers[answer] = future
             if engine.leases:  # it may wait for a lease of its own task
                 future.with_extra().asker = asyncio.current_task()
@@ -109,12 +110,14 @@ class Queries:
     def _query_done(self, future: QueryFuture) -> None:
         """The driver is done with a query, or with what nobody wanted any more."""
         slot: Slot[AsyncDriver] = future.place
-        engine, operation, clock = self._engine, future.operation, self._clock
-        now = clock()
-        if self.pace is not None:
-            self._note_pace(self.pace, slot, operation, now)
+        engine, operation, clock, pace = self._engine, future.operation, self._clock, self.pace
+        driver, now = slot.connection, clock()
+        # Of answers that came together only the first was waited for.
+        if pace is not None and driver.timed_read != driver.reads:
+            driver.timed_read = driver.reads
+            self._note_pace(pace, slot, operation, now)
         if engine.listeners:
-            self._tell("release", future, slot.connection)
+            self._tell("release", future, driver)
             self._never_run(operation, operation.told or operation.error)
         engine.take_back(slot, now, False, not (operation.error or operation.abandoned))
 
@@ -130,14 +133,9 @@ class Queries:
     def _note_pace(
         self, pace: Pace, slot: Slot[AsyncDriver], operation: Operation, now: float
     ) -> None:
-        """How long it took. Of answers that came together only the first was waited for.
-
-        What failed, or was not wanted any more, may have been cut short.
-        """
-        driver = slot.connection
-        if driver.timed_read == driver.reads or not isinstance(operation, Query):
+        """How long it took; what failed, or was not wanted any more, may have been cut short."""
+        if not isinstance(operation, Query):
             return
-        driver.timed_read = driver.reads
         since = slot.busy_since if slot.users else slot.leased_at
         if operation.leaves_traces:
             pace.note_private(operation.sql)

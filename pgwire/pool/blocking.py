@@ -103,9 +103,7 @@ class Pool(Listens, PoolTypes):
             )
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
-        self.name = options.name
-        self._clock = clock
-        self._options = options
+        self.name, self._clock = options.name, clock
         self._checkout_timeout = options.checkout_timeout
         self._query_timeout = options.query_timeout
         self._opener = opener

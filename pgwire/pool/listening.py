@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pgwire.pool.engine import Engine
     from pgwire.pool.feeds import Feed, NotificationGap
     from pgwire.pool.hub import Check, Effect, Link, Tell
-    from pgwire.pool.options import Options
     from pgwire.pool.waiters import Waiter
     from pgwire.protocol.messages import Notification
 
@@ -292,7 +291,7 @@ class Listens:
     """What a pool has for it."""
 
     _engine: Engine
-    _options: Options
+    _checkout_timeout: float | None
 
     def listen(
         self,
@@ -315,5 +314,5 @@ class Listens:
         feed = subscribing.new_feed(channels, max_queued, self._engine.core.config)
         if callback is not None:
             check_plain_function("callback", callback)
-        limit = self._options.checkout_timeout if timeout is None else check_timeout(timeout)
+        limit = self._checkout_timeout if timeout is None else check_timeout(timeout)
         return hub_of(self._engine).subscribe(feed, callback, limit)

@@ -133,11 +133,15 @@ class Supply(Generic[C]):
         """The shared connection with the most users that another one may join."""
         if self._restless and self._has_surplus():
             return None  # it is to run dry, so that it can be closed
-        fullest, most = None, 0
+        fullest, most, limit = None, 0, self._max_pipeline
         for slot in self._slots.shared:
-            if most < slot.users < self._max_pipeline and self._is_joinable(slot, now):
-                fullest, most = slot, slot.users
-        return fullest
+            users = slot.users
+            if users < limit and users > most:
+                fullest, most = slot, users
+        if fullest is None or self._is_joinable(fullest, now):
+            return fullest
+        others = [s for s in self._slots.shared if s.users < limit and self._is_joinable(s, now)]
+        return max(others, key=lambda slot: slot.users, default=None)
 
     def _is_joinable(self, slot: Slot[C], now: float) -> bool:
         """Whether what is in flight there will soon be done, and the connection stays."""

@@ -75,6 +75,8 @@ class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
     No deadline is before `earliest`; to know more, ask `next_deadline`.
     """
 
+    __slots__ = ("_in_order", "_joined", "_others", "earliest", "shared")
+
     def __init__(self) -> None:
         super().__init__()
         self.shared = 0

@@ -25,7 +25,7 @@ Contract of an operation, seen from the session:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pgwire.errors import ConnectionLost, ProtocolError
 from pgwire.protocol.backend import malformed
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pgwire.protocol.observing import Asked
     from pgwire.protocol.session import Session
 
+    T = TypeVar("T", bound="Any")
     Handler = Callable[[Any, bytes, int, int], Any]
     TakeUsual = Callable[[Any, bytes, int, int], int]
 
@@ -185,6 +186,22 @@ class Operation:
     def on_rows(self, buffer: bytes, position: int, size: int) -> int:
         """A run of DataRow messages that begins at `position`; return where it ends."""
         raise NotImplementedError
+
+
+def laid_out(*attributes: str) -> Callable[[type[T]], type[T]]:
+    """Have objects of a class keep these attributes side by side, whatever the first ones do.
+
+    CPython learns from the first 30 objects of a class what they have. Were so many made before
+    one of them is answered, it would give each a dict of its own, for ever: 4 % of a query.
+    """
+
+    def lay_out(kind: type[T]) -> type[T]:
+        operation = kind("")
+        for attribute in attributes:
+            setattr(operation, attribute, None)
+        return kind
+
+    return lay_out
 
 
 class Idle(Operation):

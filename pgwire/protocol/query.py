@@ -32,7 +32,7 @@ from pgwire.protocol.encoder import check_parameters
 from pgwire.protocol.looking_up import MAX_ROUNDS, LookingUp
 from pgwire.protocol.mapping import check_callable, check_row
 from pgwire.protocol.messages import MAX_PARAMETERS, BackendMessage, TransactionStatus
-from pgwire.protocol.operation import Operation, Phase
+from pgwire.protocol.operation import Operation, Phase, laid_out
 from pgwire.protocol.preparing import Preparing
 from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from pgwire.protocol.session import Session
 
 
+@laid_out("waiter", "session", "statement", "phase", "command_tag", "result", "done")
+@laid_out("_columns", "_decode", "_row_class")
 class Query(Preparing):
     """One statement with parameters; `result` is a Result.
 
@@ -77,10 +79,9 @@ class Query(Preparing):
         statement: Statement | None = None,
         row: Callable[..., Any] | None = None,
     ) -> None:
-        self.sql = sql
+        self.sql, self._row = sql, row
         if row is not None:
             check_callable(row)
-        self._row = row
         kind = params.__class__
         if (kind is not list and kind is not tuple) or len(params) > MAX_PARAMETERS:
             params = check_parameters(params)
