@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from pgwire.protocol.transaction import TransactionBlock
     from pgwire.tls import TLSLayer
 
+# The callbacks of who has none.
 NOBODY: Mapping[str, list[Callable[[Any], object]]] = MappingProxyType({})
 
 
 class Handle(RegistersTypes):
     """See the module. `_driver` is a `DriverBase` that has `tls` as well."""
 
-    # What every lease reads has no value here: CPython 3.11 is slow to find such an attribute.
+    # What every lease reads has no value here: CPython 3.11 is slow to find one in the class.
     _driver: Any
     _default_timeout: float | None
     _callbacks: Mapping[str, list[Callable[[Any], object]]]

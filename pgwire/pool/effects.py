@@ -1,7 +1,7 @@
 """Effects: what the pool's core wants done, and which report it expects in return.
 
 A waiter is one as well: its state has changed (it has been granted a slot, timed out or failed),
-and whoever it is of is to be told. There is one for each in the queue, so nothing is made for it.
+and whose it is must hear of it. There is one for each in the queue, so nothing else is made of it.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgwire.pool.config import PoolConfig
 from pgwire.pool.core import PoolCore
 from pgwire.pool.histogram import Tally
+from pgwire.pool.effects import OpenConnection
 from pgwire.pool.slots import Slot
 from pgwire.pool.times import MOST, NotingTally, Times
 from pgwire.pool.waiters import Waiter
@@ -14,7 +15,7 @@ def opened(core: PoolCore[str], now: float) -> Slot[str]:
     """A leased slot, for a request that waited two seconds."""
     waiter = core.acquire(now, None)
     assert isinstance(waiter, Waiter)
-    opening = next(effect for effect in core.take_effects() if hasattr(effect, "slot"))
+    opening = next(effect for effect in core.take_effects() if isinstance(effect, OpenConnection))
     core.opened(opening.slot, "connection", now + 2.0)
     assert waiter.slot is not None
     return waiter.slot
