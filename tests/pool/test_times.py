@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pgwire.pool.config import PoolConfig
 from pgwire.pool.core import PoolCore
-from pgwire.pool.histogram import Tally
 from pgwire.pool.effects import OpenConnection
+from pgwire.pool.histogram import Tally
 from pgwire.pool.slots import Slot
 from pgwire.pool.times import MOST, NotingTally, Times
 from pgwire.pool.waiters import Waiter
