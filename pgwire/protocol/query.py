@@ -56,8 +56,7 @@ if TYPE_CHECKING:
     from pgwire.protocol.session import Session
 
 
-@laid_out("waiter", "session", "statement", "phase", "command_tag", "result", "done")
-@laid_out("_columns", "_decode", "_row_class")
+@laid_out("session", "phase", "command_tag", "result", "_columns", "_decode", "_row_class")
 class Query(Preparing):
     """One statement with parameters; `result` is a Result.
 
@@ -85,8 +84,7 @@ class Query(Preparing):
         kind = params.__class__
         if (kind is not list and kind is not tuple) or len(params) > MAX_PARAMETERS:
             params = check_parameters(params)
-        self._params = params
-        self._rows = []
+        self._params, self._rows = params, []
         self.statement = self._pinned = statement
         # What stands at the class costs several times as much to read, and these are read often.
         self.done = self.abandoned = False
