@@ -117,18 +117,13 @@ class AsyncDriver(GivingUp, Protocol):
 
     def _settle(self) -> None:
         """Hand on what is done; pools start the next operation from here."""
-        session = self.session
         if self._settling:
             return  # it goes on there, and not deeper and deeper
         self._settling = True
+        completed = self.session.completed
         try:
-            while completed := session.completed:
-                session.completed = []
-                for operation in completed:
-                    self._settle_one(operation)
-        except BaseException:
-            session.completed[:0] = completed[completed.index(operation) + 1 :]
-            raise
+            while completed:
+                self._settle_one(completed.pop(0))
         finally:
             self._settling = False
 
