@@ -37,6 +37,7 @@ CANCEL_PATIENCE = 10.0
 CLOSE_PATIENCE = 2.0
 
 NOWHERE = Endpoint()
+ENDED = "what was left of this iteration was canceled, as its connection was closed"
 
 # What is told at once to whom it happens, before anybody knows what the server makes of it.
 _OUT_OF_TIME = "the query's timeout ran out; it is being canceled"

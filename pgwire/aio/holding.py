@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from pgwire.aio.future import hear
+from pgwire.driving import ENDED
 from pgwire.errors import InterfaceError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pgwire.handle import Handle
 
 T = TypeVar("T")
-
-_ENDED = "what was left of this iteration was canceled, as its connection was closed"
 
 
 class Reader:
@@ -152,7 +151,7 @@ class AsyncOutput:
             await self._wait(self._reader)
             if not self._operation.is_ready and self._reader.future.done():
                 if self._reader.future.cancelled():
-                    raise InterfaceError(_ENDED)
+                    raise InterfaceError(ENDED)
                 self._reader.future.result()
                 self._is_over = not await self._go_on()
                 if self._is_over:

@@ -14,8 +14,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pgwire.blocking.net import Deadline, deadline_in
-from pgwire.driving import GRACE
-from pgwire.errors import Error
+from pgwire.driving import ENDED, GRACE
+from pgwire.errors import Error, InterfaceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,8 +225,9 @@ class Output:
                 self._take().check_usable()  # a lease that was released says so
             if self._hold.proceed() or self._go_on(self._hold):
                 return
-            if operation.abandoned:  # not by us
+            if operation.abandoned:  # not by us, and its connection may not be closed quite yet
                 self._hold.driver.check_usable()
+                raise InterfaceError(ENDED)
             if operation.error is not None:
                 raise operation.error
         except BaseException:

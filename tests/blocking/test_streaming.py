@@ -166,3 +166,27 @@ def test_so_it_is_with_a_copy(connect: Connect) -> None:
     output._proceed = closing  # type: ignore[method-assign]
     with pytest.raises(pgwire.InterfaceError, match="closed"):
         list(output)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_nor_is_what_somebody_is_about_to_close(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, *, copy: bool
+) -> None:
+    """The iteration is canceled first of all, while the connection is still open."""
+    conn = connect()
+    sql = "select generate_series(1, 300000)"
+    rows: Any = conn.copy_out(f"copy ({sql}) to stdout") if copy else conn.stream(sql)
+    next(rows)
+    caught: list[object] = []
+    real = conn._driver._read_to_end
+
+    def going_on() -> None:
+        try:
+            caught.append(list(rows))
+        except pgwire.InterfaceError as error:
+            caught.append(str(error))
+        real()
+
+    monkeypatch.setattr(conn._driver, "_read_to_end", going_on)
+    conn.close()
+    assert caught == ["what was left of this iteration was canceled, as its connection was closed"]
