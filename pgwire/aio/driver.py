@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.giving_up import GivingUp, within
-from pgwire.aio.loops import check_loop, read_little
+from pgwire.aio.loops import RECEIVE, check_loop, read_little
 from pgwire.driving import CLOSE_PATIENCE, DriverBase, lost
 from pgwire.errors import Error, InterfaceError, PostgresError, QueryTimeout
 from pgwire.protocol import frontend
@@ -41,6 +41,7 @@ class AsyncDriver(GivingUp, Protocol):
     # What is set at the end only stands here. An object with 30 attributes of its own has them
     # looked up in a dict of its own, which a query of one value would notice.
     _closing: Task[None] | None = None
+    _reads_no_more = False  # for now
     _last_wait: TimerHandle | None = None  # for the server's end, when it has said why
 
     def __init__(
@@ -178,6 +179,14 @@ class AsyncDriver(GivingUp, Protocol):
             self._flush()
         elif session.floor is not None:  # it may have more to write, but others have their turn
             self._flush_soon()
+        if len(data) > RECEIVE and not (self._reads_no_more or self._transport.is_closing()):
+            # Without `max_size`, that is uvloop's, which would read on at once, many times.
+            self._transport.pause_reading()
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not (self._reads_no_more or self._transport.is_closing()):
+            self._transport.resume_reading()
 
     def _receive_wire(self, wire: bytes) -> None:
         session = self.session
@@ -288,6 +297,7 @@ class AsyncDriver(GivingUp, Protocol):
 
     def pause_reading(self, pause: bool) -> None:
         """Read no more for now, or go on reading."""
+        self._reads_no_more = pause
         if not self._transport.is_closing():
             if pause:
                 self._transport.pause_reading()

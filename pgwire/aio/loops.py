@@ -13,7 +13,7 @@ from pgwire.errors import InterfaceError
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Transport
 
-_RECEIVE = 65_536  # more is no faster
+RECEIVE = 65_536  # more is no faster
 
 
 def read_little(transport: Transport) -> None:
@@ -23,7 +23,7 @@ def read_little(transport: Transport) -> None:
     read into a buffer that they have.
     """
     if hasattr(transport, "max_size"):
-        transport.max_size = _RECEIVE
+        transport.max_size = RECEIVE
 
 
 def running_loop(what: str) -> AbstractEventLoop:
