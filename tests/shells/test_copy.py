@@ -345,8 +345,9 @@ class TestMemory:
             for _ in conn.copy_out(sql):
                 pass
 
-        assert self.peak(lambda: conn.copy_out(sql, Nowhere())) < 2e6
-        assert self.peak(iterate) < 2e6
+        # uvloop reads 256 KiB at a time, the others 64.
+        assert self.peak(lambda: conn.copy_out(sql, Nowhere())) < 3e6
+        assert self.peak(iterate) < 3e6
 
 
 def test_statements_that_copy_do_not_harm_what_is_prepared(
