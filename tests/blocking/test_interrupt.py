@@ -84,7 +84,9 @@ def main_is_in(*functions: str) -> bool:
     return sys._current_frames()[MAIN].f_code.co_name in functions
 
 
-def waiting_for_sleep(eyes: pgwire.Connection, conn: pgwire.Connection) -> Callable[[], bool]:
+def waiting_for(
+    eyes: pgwire.Connection, conn: pgwire.Connection, event: str = "PgSleep"
+) -> Callable[[], bool]:
     """Whether the server sleeps in a query of this connection, and the main thread waits for that.
 
     Nothing comes for as long as it does. (To strike after some time is to hope: under load it
@@ -93,7 +95,7 @@ def waiting_for_sleep(eyes: pgwire.Connection, conn: pgwire.Connection) -> Calla
 
     def look() -> bool:
         sql = "select wait_event from pg_stat_activity where pid = $1"
-        is_asleep = eyes.query(sql, [conn.backend_pid]).scalar() == "PgSleep"
+        is_asleep = eyes.query(sql, [conn.backend_pid]).scalar() == event
         return is_asleep and not conn._driver._unsafe and main_is_in("_drive", "wait_readable")
 
     return look
@@ -129,7 +131,7 @@ class Keeper:
         """
         try:
             with (
-                interrupted_when(waiting_for_sleep(self.eyes, self.conn))
+                interrupted_when(waiting_for(self.eyes, self.conn))
                 if seconds is None
                 else interrupted_after(seconds)
             ):
@@ -252,7 +254,7 @@ def test_who_observes_is_told(connect: Connect) -> None:
     conn = connect()
     seen: list[pgwire.QueryReport] = []
     conn.on("query", seen.append)
-    with pytest.raises(Interrupted), interrupted_when(waiting_for_sleep(connect(), conn)):
+    with pytest.raises(Interrupted), interrupted_when(waiting_for(connect(), conn)):
         conn.query(SLEEP)
     assert [type(report.error) for report in seen] == [Interrupted]
     assert conn.query("select 1").scalar() == 1
@@ -271,7 +273,7 @@ def test_who_observes_a_pipeline_is_told(connect: Connect, where: str) -> None:
             assert quick.result().scalar() == 1
             if where == "body":
                 raise Interrupted
-            with interrupted_when(waiting_for_sleep(connect(), conn)):
+            with interrupted_when(waiting_for(connect(), conn)):
                 slow.result()
     assert [report.error for report in seen] == [None, caught.value]
     assert conn.query("select 1").scalar() == 1
@@ -346,6 +348,52 @@ def test_while_waiting_for_another_thread(keeper: Keeper) -> None:
     other.join()
     assert conn.query("select 2").scalar() == 2
     assert keeper.connections == 1
+
+
+@pytest.mark.usefixtures("patient")
+def test_while_waiting_behind_a_pipeline_it_costs_nothing_of_that(keeper: Keeper) -> None:
+    """The head of the pipeline was canceled in place of what waited behind it."""
+    conn, eyes = keeper.conn, keeper.eyes
+    eyes.query("select pg_advisory_lock(72)")
+    with conn.pipeline() as p:
+        slow = p.query("select 'slept' from pg_advisory_xact_lock(72)")
+        for _ in range(3):  # the second and the third wait for the first to be ended
+            with (
+                pytest.raises(Interrupted),
+                interrupted_when(waiting_for(eyes, conn, "advisory")),
+            ):
+                conn.query(SLEEP)
+        eyes.query("select pg_advisory_unlock(72)")
+        assert slow.result().scalar() == "slept"
+    assert conn.query("select 7").scalar() == 7
+    assert keeper.connections == 1
+
+
+@pytest.mark.usefixtures("patient")
+def test_who_runs_out_of_time_harms_no_other_thread(keeper: Keeper) -> None:
+    conn, eyes = keeper.conn, keeper.eyes
+    eyes.query("select pg_advisory_lock(73)")
+    asked, timed_out = threading.Event(), threading.Event()
+    answers: list[object] = []
+
+    def work() -> None:
+        with conn.pipeline() as p:
+            slow = p.query("select 'slept' from pg_advisory_xact_lock(73)")
+            asked.set()
+            timed_out.wait(60)
+            answers.append(slow.result().scalar())
+            answers.append(p.query("select 3").result().scalar())
+
+    other = threading.Thread(target=work)
+    other.start()
+    assert asked.wait(20)
+    with pytest.raises(pgwire.QueryTimeout):
+        conn.query(SLEEP, timeout=0.05)
+    timed_out.set()
+    eyes.query("select pg_advisory_unlock(73)")
+    other.join(30)
+    assert answers == ["slept", 3]
+    assert conn.query("select 7").scalar() == 7
 
 
 def test_in_a_decoder(connect: Connect) -> None:
