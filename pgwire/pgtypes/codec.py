@@ -76,6 +76,11 @@ class Converted(NamedTuple):
     step: Any = None
 
 
+# By the struct code of a type: such a value is packed from this class as `encode` would, and from
+# no other.
+PACKED_FROM = {"h": int, "i": int, "q": int, "I": int, "d": float, "?": bool}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Codec:
     """The way of one type's values between Python and the wire, in both formats.
@@ -119,6 +124,19 @@ class Codec:
     # For the documentation: what results are, and what parameters may be beside `str` and None.
     gives: str = ""
     takes: str = ""
+
+
+def unpacking(codec: Codec) -> tuple[str, Callable[[Any], Any] | None] | None:
+    """The struct code that unpacks a value, and what makes the value of that, if it is not yet.
+
+    None for types without one width, and where another function than the type's own decodes.
+    """
+    if codec.struct_code:
+        return codec.struct_code, None
+    steps = codec.converted
+    if steps is None or steps.decode is not codec.decode:
+        return None
+    return steps.code, steps.convert
 
 
 def encoded(codec: Codec, value: Any) -> bytes | Literal:

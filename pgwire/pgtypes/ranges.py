@@ -23,6 +23,7 @@ from pgwire.pgtypes.codec import (
     misfit,
     part_bytes,
     part_literal,
+    unpacking,
     wrong_length,
 )
 
@@ -307,13 +308,10 @@ def _decode(name: str, element: Codec, buffer: bytes, start: int, end: int) -> R
 
 def _finite_decoder(element: Codec, others: _Decoder) -> _Decoder:
     """What `others` does, in a third of the time where both bounds are there and of one width."""
-    steps = element.converted
-    if element.struct_code:
-        code, convert = element.struct_code, None
-    elif steps is not None and steps.decode is element.decode:
-        code, convert = steps.code, steps.convert
-    else:
+    steps = unpacking(element)
+    if steps is None:
         return others
+    code, convert = steps
     finite = struct.Struct(f">Bi{code}i{code}")
     unpack, size, lengths = finite.unpack_from, finite.size, ((finite.size - 9) // 2,) * 2
 

@@ -35,6 +35,7 @@ from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError
+from pgwire.pgtypes.codec import PACKED_FROM
 from pgwire.protocol.frontend import pack_int32
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
 TEXT = "text"
 OTHER = "other"
-# Each is packed from values of this class, and of no other.
-PACKED_FROM = {"h": int, "i": int, "q": int, "I": int, "d": float, "?": bool}
 _TESTS = {code: f"value_{{n}}.__class__ is {kind.__name__}" for code, kind in PACKED_FROM.items()}
 _TESTS |= {
     TEXT: "value_{n}.__class__ is str",

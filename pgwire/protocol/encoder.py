@@ -11,8 +11,7 @@ from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError, ProgrammingError
-from pgwire.pgtypes.codec import Literal, encoded
-from pgwire.protocol.binding import PACKED_FROM
+from pgwire.pgtypes.codec import PACKED_FROM, Literal, encoded
 from pgwire.protocol.frontend import pack_int32, pack_uint16
 from pgwire.protocol.messages import BINARY, MAX_PARAMETERS, TEXT
 

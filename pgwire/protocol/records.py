@@ -46,9 +46,9 @@ from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError, ProgrammingError
-from pgwire.pgtypes.codec import Literal, NeedsText, encoded, part_literal
+from pgwire.pgtypes.codec import PACKED_FROM, Literal, NeedsText, encoded, part_literal
 from pgwire.pgtypes.temporal import EPOCHS
-from pgwire.protocol.binding import OTHER, PACKED_FROM, TEXT, can_generate, terms_of
+from pgwire.protocol.binding import OTHER, TEXT, can_generate, terms_of
 from pgwire.protocol.frontend import pack_int32, pack_uint16
 from pgwire.protocol.sources import CHUNK
 from pgwire.protocol.statement import parameter_kind

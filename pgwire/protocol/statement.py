@@ -15,11 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import ProgrammingError
+from pgwire.pgtypes.codec import PACKED_FROM
 from pgwire.pgtypes.text import decode_utf8
 from pgwire.protocol import frontend
 from pgwire.protocol.binding import (
     OTHER,
-    PACKED_FROM,
     TEXT as PARAMETER_TEXT,
     can_generate,
     generate_bind,
