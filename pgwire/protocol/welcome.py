@@ -88,6 +88,8 @@ def _read(run: bytes) -> _Reports | None:
             name, value = backend.parse_parameter_status(run, start + _HEADER, end)
         except ProtocolError:
             return None
+        if name in settings:  # what it was first may be refused
+            return None
         settings[name] = value
         count, start = count + 1, end
     if start != len(run) or settings.get("client_encoding", "UTF8") != "UTF8":

@@ -89,6 +89,7 @@ def all_three(data: bytes, **how: bool) -> Any:
 @example(True, ["usual"], backend.key_data(), True)
 @example(False, ["usual", "usual"], backend.key_data(), True)
 @example(False, ["usual", "impossible"], backend.key_data(), True)
+@example(False, ["another encoding", "usual"], backend.key_data(), False)
 def test_the_same_as_message_by_message(
     scram: bool, reports: list[str], key: bytes, ready: bool
 ) -> None:
