@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +17,7 @@ from tests.support import backend
 from tests.support.scripted import Line, ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.shells.conftest import Connect
     from tests.support.shells import Shell
@@ -65,66 +65,52 @@ def again(line: Line) -> None:
     line.send(answer(2))
 
 
-def test_the_only_one_behind_begins_anew(connect: Connect) -> None:
-    late = Late(2, answer(1) + CANCELED + backend.ready(), again)
+@contextmanager
+def behind(connect: Connect, late: Late, count: int = 1) -> Iterator[list[Any]]:
+    """Queries in a pipeline, behind one whose time is up."""
     with late.server as server:
         conn = connect(server.dsn)
         conn.query("select n")
         with conn.pipeline() as p:
             meant = p.query("select n", timeout=0.05)
-            behind = p.query("select n")
+            queries = [p.query("select n") for _ in range(count)]
             with pytest.raises(pgwire.QueryTimeout):
                 meant.result()
-            assert behind.result().scalar() == 2
+            yield queries
+
+
+def test_the_only_one_behind_begins_anew(connect: Connect) -> None:
+    late = Late(2, answer(1) + CANCELED + backend.ready(), again)
+    with behind(connect, late) as [query]:
+        assert query.result().scalar() == 2
 
 
 def test_before_others_that_have_run_it_fails_and_says_why(connect: Connect) -> None:
     """The third would be overtaken: it may have been meant to see what the second does."""
     late = Late(3, answer(1) + CANCELED + backend.ready() + answer(3), lambda _line: None)
-    with late.server as server:
-        conn = connect(server.dsn)
-        conn.query("select n")
-        with conn.pipeline() as p:
-            meant = p.query("select n", timeout=0.05)
-            behind, last = p.query("select n"), p.query("select n")
-            with pytest.raises(pgwire.QueryTimeout):
-                meant.result()
-            with pytest.raises(errors.QueryCanceled, match="for an earlier query") as caught:
-                behind.result()
-            assert caught.value.stray
-            assert last.result().scalar() == 3
+    with behind(connect, late, 2) as [query, last]:
+        with pytest.raises(errors.QueryCanceled, match="for an earlier query") as caught:
+            query.result()
+        assert caught.value.stray
+        assert last.result().scalar() == 3
 
 
 def test_in_a_transaction_it_fails_and_says_why(connect: Connect) -> None:
     late = Late(2, answer(1, "T") + CANCELED + backend.ready("E"), lambda _line: None)
-    with late.server as server:
-        conn = connect(server.dsn)
-        conn.query("select n")
-        with conn.pipeline() as p:
-            meant = p.query("select n", timeout=0.05)
-            behind = p.query("select n")
-            with pytest.raises(pgwire.QueryTimeout):
-                meant.result()
-            with pytest.raises(errors.QueryCanceled, match="The transaction has failed") as caught:
-                behind.result()
-            assert caught.value.stray
+    with behind(connect, late) as [query]:
+        with pytest.raises(errors.QueryCanceled, match="The transaction has failed") as caught:
+            query.result()
+        assert caught.value.stray
 
 
 def test_what_is_canceled_by_others_meanwhile_was_meant(connect: Connect) -> None:
     """The request has hit whom it was for: the second has a time-out of the server's."""
-    says = (CANCELED + backend.ready()) * 2
-    with Late(2, says, lambda _line: None).server as server:
-        conn = connect(server.dsn)
-        conn.query("select n")
-        with conn.pipeline() as p:
-            meant = p.query("select n", timeout=0.05)
-            behind = p.query("select n")
-            with pytest.raises(pgwire.QueryTimeout):
-                meant.result()
-            with pytest.raises(errors.QueryCanceled) as caught:
-                behind.result()
-            assert not caught.value.stray
-            assert caught.value.hint is None
+    late = Late(2, (CANCELED + backend.ready()) * 2, lambda _line: None)
+    with behind(connect, late) as [query]:
+        with pytest.raises(errors.QueryCanceled) as caught:
+            query.result()
+        assert not caught.value.stray
+        assert caught.value.hint is None
 
 
 # Others in front of what is canceled
