@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pgwire.addresses import not_connected, prepare
 from pgwire.aio.giving_up import within
 from pgwire.aio.login import Login
+from pgwire.aio.loops import RECEIVE
 from pgwire.driving import CLOSE_PATIENCE
 from pgwire.errors import ConnectionFailed
 from pgwire.protocol.connecting import read_ssl_answer, spoken_too_soon
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from pgwire.protocol.connecting import Encryption
     from pgwire.protocol.startup import Startup
     from pgwire.tls import TLSLayer
-
-_RECEIVE = 65_536
 
 
 class Line:
@@ -76,9 +75,9 @@ class Line:
         """Bytes that have come; empty at the end of the stream."""
         tls = self.tls
         if tls is None:
-            return await self.loop.sock_recv(self.sock, _RECEIVE)
+            return await self.loop.sock_recv(self.sock, RECEIVE)
         while not (plain := tls.decrypt()) and not tls.closed:
-            wire = await self.loop.sock_recv(self.sock, _RECEIVE)
+            wire = await self.loop.sock_recv(self.sock, RECEIVE)
             if not wire:
                 return b""
             tls.feed(wire)
@@ -100,7 +99,7 @@ class Line:
         loop, sock = self.loop, self.sock
         while not layer.handshake():
             await loop.sock_sendall(sock, layer.take_wire())
-            layer.feed(await loop.sock_recv(sock, _RECEIVE))
+            layer.feed(await loop.sock_recv(sock, RECEIVE))
         await loop.sock_sendall(sock, layer.take_wire())
         self.tls = layer
 
