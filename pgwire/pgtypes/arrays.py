@@ -257,7 +257,7 @@ def _fixed_reader(element: Codec) -> Callable[[bytes, int], list[Any] | None] | 
     steps = unpacking(element)
     if steps is None:
         return None
-    code, convert = steps
+    code, convert = steps.code, steps.convert
     fixed = struct.Struct(">4x" + code)
     size, unpack = fixed.size, fixed.iter_unpack
     prefix = _length.pack(size - 4)

@@ -67,11 +67,12 @@ class Converted(NamedTuple):
     What `decode` gives for bytes of the right length is `convert(number)` for the number (or the
     bytes) that `code` unpacks, for struct: the same value, or the same `DataError`. Where there is
     a `step`, it is `origin + step * number` as well, whenever that does not raise OverflowError.
+    Without `convert` what `code` unpacks is the value.
     """
 
     code: str
     decode: Callable[[bytes, int, int], Any]
-    convert: Callable[[Any], Any]
+    convert: Callable[[Any], Any] | None = None
     origin: Any = None
     step: Any = None
 
@@ -126,17 +127,12 @@ class Codec:
     takes: str = ""
 
 
-def unpacking(codec: Codec) -> tuple[str, Callable[[Any], Any] | None] | None:
-    """The struct code that unpacks a value, and what makes the value of that, if it is not yet.
-
-    None for types without one width, and where another function than the type's own decodes.
-    """
+def unpacking(codec: Codec) -> Converted | None:
+    """How `decode` does it; None for a type without one width, or one that does not say."""
     if codec.struct_code:
-        return codec.struct_code, None
+        return Converted(codec.struct_code, codec.decode)
     steps = codec.converted
-    if steps is None or steps.decode is not codec.decode:
-        return None
-    return steps.code, steps.convert
+    return steps if steps is not None and steps.decode is codec.decode else None
 
 
 def encoded(codec: Codec, value: Any) -> bytes | Literal:

@@ -52,10 +52,9 @@ def composite_codec(name: str, oid: int, array_oid: int, fields: Sequence[Field]
     """The codec of a composite type with these attributes, dropped ones left out."""
     row = row_class(tuple([field.name for field in fields]))
     codecs = [field.codec for field in fields]
-    has_binary = all(codec.has_binary for codec in codecs)
-
     type_oids = [codec.oid for codec in codecs]
     decoders = [codec.decode for codec in codecs]
+    has_binary = all(codec.has_binary for codec in codecs)
 
     def decode(buffer: bytes, start: int, end: int) -> Any:
         found = _binary_fields(name, buffer, start, end)

@@ -311,14 +311,14 @@ def _finite_decoder(element: Codec, others: _Decoder) -> _Decoder:
     steps = unpacking(element)
     if steps is None:
         return others
-    code, convert = steps
+    code, convert = steps.code, steps.convert
     finite = struct.Struct(f">Bi{code}i{code}")
     unpack, size, lengths = finite.unpack_from, finite.size, ((finite.size - 9) // 2,) * 2
 
     def decode(buffer: bytes, start: int, end: int) -> Range[Any]:
         if end - start == size:
             flags, first, lower, second, upper = unpack(buffer, start)
-            if flags <= _FINITE and not flags & _EMPTY and (first, second) == lengths:
+            if not flags & ~_FINITE and (first, second) == lengths:
                 if convert is not None:
                     lower, upper = convert(lower), convert(upper)
                 made: Range[Any] = Range.__new__(Range)

@@ -10,6 +10,7 @@ from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pgwire.pgtypes.codec import unpacking
 from pgwire.pgtypes.text import decode_utf8
 from pgwire.protocol.decoder import parse_value
 
@@ -53,13 +54,11 @@ def shape_of(decode: ValueDecoder, codec: Codec) -> Shape:
         return Shape(TEXT, decode)
     if isinstance(decode, partial) and decode.func is parse_value:
         return Shape(PARSED, decode, decode.args[0])
-    if decode is not codec.decode:
+    steps = unpacking(codec) if decode is codec.decode else None
+    if steps is None:
         return Shape(OTHER, decode)
-    if codec.struct_code:
-        return Shape(codec.struct_code, decode)
-    steps = codec.converted
-    if steps is None or steps.decode is not decode:
-        return Shape(OTHER, decode)
+    if steps.convert is None:
+        return Shape(steps.code, decode)
     kind = steps.code + (CONVERTED if steps.step is None else COUNTED)
     return Shape(kind, decode, steps.convert, steps.origin, steps.step)
 

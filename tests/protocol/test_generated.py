@@ -190,6 +190,7 @@ def test_what_a_codec_says_of_its_decoder_holds(oid: int, data: st.DataObject) -
     steps = codec.converted
     assert steps is not None
     assert steps.decode is codec.decode
+    assert steps.convert is not None
     buffer = data.draw(value_of(oid) | st.binary(min_size=WIDTHS[oid], max_size=WIDTHS[oid]))
     (unpacked,) = struct.unpack("!" + steps.code, buffer)
     try:
