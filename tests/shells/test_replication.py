@@ -513,9 +513,11 @@ class TestAcknowledging:
     ) -> None:
         with replica.replicate(SLOT, "news") as replication:
             until(lambda: replication.received > 0, lambda: replication.receive(0.01))
-            before = replication.acknowledged
             admin.query("insert into item values (1)")
-            take(replication)
+            commit = take(replication)[-1]
+            # Not sooner: while there was nothing to acknowledge, a keepalive may have moved it.
+            before = replication.acknowledged
+            assert before < commit.end_lsn
             end = self._made_busy(admin)
             until(lambda: replication.received >= end, lambda: replication.receive(0.01))
             assert replication.acknowledged == before
