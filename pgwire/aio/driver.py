@@ -226,13 +226,15 @@ class AsyncDriver(GivingUp, Protocol):
                 callback()
 
     def _deliver(self) -> None:
-        try:
-            self.deliver_events()
-        except Exception as error:
-            self.loop.call_exception_handler(
-                {"message": "a callback of a connection raised", "exception": error}
-            )
-            self._deliver()  # what is left
+        while self.session.events:
+            try:
+                self.deliver_events()
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # as the loop does with its own callbacks
+                self.loop.call_exception_handler(
+                    {"message": "a callback of a connection raised", "exception": error}
+                )
 
     def eof_received(self) -> None:
         self.session.receive_eof()

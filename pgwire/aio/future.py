@@ -83,16 +83,19 @@ class QueryFuture(Future[Any]):
                 extra.ended.set_result(None)
         if self.done():
             return
-        error = operation.error
+        error, result = operation.error, None
         if error is None:
             try:
-                result = operation.result
-                self.set_result(result if row is None else result.mapped(row))
-                return
-            except Exception as raised:
+                result = operation.result if row is None else operation.result.mapped(row)
+            except BaseException as raised:  # whatever it is: it is raised where this is awaited
                 error = raised
-        if isinstance(error, StopIteration):  # of a source of records; a future cannot hold it
-            stopped = RuntimeError("the source of records raised StopIteration")
+            if self.done():
+                return  # `row` has cancelled it
+        if error is None:
+            self.set_result(result)
+            return
+        if isinstance(error, StopIteration):  # a future cannot hold it
+            stopped = RuntimeError("a function, or a source of records, raised StopIteration")
             stopped.__cause__ = error
             error = stopped
         self.set_exception(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from tests.support.loops import Runner
 
 NOTICE = "do $$ begin raise notice 'one'; raise warning 'two'; end $$"
+
+
+class Stop(BaseException):
+    """What no program catches."""
 
 
 class TestClosing:
@@ -220,6 +225,27 @@ class TestCallbacks:
         conn.off("notice", callback)
         assert (await conn.query("select 2")).scalar() == 2
 
+    @pytest.mark.parametrize("error", [LookupError, asyncio.CancelledError, GeneratorExit])
+    async def test_however_many_come_at_once_and_whatever_they_raise(
+        self, runner: Runner, conn: pgwire.AsyncConnection, error: type[BaseException]
+    ) -> None:
+        """More than there may be calls inside of each other, and what is no Exception."""
+        count = 3 * sys.getrecursionlimit()
+        seen: list[str] = []
+
+        def callback(notification: pgwire.Notification) -> None:
+            seen.append(notification.payload)
+            raise error(notification.payload)
+
+        conn.on("notification", callback)
+        await conn.query("listen news")
+        sql = "select count(pg_notify('news', n::text)) from generate_series(1, $1) n"
+        assert (await conn.query(sql, [count])).scalar() == count
+        assert (await conn.query("select 2")).scalar() == 2
+        assert seen == [str(n + 1) for n in range(count)]
+        reports = runner.take_reports()
+        assert [str(report["exception"]) for report in reports] == seen
+
     async def test_they_may_ask_for_more(self, conn: pgwire.AsyncConnection) -> None:
         asked: list[asyncio.Future[Any]] = []
         conn.on("notice", lambda notice: asked.append(conn.query("select 3")))
@@ -252,6 +278,30 @@ class TestCallbacks:
         with pytest.raises(RuntimeError, match="StopIteration"):
             await conn.query("select 1", row=stop)
         assert (await conn.query("select 1")).scalar() == 1
+
+    @pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit, Stop])
+    async def test_a_row_factory_that_raises_what_no_program_catches(
+        self, conn: pgwire.AsyncConnection, error: type[BaseException]
+    ) -> None:
+        """It is raised to who asked, as if he had called it himself, and to nobody else."""
+
+        def factory(row: Any) -> Any:
+            raise error
+
+        queries = [conn.query("select 1", row=factory), conn.query("select 2")]
+        outcomes = await asyncio.gather(*queries, return_exceptions=True)
+        assert type(outcomes[0]) is error
+        assert outcomes[1].scalar() == 2  # type: ignore[union-attr]
+        assert (await conn.query("select 3")).scalar() == 3
+
+    async def test_a_row_factory_that_cancels_its_own_query(
+        self, conn: pgwire.AsyncConnection
+    ) -> None:
+        queries: list[asyncio.Future[Any]] = []
+        queries.append(conn.query("select 1", row=lambda row: queries[0].cancel()))
+        with pytest.raises(asyncio.CancelledError):
+            await queries[0]
+        assert (await conn.query("select 2")).scalar() == 2
 
 
 @in_virtual_time

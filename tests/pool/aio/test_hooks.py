@@ -144,6 +144,25 @@ async def test_hooks_may_use_the_pool(dsn: str, option: str) -> None:
     assert answers[1] == 7
 
 
+@pytest.mark.parametrize("stop", [asyncio.CancelledError, Stop])
+async def test_a_row_factory_costs_no_connection(dsn: str, stop: type[BaseException]) -> None:
+    """Whatever it raises, or if it has its own query cancelled."""
+
+    def factory(row: Any) -> Any:
+        raise stop
+
+    async with pool(dsn, max_size=1) as p:
+        with pytest.raises(stop):
+            await p.query("select 1", row=factory)
+        queries: list[asyncio.Future[Any]] = []
+        queries.append(p.query("select 2", row=lambda row: queries[0].cancel()))
+        with pytest.raises(asyncio.CancelledError):
+            await queries[0]
+        assert (await p.query("select 3")).scalar() == 3
+        stats = p.stats()
+        assert (stats.opened, stats.idle) == (1, 1)
+
+
 # ------------------------------------------------------------------ events
 
 
