@@ -1,10 +1,11 @@
-"""The sources of two row decoders that take what is usual, and make no errors of their own.
+"""The sources of three row decoders that take what is usual, and make no errors of their own.
 
 `fused_source` unpacks neighbouring columns of fixed width, and the lengths around them, in one
-call. `stepwise_source` is for rows with NULLs among such columns: it unpacks each value together
-with the length of the next. A row that is not as they expect (a length that is off, an error) ends
-both, at its beginning. Where others may take many rows at once (`blocks`, `keyed`) the fused one
-has them try first. Only numbers and struct codes get into a source.
+call; `single_source` does so with a row that no other follows, as most answers have, and leaves all
+else to that one. `stepwise_source` is for rows with NULLs among such columns: it unpacks each value
+together with the length of the next. A row that is not as they expect (a length that is off, an
+error) ends them, at its beginning. Where others may take many rows at once (`blocks`, `keyed`) the
+fused one has them try first. Only numbers and struct codes get into a source.
 
 For int4, text and timestamptz the fused source reads:
 
@@ -144,6 +145,32 @@ _KEYED = """
             buffer[position + 3] or buffer[position + 1 + buffer[position + 4]] == 68
         ):
             position = keyed(buffer, position, size, rows)"""
+# The loop is there to be left.
+_SINGLE = """\
+def decode_rows(buffer, position, size, rows):
+    error = None
+    try:
+        while True:
+            {names} = run_0(buffer, position + 1)
+            end = position + 1 + length
+            if buffer[position] != 68 or end >= size or buffer[end] == 68 or {checks}:
+                break
+            {at} = position + {need}
+{columns}            if stop != end:
+                break
+            rows.append(({values}))
+            return end
+    except StructError:
+        pass  # it has not come as a whole yet
+    except Exception as raised:
+        error = raised
+    if error is None:
+        return many(buffer, position, size, rows)
+    try:
+        fail(error, buffer, position, size, rows)
+    finally:
+        del error
+"""
 _STEPWISE = """\
 def decode_rows(buffer, position, size, rows, most):
     append = rows.append
@@ -261,8 +288,18 @@ def runs(kinds: Sequence[str]) -> Iterator[tuple[str, list[int], int | None]]:
         yield codes, columns, None
 
 
-def fused_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
-    """The source for rows whose columns are of these kinds, and the codes of its runs."""
+def fused_source(kinds: Sequence[str]) -> str:
+    """The source for rows whose columns are of these kinds."""
+    return _FUSED.format(many=_many(kinds), **_pieces(kinds, 4))
+
+
+def single_source(kinds: Sequence[str]) -> str:
+    """The source for a row of its own."""
+    return _SINGLE.format(**_pieces(kinds, 3))
+
+
+def _pieces(kinds: Sequence[str], levels: int) -> dict[str, object]:
+    """What the two have in common, so far indented."""
     first, *others = runs(kinds)
     codes, fixed, behind = first
     pieces = [_behind_run(kinds, fixed, behind)]
@@ -278,17 +315,14 @@ def fused_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
         begin = "stop +=" if behind_there is None else "at = stop +"
         pieces.append(f"{begin} {width(more)}\n")
         pieces.append(_behind_run(kinds, fixed_there, behind_there))
-    need = 1 + width(codes)
-    source = _FUSED.format(
-        need=need,
-        many=_many(kinds),
-        names=", ".join(["length, columns", *_names(fixed, behind)]),
-        checks=" or ".join([f"columns != {len(kinds)}", *checks_of(kinds, fixed)]),
-        at="stop" if behind is None else "at",
-        columns=indented("".join(pieces), 4),
-        values=_values(len(kinds)),
-    )
-    return source, [codes, *(more for more, _, _ in others)]
+    return {
+        "need": 1 + width(codes),
+        "names": ", ".join(["length, columns", *_names(fixed, behind)]),
+        "checks": " or ".join([f"columns != {len(kinds)}", *checks_of(kinds, fixed)]),
+        "at": "stop" if behind is None else "at",
+        "columns": indented("".join(pieces), levels),
+        "values": _values(len(kinds)),
+    }
 
 
 def _many(kinds: Sequence[str]) -> str:

@@ -1,10 +1,10 @@
 """Generated row decoders: the plain decoder of `decoder`, unrolled for one layout.
 
-What decodes most rows is fused (`fused`), takes them by their length (`keyed`), or many at once
-(`blocks`), and hands a row that is not as usual to one that goes column by column, which is made by
-`row_decoder_source` here, takes whatever comes, and says what is wrong. All are compiled once per
-layout, and those that are not needed yet, not yet. Only numbers and struct codes get into a source,
-never names or texts that came from a user or a server.
+What decodes most rows is fused (`fused`), for one row or for many, takes them by their length
+(`keyed`), or many at once (`blocks`), and hands a row that is not as usual to one that goes column
+by column, which is made by `row_decoder_source` here, takes whatever comes, and says what is wrong.
+All are compiled once per layout, and those that are not needed yet, not yet. Only numbers and
+struct codes get into a source, never names or texts that came from a user or a server.
 
 The plain decoder is the specification: same rows, same errors, for whatever bytes.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.protocol import keyed
 from pgwire.protocol.blocks import block_decoder
 from pgwire.protocol.decoder import blame, blame_row, malformed_row, read_length, read_value
-from pgwire.protocol.fused import fused_source, step_codes, stepwise_source
+from pgwire.protocol.fused import fused_source, runs, single_source, step_codes, stepwise_source
 from pgwire.protocol.shapes import (
     TEXT,
     all_fixed,
@@ -130,9 +130,13 @@ def by_columns(shapes: Sequence[Shape]) -> RowDecoder:
 
 
 @lru_cache(maxsize=512)
-def _compiled_fused(kinds: tuple[str, ...]) -> tuple[CodeType, list[str]]:
-    source, runs = fused_source(kinds)
-    return compile(source, f"<fused rows of {', '.join(kinds)}>", "exec"), runs
+def _compiled_fused(kinds: tuple[str, ...]) -> CodeType:
+    return compile(fused_source(kinds), f"<fused rows of {', '.join(kinds)}>", "exec")
+
+
+@lru_cache(maxsize=512)
+def _compiled_single(kinds: tuple[str, ...]) -> CodeType:
+    return compile(single_source(kinds), f"<single rows of {', '.join(kinds)}>", "exec")
 
 
 @lru_cache(maxsize=512)
@@ -143,9 +147,22 @@ def _compiled_stepwise(kinds: tuple[str, ...]) -> CodeType:
 def generate(shapes: Sequence[Shape]) -> RowDecoder:
     """A decoder for rows with such columns."""
     kinds = tuple([shape.kind for shape in shapes])
-    code, runs = _compiled_fused(kinds)
     names = names_of(shapes)
-    names |= {"StructError": StructError, "int_at": read_length}
+    for number, (codes, _, _) in enumerate(runs(kinds)):
+        names[f"run_{number}"] = Struct("!" + codes).unpack_from
+    names["StructError"] = StructError
+    for_many = names.copy()
+    _put_when_needed(names, "many", lambda: _fused(shapes, kinds, for_many))
+    _put_when_needed(names, "by_columns", lambda: by_columns(shapes))
+    names["fail"] = partial(_fail, names)
+    exec(_compiled_single(kinds), names)
+    decoder: RowDecoder = names["decode_rows"]
+    return decoder
+
+
+def _fused(shapes: Sequence[Shape], kinds: tuple[str, ...], names: dict[str, Any]) -> RowDecoder:
+    """The decoder of as many rows as there are; `names` becomes its own."""
+    names["int_at"] = read_length
     _put_when_needed(names, "by_columns", lambda: by_columns(shapes))
     _put_when_needed(names, "stepwise", lambda: _stepwise(kinds, names))
     names["fail"] = partial(_fail, names)
@@ -153,9 +170,7 @@ def generate(shapes: Sequence[Shape]) -> RowDecoder:
         names["block"] = block_decoder(shapes)
     if has_layouts(kinds):
         _put_when_worth(names, len(kinds), "keyed", lambda: _keyed(kinds, names))
-    for number, codes in enumerate(runs):
-        names[f"run_{number}"] = Struct("!" + codes).unpack_from
-    exec(code, names)
+    exec(_compiled_fused(kinds), names)
     decoder: RowDecoder = names["decode_rows"]
     return decoder
 

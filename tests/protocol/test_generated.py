@@ -27,6 +27,8 @@ from tests.support.layouts import (
     value_of,
 )
 
+COMPLETE = b"C\0\0\0\x0dSELECT 1\0"
+
 
 @given(layouts_and_rows(), st.binary(max_size=12), st.integers(0, 9))
 def test_the_same_rows(data: tuple[list[int], list[bytes]], behind: bytes, before: int) -> None:
@@ -38,11 +40,28 @@ def test_the_same_rows(data: tuple[list[int], list[bytes]], behind: bytes, befor
 
 
 @given(layouts_and_rows(), st.data())
-def test_the_same_errors(data: tuple[list[int], list[bytes]], draw: st.DataObject) -> None:
+def test_one_row_by_itself(data: tuple[list[int], list[bytes]], draw: st.DataObject) -> None:
+    """With the end of an answer behind it, all of which comes, or some; whole, or damaged."""
+    oids, rows = data
+    plain, generated = pair(oids)
+    for each in rows:
+        answer = bytearray(each + COMPLETE)
+        for _ in range(draw.draw(st.integers(0, 2))):
+            at = draw.draw(st.integers(1, len(each) - 1))
+            answer[at : at + draw.draw(st.integers(0, 3))] = draw.draw(st.binary(max_size=3))
+        come = bytes(answer[: len(answer) - draw.draw(st.integers(0, len(COMPLETE) + 4))])
+        if len(come) >= 7:
+            assert outcome(generated, come, 0) == outcome(plain, come, 0)
+
+
+@given(layouts_and_rows(), st.sampled_from([b"", COMPLETE]), st.data())
+def test_the_same_errors(
+    data: tuple[list[int], list[bytes]], behind: bytes, draw: st.DataObject
+) -> None:
     """Bytes changed, removed and added: the same rows, or the same error at the same place."""
     oids, rows = data
     plain, generated = pair(oids)
-    buffer = bytearray(b"".join(rows))
+    buffer = bytearray(b"".join(rows) + behind)
     for _ in range(draw.draw(st.integers(1, 3))):
         at = draw.draw(st.integers(0, len(buffer)))
         buffer[at : at + draw.draw(st.integers(0, 3))] = draw.draw(st.binary(max_size=3))
@@ -89,7 +108,8 @@ def test_column_by_column_the_same_rows(
     assert outcome(generated, buffer, before) == outcome(plain, buffer, before)
 
 
-def test_a_decoder_that_raises_but_once_is_heard() -> None:
+@pytest.mark.parametrize("behind", [b"", COMPLETE])
+def test_a_decoder_that_raises_but_once_is_heard(behind: bytes) -> None:
     failures = [ZeroDivisionError()]
 
     def decode(buffer: bytes, start: int, end: int) -> bytes:
@@ -98,7 +118,7 @@ def test_a_decoder_that_raises_but_once_is_heard() -> None:
         return buffer[start:end]
 
     generated = generate([Shape(OTHER, decode)])
-    good = row([b"x"])
+    good = row([b"x"]) + behind
     with pytest.raises(ZeroDivisionError) as caught:
         generated(good, 0, len(good), [])
     assert caught.value.__notes__ == ["while decoding row 1"]

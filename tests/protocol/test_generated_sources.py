@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pgwire.protocol.fused import fused_source, step_codes, stepwise_source
+from pgwire.protocol.fused import fused_source, runs, single_source, step_codes, stepwise_source
 from pgwire.protocol.generated import row_decoder_source
 
 
 def test_the_fused_source() -> None:
     """The docstring of the module shows it; here it is whole."""
-    source, codes = fused_source(["i", "text", "q~"])
-    assert codes == ["iHiii", "iq"]
-    assert source == (
+    assert fused_source(["i", "text", "q~"]) == (
         "def decode_rows(buffer, position, size, rows):\n"
         "    append = rows.append\n"
         "    last = size - 19\n"
@@ -65,6 +63,43 @@ def test_the_fused_source() -> None:
         "        if position == before:\n"
         "            return by_columns(buffer, position, size, rows)\n"
         "        came = len(rows)\n"
+        "    try:\n"
+        "        fail(error, buffer, position, size, rows)\n"
+        "    finally:\n"
+        "        del error\n"
+    )
+
+
+def test_the_source_for_a_row_of_its_own() -> None:
+    assert single_source(["i", "text"]) == (
+        "def decode_rows(buffer, position, size, rows):\n"
+        "    error = None\n"
+        "    try:\n"
+        "        while True:\n"
+        "            length, columns, length_0, value_0, length_1 = run_0(buffer, position + 1)\n"
+        "            end = position + 1 + length\n"
+        "            if buffer[position] != 68 or end >= size or buffer[end] == 68"
+        " or columns != 2 or length_0 != 4:\n"
+        "                break\n"
+        "            at = position + 19\n"
+        "            if length_1 >= 0:\n"
+        "                stop = at + length_1\n"
+        "                value_1 = buffer[at:stop].decode()\n"
+        "            elif length_1 == -1:\n"
+        "                value_1 = None\n"
+        "                stop = at\n"
+        "            else:\n"
+        "                break\n"
+        "            if stop != end:\n"
+        "                break\n"
+        "            rows.append((value_0, value_1, ))\n"
+        "            return end\n"
+        "    except StructError:\n"
+        "        pass  # it has not come as a whole yet\n"
+        "    except Exception as raised:\n"
+        "        error = raised\n"
+        "    if error is None:\n"
+        "        return many(buffer, position, size, rows)\n"
         "    try:\n"
         "        fail(error, buffer, position, size, rows)\n"
         "    finally:\n"
@@ -135,15 +170,20 @@ def test_the_stepwise_source() -> None:
 
 def test_the_runs_of_fused_columns() -> None:
     kinds = ["q", "16s<", "text", "?", "other", "parsed", "h", "d"]
-    assert fused_source(kinds)[1] == ["iHiqi16si", "i?i", "i", "ihid"]
-    assert fused_source([])[1] == ["iH"]
-    assert fused_source(["text"])[1] == ["iHi"]
+    assert codes_of(kinds) == ["iHiqi16si", "i?i", "i", "ihid"]
+    assert codes_of(["i", "text", "q~"]) == ["iHiii", "iq"]
+    assert codes_of([]) == ["iH"]
+    assert codes_of(["text"]) == ["iHi"]
+
+
+def codes_of(kinds: list[str]) -> list[str]:
+    return [codes for codes, _, _ in runs(kinds)]
 
 
 def test_only_rows_of_fixed_width_come_in_blocks() -> None:
-    assert "block(" in fused_source(["i", "q~"])[0]
+    assert "block(" in fused_source(["i", "q~"])
     for kinds in ([], ["i", "text"], ["other"]):
-        assert "block(" not in fused_source(kinds)[0]
+        assert "block(" not in fused_source(kinds)
 
 
 def test_the_source_that_goes_column_by_column() -> None:
