@@ -164,18 +164,22 @@ class Replication(Output):
             raise
 
     def _take_next(self, limit: float | None) -> ReplicationMessage | None:
-        messages = self._messages
-        if not messages:
+        while True:
+            try:
+                return self._messages.popleft()
+            except IndexError:  # there are none, or another thread has left it since
+                pass
             if self._hold is None:
                 self._proceed()  # which begins it
             if self._hold is None:
                 return None
             self._hold.limit = limit
             self._proceed()
-            if not self._operation.is_ready:
+            if self._operation.is_ready:
+                self._messages.extend(self._hold.take(self._operation.take))
+            elif self._is_over or (limit is not None and monotonic() >= limit):
                 return None
-            messages.extend(self._hold.take(self._operation.take))
-        return messages.popleft()
+            # Else another thread has closed the connection since: the next step raises.
 
     def close(self) -> None:
         """Leave it: what was acknowledged is told, and nothing more comes. Idempotent."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +15,7 @@ import pgwire
 from tests.blocking.test_interrupt import Interrupted, interrupted_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pgwire import embedded
     from tests.blocking.conftest import Connect
@@ -127,3 +129,58 @@ def test_another_thread_acknowledges(
                     came.set()
         worker.join()
     assert conn.script("select 7")[0].scalar() == 7
+
+
+@pytest.mark.parametrize("where", ["proceed", "take", "pop"])
+@pytest.mark.parametrize("closes", ["connection", "replication"])
+def test_another_thread_closes_it_at_any_moment(
+    admin: pgwire.Connection,
+    embedded_server: embedded.Server,
+    connect: Connect,
+    where: str,
+    closes: str,
+) -> None:
+    """With the connection it is canceled, which is not its end; by itself it is over."""
+    conn = connect(embedded_server.url, replication="database")
+    admin.query("insert into note values (1)")
+    replication = conn.replicate(SLOT, "notes")
+    assert isinstance(next(replication), pgwire.Begin)
+    admin.query("insert into note values (2)")
+    close = conn.close if closes == "connection" else replication.close
+    close_in_thread = partial(in_thread, close)
+    hold: Any = replication._hold
+    messages = replication._messages
+    real: Any = getattr(hold, where, None)
+
+    def closing(*arguments: Any) -> Any:
+        if where == "take":
+            close_in_thread()
+            return real(*arguments)
+        result = real(*arguments)
+        close_in_thread()
+        return result
+
+    class Closing(deque[Any]):
+        def extend(self, items: Iterable[Any]) -> None:
+            super().extend(items)
+            close_in_thread()
+
+    if where == "pop":
+        replication._messages = Closing(messages)
+    else:
+        setattr(hold, where, closing)
+    rest: list[pgwire.ReplicationMessage] = []
+    if closes == "connection":
+        with pytest.raises(pgwire.InterfaceError, match="closed"):
+            rest.extend(replication)
+    else:
+        rest.extend(replication)
+        with pytest.raises(pgwire.InterfaceError, match="this replication is over"):
+            replication.receive()
+    assert conn.closed is (closes == "connection")
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
