@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pgwire import errors as errors
     from pgwire.aio.connect import connect_async as connect_async
     from pgwire.aio.connection import AsyncConnection as AsyncConnection
     from pgwire.aio.copying import AsyncCopyOutput as AsyncCopyOutput
@@ -212,6 +213,8 @@ if not TYPE_CHECKING:  # a type checker is to know every name, and no other
         """Import a public name when it is first asked for, SQLSTATE classes included."""
         from importlib import import_module
 
+        if name == "errors":
+            return import_module("pgwire.errors")
         with _importing:
             home = _HOMES.get(name)
             if home is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from inspect import iscoroutinefunction
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from pgwire.errors import ConnectionLost, InterfaceError, ProgrammingError
 from pgwire.pgtypes.registration import RegistersTypes
@@ -18,10 +18,13 @@ from pgwire.protocol.events import EVENT_NAMES, event_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Literal
 
+    from pgwire.errors import PostgresError
     from pgwire.pgtypes.registration import Registration
-    from pgwire.protocol.events import Event, EventName as EventName, Inbox
-    from pgwire.protocol.messages import TransactionStatus
+    from pgwire.protocol.events import Event, EventName as EventName, Inbox, ParameterChange
+    from pgwire.protocol.messages import Notification, TransactionStatus
+    from pgwire.protocol.observing import QueryReport
     from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
     from pgwire.protocol.transaction import TransactionBlock
@@ -67,6 +70,20 @@ class Handle(RegistersTypes):
 
     # ---------------------------------------------------------------- events
 
+    @overload
+    def on(self, event: Literal["notice"], callback: Callable[[PostgresError], object]) -> None: ...
+    @overload
+    def on(
+        self, event: Literal["notification"], callback: Callable[[Notification], object]
+    ) -> None: ...
+    @overload
+    def on(
+        self, event: Literal["parameter"], callback: Callable[[ParameterChange], object]
+    ) -> None: ...
+    @overload
+    def on(self, event: Literal["query"], callback: Callable[[QueryReport], object]) -> None: ...
+    @overload
+    def on(self, event: EventName, callback: Callable[[Any], object]) -> None: ...
     def on(self, event: EventName, callback: Callable[[Any], object]) -> None:
         """Call `callback` for every "notice", "notification", "parameter" or "query" from now on.
 

@@ -82,3 +82,11 @@ def test_nobody_pays_for_what_is_not_used(program: str, absent: list[str]) -> No
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     )
     assert found.stdout == "[]\n"
+
+
+def test_the_module_of_errors_is_there_without_being_asked_for() -> None:
+    program = "import pgwire; print(pgwire.errors.UniqueViolation.sqlstate)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "23505\n"

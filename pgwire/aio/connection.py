@@ -80,7 +80,7 @@ class AsyncConnection(AsyncReplicates, Handle):
         params: Sequence[Any] = (),
         *,
         timeout: float | None = None,
-        row: Callable[..., T],
+        row: type[T] | Callable[[Row], T],
     ) -> Future[Result[T]]: ...
     def query(
         self,

@@ -97,7 +97,7 @@ class AsyncPipeline:
         params: Sequence[Any] = (),
         *,
         timeout: float | None = None,
-        row: Callable[..., T],
+        row: type[T] | Callable[[Row], T],
     ) -> AsyncPipelineQuery[T]: ...
     def query(
         self,

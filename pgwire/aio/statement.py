@@ -60,7 +60,11 @@ class AsyncStatement:
     ) -> Future[Result[dict[str, Any]]]: ...
     @overload
     def query(
-        self, params: Sequence[Any] = (), *, timeout: float | None = None, row: Callable[..., T]
+        self,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: type[T] | Callable[[Row], T],
     ) -> Future[Result[T]]: ...
     def query(
         self,

@@ -76,7 +76,7 @@ class Connection(Replicates, Handle):
         params: Sequence[Any] = (),
         *,
         timeout: float | None = None,
-        row: Callable[..., T],
+        row: type[T] | Callable[[Row], T],
     ) -> Result[T]: ...
     def query(
         self,

@@ -155,7 +155,7 @@ class Pipeline:
         params: Sequence[Any] = (),
         *,
         timeout: float | None = None,
-        row: Callable[..., T],
+        row: type[T] | Callable[[Row], T],
     ) -> PipelineQuery[T]: ...
     def query(
         self,

@@ -59,7 +59,11 @@ class Statement:
     ) -> Result[dict[str, Any]]: ...
     @overload
     def query(
-        self, params: Sequence[Any] = (), *, timeout: float | None = None, row: Callable[..., T]
+        self,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: type[T] | Callable[[Row], T],
     ) -> Result[T]: ...
     def query(
         self,

@@ -18,10 +18,10 @@ from pgwire.opening import settings
 from pgwire.pool.aio_engine import AsyncEngine
 from pgwire.pool.aio_lease import Checkout
 from pgwire.pool.aio_listening import AsyncListens
+from pgwire.pool.aio_reporting import AsyncReports
 from pgwire.pool.options import (
     END_TIMEOUT,
     OPTION_NAMES,
-    check_event,
     check_function,
     check_poolable,
     check_retries,
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
     from pgwire.aio.connection import AsyncConnection
     from pgwire.parameters import ConnectionParameters
     from pgwire.pool.aio_lease import AsyncLease
-    from pgwire.pool.config import PoolStats
-    from pgwire.pool.options import PoolEvent
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Result, Row
@@ -65,7 +63,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncPool(AsyncListens, PoolTypes):
+class AsyncPool(AsyncListens, AsyncReports, PoolTypes):
     """A pool of connections for the tasks of one event loop.
 
     `conninfo` and `connection_parameters` are those of `pgwire.connect_async()`. Sizes and
@@ -109,7 +107,6 @@ class AsyncPool(AsyncListens, PoolTypes):
         finally:
             del conninfo, connection_parameters  # a traceback may show what this frame holds
         self.name = options.name
-        self._clock = clock
         self._checkout_timeout = options.checkout_timeout
         self._query_timeout = options.query_timeout
         self._opener = opener
@@ -152,7 +149,7 @@ class AsyncPool(AsyncListens, PoolTypes):
         params: Sequence[Any] = (),
         *,
         timeout: float | None = None,
-        row: Callable[..., T],
+        row: type[T] | Callable[[Row], T],
     ) -> Future[Result[T]]: ...
     def query(
         self,
@@ -401,49 +398,3 @@ class AsyncPool(AsyncListens, PoolTypes):
             if value is None:
                 raise
             value.add_note(f"the pool did not end cleanly: {error}")
-
-    # ---------------------------------------------------------------- figures and events
-
-    @property
-    def total_count(self) -> int:
-        """Connections at the server, or on their way there or back."""
-        return self._engine.core.total_count
-
-    @property
-    def idle_count(self) -> int:
-        """Connections that nobody uses."""
-        return self._engine.core.idle_count
-
-    @property
-    def waiting_count(self) -> int:
-        """Requests in the queue."""
-        return self._engine.core.waiting_count
-
-    def stats(self) -> PoolStats:
-        """All figures of one instant."""
-        return self._engine.core.stats()
-
-    def on(self, event: PoolEvent, callback: Callable[..., object]) -> None:
-        """Call `callback` with the connection at every such event.
-
-        "connect": a new physical connection, before its first lease; "acquire", "release":
-        a lease begins or ends; "remove": a connection has been closed; "error": an idle
-        connection was lost (the callback gets the exception, then the connection); "leak": a
-        lease has been held for longer than `leak_after`. Coroutine functions become tasks,
-        which `end()` waits for; what a callback raises is logged and goes no further.
-
-        "query": something that was asked of the pool, or of one of its leases, has ended, however
-        it did; the callback gets a `QueryReport` instead, in the context (`contextvars`) of who
-        asked and before he goes on. What callbacks ask for themselves is not reported.
-        """
-        check_event(event)
-        check_function("callback", callback)
-        self._engine.listeners.on(event, callback)
-        if event == "query":
-            self._engine.listeners.watch_all(self._engine.core.connections(), self._clock)
-
-    def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:
-        """Undo `on`; nothing happens if the callback is not there."""
-        self._engine.listeners.off(event, callback)
-        if event == "query":
-            self._engine.listeners.watch_all(self._engine.core.connections(), self._clock)

@@ -18,11 +18,9 @@ from pgwire.opening import settings
 from pgwire.pool.engine import Engine
 from pgwire.pool.lease import Lease
 from pgwire.pool.listening import Listens
-from pgwire.pool.observed import watch_all
 from pgwire.pool.options import (
     END_TIMEOUT,
     OPTION_NAMES,
-    check_event,
     check_plain_function,
     check_poolable,
     check_retries,
@@ -31,6 +29,7 @@ from pgwire.pool.options import (
 )
 from pgwire.pool.outputs import PoolCopyOutput, PoolStream
 from pgwire.pool.registering import PoolTypes
+from pgwire.pool.reporting import Reports
 from pgwire.pool.submitting import Submitter
 from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_records import CopyRecords
@@ -49,8 +48,6 @@ if TYPE_CHECKING:
     from pgwire.blocking.copying import CopyOutput
     from pgwire.blocking.streaming import Stream
     from pgwire.parameters import ConnectionParameters
-    from pgwire.pool.config import PoolStats
-    from pgwire.pool.options import PoolEvent
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Result, Row
@@ -61,7 +58,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Pool(Listens, PoolTypes):
+class Pool(Listens, Reports, PoolTypes):
     """A pool of connections for threads.
 
     `conninfo` and `connection_parameters` are those of `pgwire.connect()`. Sizes and time
@@ -147,7 +144,7 @@ class Pool(Listens, PoolTypes):
         params: Sequence[Any] = (),
         *,
         timeout: float | None = None,
-        row: Callable[..., T],
+        row: type[T] | Callable[[Row], T],
     ) -> Result[T]: ...
     def query(
         self,
@@ -340,16 +337,49 @@ class Pool(Listens, PoolTypes):
             time.sleep(repeat_delay(attempt, random.random()))
             attempt += 1
 
+    @overload
     def submit(
-        self, sql: str, params: Sequence[Any] = (), *, timeout: float | None = None
-    ) -> Future[Result[Row]]:
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: None = None,
+    ) -> Future[Result[Row]]: ...
+    @overload
+    def submit(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: type[dict[Any, Any]],
+    ) -> Future[Result[dict[str, Any]]]: ...
+    @overload
+    def submit(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: type[T] | Callable[[Row], T],
+    ) -> Future[Result[T]]: ...
+    def submit(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        timeout: float | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> Future[Any]:
         """Queue a query and return at once; the `Future` gives its result or its error.
 
-        It takes its place in the queue now. While it waits it can be cancelled; errors of
-        the pool (`PoolTimeout`, `PoolClosed`, …) come out of the future too. Threads are
-        taken as connections are free, not one for each call, and never keep the process alive.
+        Parameters, errors and `row` as in `query`. It takes its place in the queue now. While it
+        waits it can be cancelled; errors of the pool (`PoolTimeout`, `PoolClosed`, …) come out of
+        the future too. Threads are taken as connections are free, not one for each call, and never
+        keep the process alive; the rows are made in them.
         """
-        return self._submitter.submit(sql, params, timeout)
+        return self._submitter.submit(sql, params, timeout, row)
 
     def wait(self, timeout: float | None = 30.0) -> None:
         """Return once `min_size` (at least one) connections are open.
@@ -398,53 +428,3 @@ class Pool(Listens, PoolTypes):
             if value is None:
                 raise
             value.add_note(f"the pool did not end cleanly: {error}")
-
-    # ---------------------------------------------------------------- figures and events
-
-    @property
-    def total_count(self) -> int:
-        """Connections at the server, or on their way there or back."""
-        with self._engine.lock:
-            return self._engine.core.total_count
-
-    @property
-    def idle_count(self) -> int:
-        """Connections that nobody uses."""
-        with self._engine.lock:
-            return self._engine.core.idle_count
-
-    @property
-    def waiting_count(self) -> int:
-        """Requests in the queue."""
-        with self._engine.lock:
-            return self._engine.core.waiting_count
-
-    def stats(self) -> PoolStats:
-        """All figures of one instant."""
-        with self._engine.lock:
-            return self._engine.core.stats()
-
-    def on(self, event: PoolEvent, callback: Callable[..., object]) -> None:
-        """Call `callback` with the connection at every such event.
-
-        "connect": a new physical connection, before its first lease; "acquire", "release":
-        a lease begins or ends; "remove": a connection has been closed; "error": an idle
-        connection was lost (the callback gets the exception, then the connection); "leak": a
-        lease has been held for longer than `leak_after`. Callbacks run outside of the pool's
-        lock; what they raise is logged and goes no further.
-
-        "query": something that was asked of the pool, or of one of its leases, has ended, however
-        it did; the callback gets a `QueryReport` instead, in the context (`contextvars`) of who
-        asked and before he goes on. What callbacks ask for themselves is not reported.
-        """
-        check_event(event)
-        check_plain_function("callback", callback)
-        self._engine.listeners.on(event, callback)
-        if event == "query":
-            watch_all(self)
-
-    def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:
-        """Undo `on`; nothing happens if the callback is not there."""
-        self._engine.listeners.off(event, callback)
-        if event == "query":
-            watch_all(self)

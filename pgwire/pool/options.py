@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from pgwire.config import Config
 
-    PoolEvent = Literal["connect", "acquire", "release", "remove", "error", "leak", "query"]
+    ConnectionEvent = Literal["connect", "acquire", "release", "remove", "leak"]
+    PoolEvent = ConnectionEvent | Literal["error", "query"]
 
 EVENTS = ("connect", "acquire", "release", "remove", "error", "leak", "query")
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
-    from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.rows import Result
 
 logger = logging.getLogger("pgwire.pool")
 
@@ -46,14 +46,17 @@ class Job:
     Whoever delivers it may be struck by Ctrl-C and do so again: `is_taken` once a thread has it.
     """
 
-    __slots__ = ("answer", "deadline", "future", "is_taken", "query", "since")
+    __slots__ = ("answer", "deadline", "future", "is_taken", "query", "row", "since")
 
     answer: Slot[Driver] | Waiter[Driver]
     query: Query
 
-    def __init__(self, future: Future[Result[Row]], since: float) -> None:
+    def __init__(
+        self, future: Future[Result[Any]], since: float, row: Callable[..., Any] | None
+    ) -> None:
         self.future = future
         self.since = since
+        self.row = row
         self.deadline: float | None = None
         self.is_taken = False
 
@@ -63,9 +66,15 @@ class Job:
         A callback that raises what ends a program ends no thread of the pool.
         """
         error = error or self.query.error
+        result = self.query.result
+        if error is None and self.row is not None:
+            try:
+                result = result.mapped(self.row)
+            except BaseException as raised:
+                error = raised
         try:
             if error is None:
-                self.future.set_result(self.query.result)
+                self.future.set_result(result)
             else:
                 self.future.set_exception(error)
         except BaseException:  # of others, `concurrent.futures` has told already
@@ -187,10 +196,11 @@ class Submitter:
         sql: str,
         params: Sequence[Any],
         timeout: float | None,
-    ) -> Future[Result[Row]]:
-        future: Future[Result[Row]] = Future()
+        row: Callable[..., Any] | None = None,
+    ) -> Future[Result[Any]]:
+        future: Future[Result[Any]] = Future()
         answer: Slot[Driver] | Waiter[Driver] | None = None
-        job = Job(future, self._engine.options.clock())
+        job = Job(future, self._engine.options.clock(), row)
         try:
             try:
                 answer = self._ask(job, sql, params, timeout)
@@ -214,7 +224,7 @@ class Submitter:
         self, job: Job, sql: str, params: Sequence[Any], timeout: float | None
     ) -> Slot[Driver] | Waiter[Driver]:
         engine, options, since = self._engine, self._engine.options, job.since
-        job.query = query = Query(sql, params)
+        job.query = query = Query(sql, params, None, job.row)
         if engine.listeners:
             query.asked = Asked(since)
         timeout = options.query_timeout if timeout is None else check_timeout(timeout)

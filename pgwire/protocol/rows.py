@@ -127,7 +127,7 @@ class Result(Generic[R]):
         """Every row as a dict; of a repeated name the last column wins."""
         return dicts([column.name for column in self.columns], self._tuples)
 
-    def mapped(self, make: Callable[..., T]) -> Result[T]:
+    def mapped(self, make: type[T] | Callable[[Row], T]) -> Result[T]:
         """The same result with rows of another shape (see `query(..., row=)`)."""
         were_made = self._rows is self._tuples
         tuples = list(map(tuple, self._tuples) if were_made else self._tuples)

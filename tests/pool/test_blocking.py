@@ -622,7 +622,7 @@ def test_a_raising_callback_is_logged_and_goes_no_further(
 
 def test_an_unknown_event_is_named(dsn: str) -> None:
     with pool(dsn) as p, pytest.raises(pgwire.ProgrammingError, match="acquire"):
-        p.on("aquire", print)  # type: ignore[arg-type]
+        p.on("aquire", print)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -18,6 +18,56 @@ if TYPE_CHECKING:
 def test_the_future_gives_the_result(dsn: str) -> None:
     with pool(dsn) as p:
         assert p.submit("select $1::int + 1", [41]).result(PATIENCE).scalar() == 42
+
+
+class Item(NamedTuple):
+    id: int
+    name: str
+
+
+ITEMS = "select n as id, 'item ' || n as name from generate_series(1, $1::int) n order by n"
+
+
+@pytest.mark.parametrize("max_pipeline", [1, 4])
+def test_the_rows_have_the_shape_that_was_asked_for(dsn: str, max_pipeline: int) -> None:
+    with pool(dsn, max_size=1, max_pipeline=max_pipeline) as p:
+        for _ in range(3):  # the pool has to learn first what may share
+            p.submit(ITEMS, [2]).result(PATIENCE)
+        items = [p.submit(ITEMS, [2], row=Item) for _ in range(5)]
+        dicts = p.submit(ITEMS, [1], row=dict)
+        ids = p.submit(ITEMS, [2], row=lambda row: row.id)
+        for future in items:
+            assert future.result(PATIENCE).rows == [Item(1, "item 1"), Item(2, "item 2")]
+        assert dicts.result(PATIENCE).one() == {"id": 1, "name": "item 1"}
+        assert ids.result(PATIENCE).rows == [1, 2]
+
+
+@pytest.mark.parametrize("max_pipeline", [1, 4])
+def test_what_making_rows_raises_arrives_in_the_future(dsn: str, max_pipeline: int) -> None:
+    def stop(_row: pgwire.Row) -> None:
+        raise SystemExit
+
+    with pool(dsn, max_size=1, max_pipeline=max_pipeline) as p:
+        for _ in range(3):
+            p.submit(ITEMS, [2]).result(PATIENCE)
+        failing = p.submit(ITEMS, [2], row=lambda row: 1 // (2 - row.id))
+        ending = p.submit(ITEMS, [2], row=stop)
+        unfit = p.submit("insert into nowhere values (1) returning 1 as n", row=Item)
+        misfit = p.submit("select 1 as n", row=Item)
+        no_function = p.submit(ITEMS, [2], row="Item")  # type: ignore[call-overload]
+        good = p.submit(ITEMS, [1], row=Item)
+        with pytest.raises(ZeroDivisionError) as caught:
+            failing.result(PATIENCE)
+        assert caught.value.__notes__ == ["in row 2 of 2"]
+        with pytest.raises(SystemExit):
+            ending.result(PATIENCE)
+        with pytest.raises(pgwire.UndefinedTable):
+            unfit.result(PATIENCE)
+        for future in (misfit, no_function):
+            with pytest.raises(pgwire.InterfaceError, match=r"rows cannot become|row must be"):
+                future.result(PATIENCE)
+        assert good.result(PATIENCE).one() == Item(1, "item 1")
+        assert (p.total_count, p.idle_count) == (1, 1)
 
 
 def test_it_takes_its_place_when_called(dsn: str) -> None:

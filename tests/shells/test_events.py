@@ -67,7 +67,7 @@ def test_off_and_several_callbacks(conn: pgwire.Connection) -> None:
 
 def test_an_event_that_does_not_exist(conn: pgwire.Connection) -> None:
     with pytest.raises(pgwire.ProgrammingError, match=r"weather.*notice"):
-        conn.on("weather", print)  # type: ignore[arg-type]
+        conn.on("weather", print)  # type: ignore[call-overload]
 
 
 async def coroutine(_: object) -> None:
