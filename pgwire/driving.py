@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, QueryTimeout
 from pgwire.observing import log_end, log_notice, tell
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pgwire.observing import Observer
     from pgwire.protocol.events import Event, Inbox
     from pgwire.protocol.messages import Notification
+    from pgwire.protocol.operation import Operation
     from pgwire.protocol.session import Session
 
 # How long what nobody wants any more may take to end by itself: a cancel request costs the
@@ -82,6 +83,11 @@ class DriverBase:
             error = ConnectionLost(f"the connection was lost before: {self.session.failure}")
             error.sent = False
             raise error from self.session.failure
+
+    def refuse(self) -> NoReturn:
+        """Raise why nothing is asked for here: it is of no more use, or there is no time at all."""
+        self.check_usable()
+        raise QueryTimeout("the query's timeout had run out before it was sent")
 
     def take_notification(self, inbox: Inbox) -> Notification | None:
         """The next of those that have come; None if none is there, and more may come.
@@ -155,11 +161,20 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_fork)
 
 
-def out_of_time(*, closed: bool | None = None) -> QueryTimeout:
-    """What a caller is told when his time is up; `closed`: what became of the connection."""
-    if closed is None:
+def out_of_time(operation: Operation | None = None, *, closed: bool = False) -> QueryTimeout:
+    """What a caller is told when his time is up; `closed`: the connection is.
+
+    With the operation where it is known what became of that: it may have ended just before it
+    could be canceled, and whoever asks for the same again should know.
+    """
+    if operation is None or not operation.done:
         return QueryTimeout(_OUT_OF_TIME)
-    how = "the connection was closed" if closed else "it was canceled"
+    if closed:
+        how = "the connection was closed"
+    elif operation.error is None:
+        how = "it ended before it could be canceled, so what it does is done"
+    else:
+        how = "it was canceled"
     return QueryTimeout(f"the query's timeout ran out; {how}")
 
 

@@ -18,7 +18,7 @@ from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.giving_up import GivingUp, within
 from pgwire.aio.loops import RECEIVE, check_loop, read_little
 from pgwire.driving import CLOSE_PATIENCE, DriverBase, lost
-from pgwire.errors import Error, InterfaceError, PostgresError, QueryTimeout
+from pgwire.errors import Error, InterfaceError, PostgresError
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
 from pgwire.protocol.listening import check_wait
@@ -109,8 +109,7 @@ class AsyncDriver(GivingUp, Protocol):
 
     def _refuse(self, operation: Operation) -> None:
         try:
-            self.check_usable()
-            raise QueryTimeout("the query's timeout had run out before it was sent")
+            self.refuse()
         except Error as error:
             operation.error = error
         operation.done = True

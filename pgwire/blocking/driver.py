@@ -98,7 +98,11 @@ class Driver(DriverBase):
 
     def run(self, operation: Operation, timeout: float | None = None) -> Any:
         """Run one operation to its end; its result, or its error raised."""
-        deadline = None if timeout is None else deadline_in(timeout)
+        deadline = None
+        if timeout is not None:
+            deadline = deadline_in(timeout)
+            if timeout <= 0:
+                self.refuse()
         turn, me = self._turn, _get_ident()
         if self._owner == me:
             raise InterfaceError(_REENTERED)
@@ -186,7 +190,7 @@ class Driver(DriverBase):
         if not isinstance(error, Deadline):
             operation.told = None  # its traceback holds what will not come to its end until then
             raise error
-        raise out_of_time(closed=self.closed if operation.done else None) from None
+        raise out_of_time(operation, closed=self.closed) from None
 
     def _wait_for_turn(self, deadline: float | None) -> None:
         if self.generation != DriverBase.forks:

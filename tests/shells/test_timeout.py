@@ -70,6 +70,25 @@ class TestTimeout:
                 conn.query("select 1", timeout=timeout)
             assert marker(conn)
 
+    def test_nothing_is_sent_without_any_time(self, connect: Connect) -> None:
+        """Whoever counts down what is left to him would do what he then takes for not done."""
+        said: list[str] = []
+
+        def script(line: Line) -> None:
+            line.let_in()
+            said.append(line.read_message()[0])
+
+        with ScriptedServer(script) as server:
+            conn = connect(server.dsn)
+            for timeout in (0, 0.0, -1):
+                with pytest.raises(pgwire.QueryTimeout, match="before it was sent"):
+                    conn.query("insert into t values (1)", timeout=timeout)
+            conn.close()
+        assert said == ["X"]
+        assert not server.cancels
+        with pytest.raises(pgwire.InterfaceError, match="closed"):
+            conn.query("select 1", timeout=0)
+
     def test_time_enough_changes_nothing(self, conn: pgwire.Connection) -> None:
         for timeout in (5, 1e6, float("inf")):
             assert conn.query("select 1", timeout=timeout).scalar() == 1
@@ -105,6 +124,34 @@ class TestTimeout:
             assert conn.closed
             with pytest.raises(pgwire.InterfaceError, match="closed"):
                 conn.query("select 1")
+
+    def test_it_is_not_called_canceled_if_it_was_carried_out(
+        self, connect: Connect, shell: Shell
+    ) -> None:
+        """The request found nothing to cancel: who asks again would have it done twice."""
+        asked_for = threading.Event()
+
+        def on_cancel(line: Line) -> None:
+            asked_for.set()
+            line.cut()
+
+        def script(line: Line) -> None:
+            line.let_in()
+
+            def say(data: bytes) -> None:
+                if b"SELECT" in data:
+                    asked_for.wait(5)
+                line.send(data)
+
+            serve(line, {"a": (backend.column("v", 25), [b"a"])}, say)
+
+        with ScriptedServer(script, on_cancel=on_cancel) as server:
+            conn = connect(server.dsn)
+            told = "what it does is done" if shell.is_blocking else "is being canceled"
+            with pytest.raises(pgwire.QueryTimeout, match=told):
+                conn.query("a", timeout=0.05)
+            assert conn.query("a").scalar() == "a"
+            conn.close()
 
     def test_a_cancel_that_has_overtaken_its_query_is_sent_again(
         self, connect: Connect, shell: Shell
