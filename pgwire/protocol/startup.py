@@ -99,6 +99,7 @@ class Startup(Operation):
         self._scram: ScramExchange | None = None
         self._refusal = ""
         self._is_begun = False
+        self._is_challenged = False  # some of a challenge has come, at least
         self._heard = 0  # since we were let in, as `_MOST_BEFORE_READY` counts
 
     def first_message(self) -> bytes:
@@ -127,12 +128,14 @@ class Startup(Operation):
             self._scram = self._credentials.foresee()
 
     def hashes_long(self, data: bytes) -> bool:
-        """Whether these bytes, which have come, may have it hash for longer than a moment."""
-        return (
-            self._scram is not None
-            and self.phase is self.SCRAM_BEGUN
-            and self._scram.hashes_long(data)
-        )
+        """Whether these bytes, which have come, may have it hash for longer than a moment.
+
+        A challenge may wherever it does not come at once, as nobody knows here what was in front.
+        """
+        if not data or self._scram is None or self.phase is not self.SCRAM_BEGUN:
+            return False
+        goes_on, self._is_challenged = self._is_challenged, True
+        return goes_on or self._scram.hashes_long(data)
 
     def check_length(self, code: int, length: int) -> None:
         # Whoever has not let us in yet gets no more memory than it needs.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import example, given, strategies as st
 
 from pgwire.config import Secret
 from pgwire.demands import ALL_METHODS, SCRAM_ONLY
@@ -31,7 +33,7 @@ from pgwire.protocol.startup import Startup
 from pgwire.sqlstate import CannotConnectNow, InvalidCatalogName, InvalidPassword
 from tests.support import backend
 from tests.support.conversations import REGISTRY
-from tests.support.scram_server import EITHER_ENGINE, NONCE, SECRET, Server
+from tests.support.scram_server import EITHER_ENGINE, NONCE, SECRET, Server, count_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -463,7 +465,8 @@ def test_credentials_show_no_secret() -> None:
         (b"r=x,s=eA==,i=4096", False),
         (b"r=x,s=eA==,i=4097", True),
         (b"r=x,s=eA==,i=" + b"9" * 5000, True),
-        (b"its rest, perhaps", True),
+        (b"its beginning, perhaps", True),
+        (b"", False),  # a piece of a record of TLS
     ],
 )
 def test_it_says_before_it_hashes_for_long(challenge: bytes, is_long: bool) -> None:
@@ -475,6 +478,33 @@ def test_it_says_before_it_hashes_for_long(challenge: bytes, is_long: bool) -> N
     server = Server(SECRET.encode(), iterations=1)
     said(session, backend.authentication(11, server.first(b"n,,n=*,r=" + NONCE.encode())))
     assert not startup.hashes_long(challenge)
+
+
+@given(
+    st.sampled_from([1, 4_096, 4_097, 50_000]),
+    st.sampled_from(["", ",x=i", ",x=1,y=" + "z" * 40]),
+    st.sampled_from([b"", b"r=,i=1", b",i=1", backend.error("28P01", "x,i=1")]),
+    st.lists(st.integers(0, 200), max_size=4),
+)
+@example(50_000, ",x=1,y=" + "z" * 40, backend.error("28P01", "x,i=1"), [110])
+def test_it_never_hashes_for_long_without_having_said_so(
+    iterations: int, extensions: str, behind: bytes, cuts: list[int]
+) -> None:
+    """However the challenge is cut, and whatever is behind it."""
+    session, startup = begin()
+    said(session, SASL)
+    server = Server(SECRET.encode(), iterations=1, extensions=extensions)
+    server.iterations = iterations
+    first = server.first(b"n,,n=*,r=" + NONCE.encode())
+    data = backend.authentication(11, first) + behind
+    places = sorted({0, *cuts, len(data)})
+    for begins, ends in pairwise(places):
+        is_long = startup.hashes_long(data[begins:ends])
+        with pytest.MonkeyPatch.context() as patch:
+            counts = count_hashes(patch)
+            session.receive_data(data[begins:ends])
+        assert is_long or max(counts, default=0) <= 4_096
+    assert not startup.hashes_long(data)
 
 
 @pytest.mark.parametrize("password", EITHER_ENGINE)

@@ -10,6 +10,7 @@ import pytest
 
 import pgwire
 from pgwire import embedded, errors
+from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -322,3 +323,14 @@ def test_a_cancel_request_is_encrypted_where_the_connection_is(
     with pytest.raises(pgwire.QueryTimeout):
         conn.query("select pg_sleep(20)", timeout=0.05)
     assert conn.query("select 1").scalar() == 1
+
+
+def test_a_login_whose_records_come_byte_by_byte(
+    tls_server: embedded.Server, connect: Connect
+) -> None:
+    """So that what is read is no message yet, and mostly nothing at all."""
+    with Proxy(tls_server.host, tls_server.port) as proxy:
+        proxy.split = True
+        conn = connect(tls_server.url, sslmode="require", host="127.0.0.1", port=proxy.port)
+        assert uses_tls(conn)
+        conn.close()
