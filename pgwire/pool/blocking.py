@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -316,20 +317,25 @@ class Pool(Listens, Reports, PoolTypes):
         *,
         retries: int = 3,
         isolation: IsolationLevel | None = None,
+        read_only: bool | None = None,
+        deferrable: bool | None = None,
+        timeout: float | None = None,
     ) -> T:
         """Call `function(conn)` inside a transaction and commit; what it returned.
 
         Where the server reports a serialization failure or a deadlock (40001, 40P01), inside
         or at COMMIT, everything is rolled back and done again, at most `retries` times, after
-        a short random pause. `function` must bear to be called more than once. Manual:
-        "Serialization Failure Handling".
+        a short random pause. `function` must bear to be called more than once. `timeout` (seconds)
+        is for each checkout, as in `transaction`. Manual: "Serialization Failure Handling".
         """
         check_plain_function("function", function)
         check_retries(retries)
+        modes = {"read_only": read_only, "deferrable": deferrable}
+        begin = partial(self.transaction, isolation=isolation, timeout=timeout, **modes)
         attempt = 0
         while True:
             try:
-                with self.transaction(isolation=isolation) as lease:
+                with begin() as lease:
                     return function(lease)
             except PostgresError as error:
                 if attempt >= retries or not can_be_repeated(error):

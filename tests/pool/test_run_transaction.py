@@ -66,6 +66,18 @@ def test_the_function_has_a_lease_inside_a_transaction_of_that_isolation(dsn: st
         assert p.run_transaction(work, isolation="serializable") == "serializable"
 
 
+def test_all_that_a_transaction_may_be(dsn: str) -> None:
+    def work(conn: pgwire.Connection) -> list[Any]:
+        names = ("isolation", "read_only", "deferrable")
+        return [conn.query(f"show transaction_{name}").scalar() for name in names]
+
+    with pool(dsn, max_size=1) as p:
+        modes: Any = {"isolation": "serializable", "read_only": True, "deferrable": True}
+        assert p.run_transaction(work, **modes) == ["serializable", "on", "on"]
+        with p.connect(), pytest.raises(pgwire.PoolTimeout):
+            p.run_transaction(work, timeout=0)
+
+
 def test_a_serialization_failure_has_it_done_again(
     dsn: str, other: pgwire.Connection, pauses: list[float]
 ) -> None:
