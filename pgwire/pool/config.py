@@ -14,6 +14,10 @@ from typing import Any
 from pgwire.errors import ProgrammingError
 from pgwire.pool.histogram import Histogram, Tally
 
+_NO_QUEUE = (
+    "an integer of at least 1, or None for no limit; with checkout_timeout=0 nobody waits at all"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
@@ -37,6 +41,8 @@ class PoolConfig:
     def __post_init__(self) -> None:
         self._require_count("min_size", 0)
         self._require_count("max_size", 1)
+        if self.max_waiting == 0 and self.max_waiting is not False:  # other pools mean no limit
+            self._refuse("max_waiting", _NO_QUEUE)
         self._require_count("max_waiting", 1, optional=True)
         self._require_seconds("idle_timeout", positive=True)
         self._require_seconds("max_lifetime", positive=True)

@@ -341,7 +341,12 @@ class CopyRecords(Sending, Preparing):
 def _checked_names(columns: Any) -> tuple[str, ...]:
     if isinstance(columns, str):
         raise ProgrammingError(f"columns must be a sequence of names; write [{columns!r}]")
-    names = tuple(columns)
+    try:
+        names = tuple(columns)
+    except TypeError:
+        raise ProgrammingError(
+            f"columns must be a sequence of names, not {type(columns).__name__}"
+        ) from None
     if not names:
         raise ProgrammingError("columns must name one column at least")
     return names

@@ -26,6 +26,7 @@ from pgwire.protocol.preparing import Preparing
 from pgwire.protocol.progress import meter_for
 from pgwire.protocol.reading import Reading, advise, check_empty_query
 from pgwire.protocol.rows import Result
+from pgwire.protocol.sources import rows_of
 from pgwire.protocol.statement import PLAN_STATES, STALE_STATES, UNNAMED, VALUE_STATES
 from pgwire.protocol.usual import take_records, usual_record
 
@@ -63,7 +64,7 @@ class QueryMany(Preparing):
         super().__init__(sql)
         self._meter = meter_for(progress)
         self.statement = self._pinned = statement
-        self._records = iter(records)
+        self._records = rows_of(records)
         self._taken = self._answered = self._row_count = 0
         self._tag = ""
         self._rows_each = 0

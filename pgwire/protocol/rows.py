@@ -10,7 +10,7 @@ from collections import deque
 from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from pgwire.errors import NoRows, TooManyRows
+from pgwire.errors import InterfaceError, NoRows, TooManyRows
 from pgwire.pgtypes.row import Row as Row, row_class as row_class
 from pgwire.protocol.collector import uncollected
 from pgwire.protocol.mapping import dicts, mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SEVERAL, _MANY = 16, 256
 # Rows that are made before the memory of their tuples is free for the next ones.
 _PIECE = 512
+_NO_COLUMNS = "the query returned rows without columns, and its first column was asked for"
 _go_through = deque[None](maxlen=0).extend
 
 R = TypeVar("R")
@@ -117,11 +118,17 @@ class Result(Generic[R]):
 
     def scalar(self) -> Any:
         """The first column of the first row, None if there is no row."""
-        return self._tuples[0][0] if self._tuples else None
+        try:
+            return self._tuples[0][0] if self._tuples else None
+        except IndexError:
+            raise InterfaceError(_NO_COLUMNS) from None
 
     def scalars(self) -> list[Any]:
         """The first column of every row."""
-        return [row[0] for row in self._tuples]
+        try:
+            return [row[0] for row in self._tuples]
+        except IndexError:
+            raise InterfaceError(_NO_COLUMNS) from None
 
     def dicts(self) -> list[dict[str, Any]]:
         """Every row as a dict; of a repeated name the last column wins."""

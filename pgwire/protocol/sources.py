@@ -168,6 +168,17 @@ def records_of(records: Any) -> Iterator[Any]:
         ) from None
 
 
+def rows_of(rows: Any) -> Iterator[Any]:
+    """What the parameters of one statement for many records are to be taken from."""
+    try:
+        return iter(rows)
+    except TypeError:
+        hint = "; an async one can be given to copy_records(), in asyncio" * is_async(rows)
+        raise ProgrammingError(
+            f"rows must be an iterable of sequences of values, not {type(rows).__name__}{hint}"
+        ) from None
+
+
 def _read(file: Any) -> Iterator[Any]:
     while data := file.read(CHUNK):
         yield data

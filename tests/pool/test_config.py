@@ -50,7 +50,16 @@ def test_what_is_at_the_edge_of_the_allowed_is_allowed(options: dict[str, Any]) 
         ({"max_size": 2.0}, "max_size is 2.0; it must be an integer of at least 1"),
         ({"max_size": True}, "max_size is True; it must be an integer of at least 1"),
         ({"max_size": None}, "max_size is None; it must be an integer of at least 1"),
-        ({"max_waiting": 0}, "max_waiting is 0; it must be an integer of at least 1 or None"),
+        (
+            {"max_waiting": 0},
+            "max_waiting is 0; it must be an integer of at least 1, or None for no limit; "
+            "with checkout_timeout=0 nobody waits at all",
+        ),
+        ({"max_waiting": -1}, "max_waiting is -1; it must be an integer of at least 1 or None"),
+        (
+            {"max_waiting": False},
+            "max_waiting is False; it must be an integer of at least 1 or None",
+        ),
         ({"max_uses": "3"}, "max_uses is '3'; it must be an integer of at least 1 or None"),
         ({"max_opening": 0}, "max_opening is 0; it must be an integer of at least 1"),
         ({"max_pipeline": 0}, "max_pipeline is 0; it must be an integer of at least 1"),

@@ -115,7 +115,12 @@ def test_names_that_cannot_be(arguments: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "message"), [("ab", r"sequence of names; write \['ab'\]"), ([], "one column at leas")]
+    ("names", "message"),
+    [
+        ("ab", r"sequence of names; write \['ab'\]"),
+        (7, "columns must be a sequence of names, not int"),
+        ([], "one column at leas"),
+    ],
 )
 def test_columns_that_are_none(names: Any, message: str) -> None:
     with pytest.raises(ProgrammingError, match=message):

@@ -154,6 +154,17 @@ def test_first_scalar_and_scalars() -> None:
     assert result((None, 2)).scalar() is None
 
 
+def test_rows_without_columns_have_no_first_one() -> None:
+    """`select`, or `select from t`: which is not the same as no rows."""
+    rows = result((), (), names=())
+    assert len(rows) == 2
+    for call in (rows.scalar, rows.scalars):
+        with pytest.raises(InterfaceError, match="rows without columns"):
+            call()
+    nothing = result(names=())
+    assert (nothing.scalar(), nothing.scalars()) == (None, [])
+
+
 def test_dicts() -> None:
     assert result((1, 2)).dicts() == [{"a": 1, "b": 2}]
     assert result((1, 2), names=("a", "a")).dicts() == [{"a": 2}]

@@ -14,6 +14,7 @@ from pgwire.protocol.sources import (
     as_bytes,
     pieces_of,
     records_of,
+    rows_of,
     weight_of,
     weight_of_record,
 )
@@ -94,6 +95,19 @@ def test_a_file_that_is_not_blocking() -> None:
 def test_what_is_no_iterable_of_records(records: Any, message: str) -> None:
     with pytest.raises(ProgrammingError, match=message):
         records_of(records)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (7, "rows must be an iterable of sequences of values, not int$"),
+        (None, "not NoneType$"),
+        (asynchronous(), r"not async_generator; .* copy_records\(\), in asyncio$"),
+    ],
+)
+def test_what_is_no_iterable_of_rows(rows: Any, message: str) -> None:
+    with pytest.raises(ProgrammingError, match=message):
+        rows_of(rows)
 
 
 class TestInlet:

@@ -51,6 +51,14 @@ class TestParameters:
         with pytest.raises(pgwire.ProgrammingError, match="params must be a sequence"):
             statement.query(params)
 
+    def test_what_is_no_iterable_of_them(self, conn: pgwire.Connection) -> None:
+        nothing: Any = 7
+        with pytest.raises(pgwire.ProgrammingError, match=r"rows must be an iterable .* not int"):
+            conn.query_many("select $1::text", nothing)
+        statement = conn.prepare("select $1::text")
+        with pytest.raises(pgwire.ProgrammingError, match=r"rows must be an iterable .* not int"):
+            statement.query_many(nothing)
+
     @pytest.mark.parametrize("params", [[], [1, 2], [1] * 1000])
     def test_the_wrong_number(self, conn: pgwire.Connection, params: list[int]) -> None:
         for _ in range(2):
