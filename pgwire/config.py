@@ -29,6 +29,7 @@ from pgwire.parameters import (
     PARAMETERS,
     ConnectionParameters,
     check_own,
+    check_password,
     check_text,
     parse_integer,
 )
@@ -276,7 +277,7 @@ def _given(name: str, sources: _Sources) -> tuple[str | None, str]:
     if text is None:
         text = row.default
     if text is not None:
-        check_text(text, source)
+        (check_password if name == "password" else check_text)(text, source)
         if not row.secret:
             check_own(text, source)
     return text, source

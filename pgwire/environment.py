@@ -20,12 +20,22 @@ _ALL = {*STANDING_IN, *_SETTINGS, "PGREQUIRESSL", "PGSYSCONFDIR"}
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of the environment may matter.
+    """What of the environment may matter, as the UTF-8 that it is, whatever the locale.
 
     Asked for each of these by its name, os.environ would take half the time of a `connect`'s
     settings; its names are few.
     """
-    return {name: environ.get(name, "") for name in environ if name in _ALL}
+    return {name: _as_utf8(environ.get(name, "")) for name in environ if name in _ALL}
+
+
+def _as_utf8(value: str) -> str:
+    """What Python had to read as ASCII: surrogate escapes. What is no UTF-8 stays as it is."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        return value
 
 
 def merge_settings(

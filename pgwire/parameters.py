@@ -237,6 +237,7 @@ _ROWS = (
 
 PARAMETERS = {row.name: row for row in _ROWS}
 SECRET_NAMES = re.compile("|".join(row.name for row in _ROWS if row.secret))
+_ESCAPED = re.compile("[\udc80-\udcff]")
 _SECRET_BEGINS = re.compile(f"(?:{SECRET_NAMES.pattern})[ \\t]*=")
 
 
@@ -393,7 +394,15 @@ def check_text(text: str, source: str) -> None:
     if "\0" in text:
         raise ProgrammingError(f"{source} must not contain NUL")
     if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-        raise ProgrammingError(f"{source} is not valid Unicode (it contains a lone surrogate)")
+        raise ProgrammingError(
+            f"{source} is not valid Unicode (it contains a lone surrogate): as a variable or in a "
+            "file, it must be UTF-8"
+        )
+
+
+def check_password(text: str, source: str) -> None:
+    """The same of a password, which may be bytes that are no UTF-8, as surrogate escapes."""
+    check_text(_ESCAPED.sub("", text), source)
 
 
 def check_own(text: str, source: str) -> None:

@@ -71,6 +71,27 @@ def test_passwords() -> None:
     assert config("password=string", {"PGPASSWORD": "env"}, password=fetch).password is fetch
 
 
+@pytest.mark.parametrize("password", ["p\udce4ss", "\udc80\udcff", "é\udcff"])
+def test_bytes_that_are_no_utf8_are_a_password(password: str) -> None:
+    """As in the environment of a terminal with another encoding; they are sent as they are."""
+    assert config("", {"PGPASSWORD": password}).password == Secret(password)
+    assert config("", password=password).password == Secret(password)
+    found = with_services(f"[s]\npassword={password}\n", "service=s").password
+    assert found == Secret(password)
+
+
+def test_an_environment_that_python_has_read_as_ascii_is_utf8_all_the_same() -> None:
+    escaped = "bücher".encode().decode("ascii", "surrogateescape")
+    found = config("", {"PGPASSWORD": escaped, "PGDATABASE": escaped, "PGTZ": "UTC"})
+    assert (found.password, found.dbname) == (Secret("bücher"), "bücher")
+
+
+@pytest.mark.parametrize("variable", ["PGUSER", "PGDATABASE", "PGHOST", "PGTZ", "PGAPPNAME"])
+def test_nothing_else_may_be_such_bytes(variable: str) -> None:
+    with pytest.raises(ProgrammingError, match=rf"{variable}\)? is not valid.*must be UTF-8"):
+        config("", {variable: "b\udcfccher"})
+
+
 @pytest.mark.parametrize(
     ("conninfo", "params"),
     [
@@ -89,6 +110,8 @@ def test_passwords() -> None:
         ("", {"password": MARKER, "sslmode": "disable", "secure": True}),
         ("", {"password": f"{MARKER}\0"}),
         ("", {"password": f"{MARKER}\ud800"}),
+        ("", {"password": f"{MARKER}\udcff", "port": 0}),
+        ("", {"sslpassword": f"{MARKER}\udcff"}),
         ("", {"password": MARKER.encode()}),
         ("", {"oauth_client_secret": MARKER}),
         ("", {"scram_client_key": MARKER}),

@@ -169,6 +169,23 @@ class TestPreparedPasswords:
             with pytest.raises(pgwire.AuthenticationError, match="password authentication failed"):
                 connect("", **where, dbname=embedded_server.database, password=given)
 
+    def test_bytes_that_are_no_utf8_come_from_the_environment(
+        self, embedded_server: embedded.Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A terminal in Latin-1, say: libpq sends what it finds there, and so do we."""
+        password, salt = "pä55".encode("latin-1"), b"0123456789abcdef"
+        keys = ScramKeys.derive(password, salt, 4096)
+        stored, server = (b64encode(key).decode() for key in (keys._stored_key, keys._server_key))
+        verifier = f"SCRAM-SHA-256$4096:{b64encode(salt).decode()}${stored}:{server}"
+        admin = connect(embedded_server.url)
+        admin.script(f"drop role if exists latin; create role latin login password '{verifier}'")
+        monkeypatch.setenv("PGPASSWORD", password.decode("utf-8", "surrogateescape"))
+        where = {"host": embedded_server.host, "port": embedded_server.port}
+        conn = connect("", **where, user="latin", dbname=embedded_server.database)
+        assert conn.query("select current_user::text").scalar() == "latin"
+        conn.close()
+        admin.script("drop role latin")
+
 
 class TestKeys:
     def test_they_log_in_without_the_password(
