@@ -296,9 +296,9 @@ def _collect(sources: _Sources, taken: Mapping[str, Any]) -> dict[str, str]:
     values = {name: text for name, text in _DEFAULTS.items() if name not in taken}
     for name in filter(named.__contains__, PARAMETERS):
         text, source = _given(name, sources)
-        if text is not None:
-            PARAMETERS[name].check(text, source)
-            values[name] = text
+        assert text is not None  # one of the sources names it
+        PARAMETERS[name].check(text, source)
+        values[name] = text
     return values
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import struct
 from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from pgwire.errors import DataError, Error, ProgrammingError
 from pgwire.pgtypes import TypeRegistry
@@ -84,6 +85,28 @@ def test_a_value_that_does_not_fit(oid: int, value: Any, message: str) -> None:
     for records in (BinaryRecords(columns([oid])), TextRecords(columns([oid]))):
         with pytest.raises(DataError, match=message):
             one(records, (value,))
+
+
+class Moment(dt.datetime):
+    """One of the user's own kind, which goes another way."""
+
+
+@pytest.mark.parametrize("oid", [1114, 1184])
+@given(
+    st.datetimes(timezones=st.none() | st.just(dt.UTC) | st.timezones()),
+    st.sampled_from([dt.datetime, Moment]),
+    st.booleans(),
+)
+@example(dt.datetime(1999, 12, 31, 23, 59, 59, 999_999), dt.datetime, True)
+@example(dt.datetime(1999, 12, 31, 23, 59, 59, 999_999, dt.UTC), Moment, False)
+def test_moments(oid: int, moment: dt.datetime, kind: type[dt.datetime], null: bool) -> None:
+    """Those of the right kind and those of the wrong one, beside a NULL or not."""
+    records = BinaryRecords(columns([oid, 23]))
+    made = kind.combine(moment.date(), moment.timetz())
+    record = (made, None if null else 7)
+    expected = outcome(records.plain, record)
+    assert outcome(lambda value: one(records, value), record) == expected
+    assert isinstance(expected, bytes) is ((oid == 1184) is (moment.tzinfo is not None))
 
 
 @pytest.mark.parametrize("value", ["\ud800", "1\0"])
