@@ -18,10 +18,11 @@ from pgwire.pgtypes.ranges import Range
 from pgwire.protocol import frontend
 from pgwire.protocol.decoder import skip_rows
 from pgwire.protocol.generated import by_columns, generate
+from pgwire.protocol.keyed import layouts_of
 from pgwire.protocol.records import BinaryRecords, TextRecords
 from pgwire.protocol.statement import Statement
 from tests.fuzz.feed import LONGEST, Feed
-from tests.support.layouts import OIDS, REGISTRY, outcome, pair
+from tests.support.layouts import OIDS, REGISTRY, at_once, outcome, pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,16 @@ def decoders(data: bytes) -> None:
     elif isinstance(wanted[0], type):
         with pytest.raises(ProtocolError):  # by the lengths alone
             skip_rows(len(layout), buffer, 0, len(buffer))
+
+
+def layouts(data: bytes) -> None:
+    """The same with decoders that are new each time, and learn layouts from the first row on."""
+    with at_once():
+        _pair.cache_clear()
+        layouts_of.cache_clear()
+        decoders(data)
+        decoders(data)  # with what was learned
+    _pair.cache_clear()
 
 
 # ---------------------------------------------------------------- values that go
@@ -209,4 +220,9 @@ def _unescaped(line: bytes, count: int) -> list[str | None]:
     return fields
 
 
-TARGETS = {"rows": decoders, "parameters": parameters, "copy_records": copy_records}
+TARGETS = {
+    "rows": decoders,
+    "rows_layouts": layouts,
+    "parameters": parameters,
+    "copy_records": copy_records,
+}

@@ -239,7 +239,10 @@ def _said(session: Session) -> bytes:
 
 
 def _play(begin: Callable[[], Begun], pieces: Iterable[bytes], *, takes: bool = False) -> Any:
-    """The outcome, the operations' data, and what was said. `takes`: rows, as they come."""
+    """What came of it: the outcome, the operations' data, what was said, what the session is told.
+
+    `takes`: rows, as they come.
+    """
     session, operations = begin()
     said = _said(session)
     for piece in pieces:
@@ -250,11 +253,12 @@ def _play(begin: Callable[[], Begun], pieces: Iterable[bytes], *, takes: bool = 
     _check_state(session, operations)
     came_to = outcome(session, operations)
     copied = [_copied(operation) for operation in operations]
+    settings = list(session.parameters.items()), session.backend_key
     check_fit_for_the_next_query(session)
     for operation in operations:
         assert operation.done
         assert operation.error is None or isinstance(operation.error, Error)
-    return came_to, copied, said
+    return came_to, copied, said, settings
 
 
 def _take(operations: list[Operation]) -> None:

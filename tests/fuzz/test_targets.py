@@ -122,6 +122,7 @@ def test_rows_that_are_damaged(
     run = run[:at] + put_in + run[at + len(put_in) :]
     head = bytes([len(oids), *map(OIDS.index, oids), times])
     rows.TARGETS["rows"](head + run)
+    rows.TARGETS["rows_layouts"](head + run)
 
 
 _SAMPLES = st.one_of(

@@ -7,18 +7,22 @@ value as the server sends it.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from functools import partial
+from math import prod
 from struct import unpack_from
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pgwire.errors import DataError
 from pgwire.pgtypes import Codec, Interval, Json, Literal, TypeRegistry, oids
+from pgwire.pgtypes.array_text import parsed_text
 from pgwire.pgtypes.arrays import array_codec
 from pgwire.pgtypes.catalog import Catalog
 from pgwire.pgtypes.codec import encoded, part_literal
 from pgwire.pgtypes.extensions import EXTENSIONS
+from pgwire.pgtypes.families import RANGES
 from pgwire.pgtypes.ranges import multirange_codec, range_codec
 from tests.fuzz.feed import Feed
 from tests.pgtypes.helpers import ADDRESS, INFOS, MOOD, OIDS, POSITIVE, exactly
@@ -82,6 +86,35 @@ FAMILIES: dict[str, tuple[Codec, ...]] = {
 }
 
 
+def _plainly(codec: Codec) -> Codec:
+    """The same type, of whose decoder nobody knows what it does: no two values are read at once."""
+    decode = codec.decode
+    return replace(
+        codec, decode=lambda *where: decode(*where), struct_code=None, converted=None, number=None
+    )
+
+
+def _twins() -> dict[str, Codec]:
+    """Arrays and ranges that do with each of their parts what its codec does, by name."""
+    twins: dict[str, Codec] = {}
+    for info in RANGES.values():
+        part = RANGES.get(info.part)
+        plain = _plainly(REGISTRY.codec(info.part)) if part is None else twins[part.name]
+        make = range_codec if part is None else multirange_codec
+        twins[info.name] = make(info.name, info.oid, info.array_oid, plain)
+    known = {*_NAMES.values(), *(info.oid for info in INFOS)}
+    elements = {codec.array_oid: codec for codec in map(REGISTRY.codec, known)}
+    for codec in (*FAMILIES["array"], *FAMILIES["range"]):
+        name = codec.name.removesuffix("[]")
+        if name != codec.name:
+            element = _MADE.get(name) or elements[codec.oid]
+            twins[codec.name] = array_codec(twins.get(name) or _plainly(element))
+    return twins
+
+
+_TWINS = _twins()
+
+
 def parse(codecs: tuple[Codec, ...], data: bytes) -> None:
     feed = Feed(data)
     codec = feed.choose(codecs)
@@ -105,6 +138,8 @@ def _read_binary(codec: Codec, data: bytes) -> None:
     inside = b"\xff\0\xff" + data + b"\0\0\0\1\xff"
     value = _read(codec, inside, 3, 3 + len(data))
     assert _shown(_read(codec, data, 0, len(data))) == _shown(value)
+    if twin := _TWINS.get(codec.name):
+        assert _shown(_read(twin, inside, 3, 3 + len(data))) == _shown(value)
     if isinstance(value, _Refused):
         return
     if codec.name in _REFERENCES:
@@ -152,6 +187,8 @@ def _check_sent(codec: Codec, value: Any) -> None:
     elif codec.name == "jsonb[]":
         return  # a list inside may be an element, or a dimension
     data = encoded(codec, value)
+    if twin := _TWINS.get(codec.name):
+        assert encoded(twin, value) == data
     if isinstance(data, Literal):
         again = codec.decode_text(str.__str__(data))
     else:
@@ -246,4 +283,23 @@ _REFERENCES: dict[str, Callable[[bytes], Any]] = {
     "text[]": partial(_array_of, bytes.decode),
 }
 
-TARGETS = {f"value_{family}": partial(parse, codecs) for family, codecs in FAMILIES.items()}
+
+def braces(data: bytes) -> None:
+    """An array's text: a list without quotes is read as any other is, which bounds in front do."""
+    feed = Feed(data)
+    delimiter = feed.choose(",;")
+    text = feed.long().decode(errors="replace")
+    try:
+        dimensions, bounds, items = parsed_text(text, delimiter)
+    except DataError:
+        return
+    assert len(dimensions) == len(bounds)
+    assert len(items) == (prod(dimensions) if dimensions else 0)
+    if text.startswith("{") and len(dimensions) == 1:
+        assert parsed_text(f"[1:{len(items)}]={text}", delimiter) == (dimensions, [1], items)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    f"value_{family}": partial(parse, codecs) for family, codecs in FAMILIES.items()
+}
+TARGETS["array_text"] = braces
