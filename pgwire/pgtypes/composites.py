@@ -15,9 +15,11 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.errors import DataError
+from pgwire.pgtypes import fields as generated
 from pgwire.pgtypes.codec import (
     Codec,
     UnknownTypes,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 _count = struct.Struct(">i")
 _field = struct.Struct(">Ii")  # type, length
 _NULL = -1
+# So many layouts of anonymous records are remembered.
+_MOST_LAYOUTS = 64
 # A field's text: between quotes, or bare, or nothing for NULL.
 _match_field = re.compile(r'"((?:[^"\\]++|""|\\.)*+)"|([^"\\(),]*)', re.DOTALL).match
 _unescape = re.compile(r"""\\(.)|""()""", re.DOTALL).sub
@@ -73,16 +77,19 @@ def composite_codec(name: str, oid: int, array_oid: int, fields: Sequence[Field]
         return row([None if t is None else codec.decode_text(t) for codec, t in pairs])
 
     def binary(value: Any) -> bytes:
-        return _encoded(fields, _values(name, fields, value))
+        if value.__class__ is tuple and len(value) == len(fields):
+            return write(value)
+        return write(_values(name, fields, value))
 
     def literal(value: Any) -> str:
         return _text(fields, _values(name, fields, value))
 
+    write = generated.encoder(codecs, partial(_encoded, fields))
     return Codec(
         name,
         oid,
         array_oid,
-        decode,
+        generated.decoder(type_oids, codecs, row, decode),
         decode_text,
         binary_or_text(has_binary, binary, literal),
         literal,
@@ -98,21 +105,13 @@ def composite_codec(name: str, oid: int, array_oid: int, fields: Sequence[Field]
 def record_codec(oid: int, array_oid: int, codec_of: Callable[[int], Codec | None]) -> Codec:
     """The codec of anonymous records. `codec_of` gives None for a type that is not known."""
 
+    layouts = _Layouts(codec_of)
+
     def decode(buffer: bytes, start: int, end: int) -> Any:
-        unknown = set()
-        values = []
         try:
-            for type_oid, at, stop in _binary_fields("record", buffer, start, end):
-                codec = codec_of(type_oid)
-                if codec is None:
-                    unknown.add(type_oid)
-                else:
-                    values.append(None if at < 0 else codec.decode(buffer, at, stop))
+            return layouts.decoder_of(buffer[start : start + 8], layouts.decode)(buffer, start, end)
         except RecursionError:
             raise DataError("the server's records are nested too deeply") from None
-        if unknown:
-            raise UnknownTypes.of("record", unknown)
-        return tuple(values)
 
     def decode_text(text: str) -> Any:
         return tuple(_text_fields("record", text))
@@ -132,6 +131,46 @@ def record_codec(oid: int, array_oid: int, codec_of: Callable[[int], Codec | Non
         is_open=True,
         gives="`tuple`, its fields typed (from `script()`: of `str`)",
     )
+
+
+class _Layouts:
+    """Reads anonymous records, whose layouts come with them, and so are learned.
+
+    `decoder_of` finds by the first eight bytes of a record, which are the number of its fields and
+    the type of the first, what reads such as the last one was that began like this.
+    """
+
+    def __init__(self, codec_of: Callable[[int], Codec | None]) -> None:
+        self._codec_of = codec_of
+        self._decoders: dict[tuple[int, ...], Any] = {}  # by the types of all fields
+        self._by_head: dict[bytes, Any] = {}
+        self.decoder_of = self._by_head.get
+
+    def decode(self, buffer: bytes, start: int, end: int) -> tuple[Any, ...]:
+        """Any record; the specification."""
+        unknown = set()
+        codecs = []
+        values = []
+        found = _binary_fields("record", buffer, start, end)
+        for type_oid, at, stop in found:
+            codec = self._codec_of(type_oid)
+            if codec is None:
+                unknown.add(type_oid)
+            else:
+                codecs.append(codec)
+                values.append(None if at < 0 else codec.decode(buffer, at, stop))
+        if unknown:
+            raise UnknownTypes.of("record", unknown)
+        type_oids = tuple([type_oid for type_oid, _, _ in found])
+        decoder = self._decoders.get(type_oids)
+        if decoder is None:
+            if len(self._decoders) >= _MOST_LAYOUTS:
+                self._decoders.clear()
+                self._by_head.clear()
+            decoder = generated.decoder(type_oids, codecs, None, self.decode)
+            self._decoders[type_oids] = decoder
+        self._by_head[buffer[start : start + 8]] = decoder
+        return tuple(values)
 
 
 def _binary_fields(name: str, buffer: bytes, start: int, end: int) -> list[tuple[int, int, int]]:

@@ -98,7 +98,6 @@ class TypeRegistry:
         self.registrations = registrations
         self.timezone = timezone
         self._json = (json_loads, json_dumps)
-        self._own: dict[int, Codec] = {}
         self.reset()
         self.catalog.join(self)
         registrations.join(self)
@@ -164,13 +163,10 @@ class TypeRegistry:
         if oid in HOMES:
             return family(HOMES[oid])[oid]
         if oid in _OWN:
-            if not self._own:
-                loads, dumps = self._json
-                own = _own_codecs(
-                    self.timezone, loads or json.loads, dumps or jsons.dumps, self.known
-                )
-                self._own = {codec.oid: codec for codec in own}
-            return self._own[oid]
+            # Anew after a reset, as that of records has learned what they are made of.
+            loads, dumps = self._json
+            own = _own_codecs(self.timezone, loads or json.loads, dumps or jsons.dumps, self.known)
+            return next(codec for codec in own if codec.oid == oid)
         return _SHARED.get(oid)
 
     def _make(self, oid: int, inside: tuple[int, ...]) -> Codec | None:

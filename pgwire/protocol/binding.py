@@ -35,7 +35,7 @@ from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError
-from pgwire.pgtypes.codec import PACKED_FROM
+from pgwire.pgtypes.packing import OTHER, TESTS, TEXT
 from pgwire.protocol.frontend import pack_int32
 
 if TYPE_CHECKING:
@@ -44,15 +44,6 @@ if TYPE_CHECKING:
 
     Bind = Callable[[Sequence[Any]], bytes]
 
-TEXT = "text"
-OTHER = "other"
-_TESTS = {code: f"value_{{n}}.__class__ is {kind.__name__}" for code, kind in PACKED_FROM.items()}
-_TESTS |= {
-    TEXT: "value_{n}.__class__ is str",
-    OTHER: "value_{n} is not None and value_{n}.__class__ is not str",
-    "i<": "value_{n} is not None",
-    "q<": "value_{n} is not None",
-}
 _TEXT = """\
                 text_{n} = value_{n}.encode()
                 length_{n} = len(text_{n})
@@ -81,7 +72,7 @@ def bind_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
     terms, codes = _terms(kinds)
     count = len(kinds)
     values = "".join(f"value_{n}, " for n in range(count))
-    tests = " and ".join(_TESTS[kind].format(n=n) for n, kind in enumerate(kinds))
+    tests = " and ".join(TESTS[kind].format(n=n) for n, kind in enumerate(kinds))
     lines = ["def bind(params):", f"    if len(params) == {count}:"]
     lines += [f"        {values}= params", f"        if {tests}:", "            try:"]
     for n, kind in enumerate(kinds):
@@ -140,7 +131,7 @@ def _compiled(kinds: tuple[str, ...]) -> tuple[CodeType, list[str]]:
 
 def can_generate(kinds: Sequence[str | None]) -> bool:
     """Whether there is anything to gain, and all of it is of a kind that is known here."""
-    return 0 < len(kinds) <= _MOST and all(kind in _TESTS for kind in kinds)
+    return 0 < len(kinds) <= _MOST and all(kind in TESTS for kind in kinds)
 
 
 def generate_bind(

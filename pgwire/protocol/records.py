@@ -47,11 +47,11 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError, ProgrammingError
 from pgwire.pgtypes.codec import PACKED_FROM, Literal, NeedsText, encoded, part_literal
+from pgwire.pgtypes.packing import OTHER, TESTS, TEXT, packed_kind
 from pgwire.pgtypes.temporal import EPOCHS
-from pgwire.protocol.binding import OTHER, TEXT, can_generate, terms_of
+from pgwire.protocol.binding import can_generate, terms_of
 from pgwire.protocol.frontend import pack_int32, pack_uint16
 from pgwire.protocol.sources import CHUNK
-from pgwire.protocol.statement import parameter_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -69,14 +69,7 @@ _NULL = pack_int32(-1)
 MOST = 0x3FFF_FFFF
 # Longer values are encoded one by one, so that many of them are noticed in time (`is_full`).
 _LONGEST = 4000
-_TESTS = {code: f"value_{{n}}.__class__ is {kind.__name__}" for code, kind in PACKED_FROM.items()}
-_TESTS |= {
-    TEXT: "value_{n}.__class__ is str",
-    OTHER: "value_{n} is not None and value_{n}.__class__ is not str",
-    "i<": "value_{n} is not None",
-    "q<": "value_{n} is not None",
-    MOMENT: "value_{n}.__class__ is datetime",
-}
+_TESTS = TESTS | {MOMENT: "value_{n}.__class__ is datetime"}
 _STEPS = {
     TEXT: ("text_{n} = value_{n}.encode()", "length_{n} = len(text_{n})"),
     OTHER: ("text_{n} = encode_{n}(value_{n})", "length_{n} = len(text_{n})"),
@@ -331,7 +324,7 @@ def _generated(codecs: tuple[Codec, ...]) -> tuple[Any, int] | None:
 
     Made once, as it takes as long as a hundred records.
     """
-    kinds = [parameter_kind(codec) for codec in codecs]
+    kinds = [packed_kind(codec) for codec in codecs]
     if not can_generate([kind for kind, _ in kinds]):
         return None
     kinds = [

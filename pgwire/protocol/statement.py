@@ -15,15 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import ProgrammingError
-from pgwire.pgtypes.codec import PACKED_FROM
-from pgwire.pgtypes.text import decode_utf8
+from pgwire.pgtypes.packing import packed_kind
 from pgwire.protocol import frontend
-from pgwire.protocol.binding import (
-    OTHER,
-    TEXT as PARAMETER_TEXT,
-    can_generate,
-    generate_bind,
-)
+from pgwire.protocol.binding import can_generate, generate_bind
 from pgwire.protocol.changes import changes_session
 from pgwire.protocol.decoder import (
     column_decoders,
@@ -39,9 +33,9 @@ from pgwire.protocol.rows import row_class
 from pgwire.protocol.shapes import shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from pgwire.pgtypes import Codec, TypeRegistry
+    from pgwire.pgtypes import TypeRegistry
     from pgwire.protocol.binding import Bind
     from pgwire.protocol.messages import Column
 
@@ -176,7 +170,7 @@ class Statement:
             codecs = [self.registry.codec(column.type_oid) for column in self.columns]
             decode = generate(list(map(shape_of, self._decoders, codecs)))
             self.decode_rows = whole_runs(decode) if self.is_open else decode
-        parameters = [parameter_kind(codec) for codec in self._codecs]
+        parameters = [packed_kind(codec) for codec in self._codecs]
         if not parameters:
             self.bind_query = _constant(self.bind_query)
             self.bind_record = _constant(self.bind_record)
@@ -237,18 +231,6 @@ def _constant(plain: Bind) -> Bind:
         return plain(params) if params else message
 
     return bind
-
-
-def parameter_kind(codec: Codec) -> tuple[str, Callable[[Any], Any] | None]:
-    """What a parameter of this type is to the generator of Bind messages, and its function."""
-    if codec.takes_str and codec.decode is decode_utf8:
-        return PARAMETER_TEXT, None
-    if codec.number is not None:
-        code, number = codec.number
-        return f"{code}<", number
-    if codec.struct_code in PACKED_FROM:
-        return codec.struct_code, None
-    return OTHER, codec.encode
 
 
 class StatementCache:
