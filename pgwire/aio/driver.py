@@ -413,6 +413,8 @@ class AsyncDriver(GivingUp, Protocol):
     def abort(self, why: str = "the connection is closed") -> None:
         """Close the socket now, without a word."""
         self.closed = True
+        if self.loop.is_closed():
+            return  # whoever waits for something waits for ever; the transport says so, if anybody
         self.session.fail(InterfaceError(why))
         self._go_on()
         self._transport.abort()

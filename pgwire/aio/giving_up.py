@@ -168,6 +168,10 @@ class GivingUp(DriverBase):
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> Task[None]:
         task = self.loop.create_task(work)
+        # `asyncio.run` cancels all tasks and closes the loop. What is begun for one of these comes
+        # too late to be cancelled itself: that is no mistake, and nobody's to be told.
+        with suppress(AttributeError):  # as its own `gather` does; but a loop may have other tasks
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pgwire
+from tests.support.shells import LOOPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +126,41 @@ async def test_connections_of_a_loop_get_each_its_own(
         *(conn.query(sql, [text]) for conn in (first, second) for text in ("a", "b"))
     )
     assert [set(answer.scalars()) for answer in answers] == [{"aaa"}, {"bbb"}] * 2
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # nobody has closed it
+@pytest.mark.parametrize("kind", [pgwire.connect_async, partial(pgwire.AsyncPool, max_size=1)])
+def test_a_program_that_ends_in_the_middle_of_queries_ends_without_a_word(
+    dsn: str,
+    kind: Callable[[str], Any],
+    name: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`asyncio.run` cancels all tasks, and theirs leave behind what it knows nothing of."""
+    ignored: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+
+    async def query(opened: Any) -> None:
+        await opened.query("select pg_sleep(60)")
+
+    async def main() -> object:
+        opened = kind(dsn)
+        if isinstance(opened, pgwire.AsyncPool):
+            await opened.query("select 1")
+        else:
+            opened = await opened
+        queries = [asyncio.create_task(query(opened)) for _ in range(2)]
+        await asyncio.sleep(0)  # they have begun
+        return queries
+
+    with asyncio.Runner(loop_factory=LOOPS[name]) as program:
+        left = program.run(main())
+    del left, program
+    gc.collect()
+    assert not [record.getMessage() for record in caplog.records]
+    assert not ignored
 
 
 async def test_asyncio_does_not_map_memory_for_each_read(conn: pgwire.AsyncConnection) -> None:
