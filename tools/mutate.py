@@ -7,6 +7,7 @@ is explained there does not survive any more. Takes some minutes.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,27 @@ EXPLAINED = ROOT / "docs" / "mutation-testing.md"
 # The function, and what was changed in it: lines taken out begin with "-", their successors
 # with "+".
 Mutant = tuple[str, ...]
+
+
+def run_here() -> None:
+    """Become mutmut, with a watch that ends none but its own children; never returns.
+
+    Its own sends a signal to every process that it has ever begun when that one's time is up, also
+    where it has ended long since, and another program has its number by then.
+    """
+    from mutmut.__main__ import cli
+
+    kill = os.kill
+
+    def kill_child(pid: int, signal: int, /) -> None:
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        kill(pid, signal)
+
+    os.kill = kill_child
+    cli(["run"])
 
 
 def mutmut(*arguments: str) -> str:
@@ -66,9 +88,11 @@ def show(title: str, mutants: set[Mutant]) -> None:
 
 
 def main() -> int:
+    if sys.argv[1:] == ["--here"]:
+        run_here()
     # mutmut remembers, but does not see that a test is new.
     shutil.rmtree(ROOT / "mutants", ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "mutmut", "run"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, __file__, "--here"], cwd=ROOT, check=True)
     found, known = surviving(), explained()
     show("No test notices these:", found - known)
     show(f"{EXPLAINED.name} explains these, which do not survive:", known - found)
