@@ -346,17 +346,19 @@ class AsyncDriver(GivingUp, Protocol):
         cancelled here aborts it all.
         """
         if not operation.done:
-            idle: Future[None] = self.loop.create_future()
-            self.when_idle(lambda: None if idle.done() else idle.set_result(None))
-            await idle
+            await self._idle()
         if operation.error is not None:
             raise operation.error
 
     async def wait_idle(self, seconds: float) -> bool:
         """Wait until nothing is under way any more, at most so long; whether it is so."""
+        return await within(self._idle(), seconds)
+
+    def _idle(self) -> Future[None]:
+        """Done once nothing is under way any more, unless it was cancelled before."""
         idle: Future[None] = self.loop.create_future()
         self.when_idle(lambda: None if idle.done() else idle.set_result(None))
-        return await within(idle, seconds)
+        return idle
 
     def clean(self, reset: bool | None = None) -> bool:
         """Write what makes the session fit for its next user, without waiting.
@@ -384,7 +386,7 @@ class AsyncDriver(GivingUp, Protocol):
             self.drop()
             return
         check_loop(self.loop, "connection")
-        if self._closing is None:
+        if self._closing is None or self._closing.cancelled():  # with all tasks, at a program's end
             self.closed = True
             self._closing = self._spawn(self._close())
         await asyncio.shield(self._closing)
@@ -392,9 +394,7 @@ class AsyncDriver(GivingUp, Protocol):
     async def _close(self) -> None:
         try:
             if self.session.pending:
-                idle: Future[None] = self.loop.create_future()
-                self.when_idle(lambda: idle.set_result(None))
-                await idle
+                await self._idle()
             if self.session.failure is None:
                 self.send(frontend.TERMINATE)
                 self.session.fail(InterfaceError("the connection is closed"))

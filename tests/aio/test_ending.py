@@ -56,6 +56,23 @@ class TestClosing:
         sql = "select count(*) from pg_stat_activity where pid = $1"
         assert (await conn.query(sql, [other.backend_pid])).scalar() == 0
 
+    async def test_when_all_tasks_are_cancelled_it_is_cut(self, dsn: str, connect: Connect) -> None:
+        """As `asyncio.run` does at the end of a program."""
+        conn = await connect(dsn)
+        query = conn.query("select pg_sleep(60)")
+        closing = asyncio.ensure_future(conn.close())
+        await turns()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, query, return_exceptions=True)
+        assert {type(error) for error in outcomes} == {
+            asyncio.CancelledError,
+            pgwire.InterfaceError,
+        }
+        assert closing in tasks
+        await asyncio.wait_for(conn._driver.gone, 5)
+
     async def test_twice_and_at_once(self, dsn: str, connect: Connect) -> None:
         conn = await connect(dsn)
         await asyncio.gather(*(conn.close() for _ in range(5)))
