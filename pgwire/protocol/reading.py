@@ -12,6 +12,7 @@ from pgwire.errors import NotSupportedError
 from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.protocol.collector import uncollected
 from pgwire.protocol.decoder import skip_rows
+from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, expect_empty
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # A run of rows for which it pays to spare the garbage collector.
 _MANY_BYTES = 4_096
+_DATA_ROW = int(BackendMessage.DATA_ROW)
+_BELOW_256 = b"\0\0\0"  # how the length of such a row begins
 
 
 class Reading(Operation):
@@ -42,6 +45,12 @@ class Reading(Operation):
             try:
                 decode = self._decode
                 if size - position < _MANY_BYTES:
+                    return decode(buffer, position, size, self._rows)
+                if (  # behind one short row there are the answers to others, as of a pipeline
+                    self.session.pending[-1] is not self
+                    and buffer[position + 1 : position + 4] == _BELOW_256
+                    and buffer[position + 1 + buffer[position + 4]] != _DATA_ROW
+                ):
                     return decode(buffer, position, size, self._rows)
                 return uncollected(decode, buffer, position, size, self._rows)
             except Exception as error:

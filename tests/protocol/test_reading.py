@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgwire.errors import DataError, NotSupportedError, ProtocolError
-from pgwire.pgtypes import oids
+from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import SimpleQuery
@@ -187,3 +187,42 @@ def test_the_collector_rests_while_a_long_run_is_decoded(enabled: bool, rows: li
     session.receive_data(backend.complete() + backend.ready())
     assert isinstance(operation.error, DataError) is (len(rows) > 5_000)
     assert session.in_step
+
+
+@pytest.mark.parametrize(("rows", "rests"), [(1, False), (2, True), (1_000, True)])
+def test_the_collector_does_not_rest_for_one_short_row(rows: int, rests: bool) -> None:
+    """However much comes behind it: the answers of a pipeline, say."""
+    seen: list[bool] = []
+
+    def loads(_text: str) -> None:
+        seen.append(gc.isenabled())
+
+    session = Session(TypeRegistry(json_loads=loads))
+    operations = [Query("select"), Query("select"), Query("select")]
+    session.submit(operations[0])
+    session.receive_data(backend.described((), [backend.column("j", oids.JSONB)]))
+    run = backend.BIND_COMPLETE + backend.row(b"\1[1]") * rows + backend.complete()
+    session.receive_data(run + backend.ready())
+    seen.clear()
+    for operation in operations[1:]:
+        session.submit(operation)
+    long = backend.BIND_COMPLETE + backend.row(b"\1" + b" " * 5_000) + backend.complete()
+    session.receive_data(run + backend.ready() + long + backend.ready())
+    assert [operation.done and operation.error for operation in operations] == [None] * 3
+    assert seen == [not rests] * rows + [False]
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("length", [-(2**31), -1, 0, 2**31 - 1])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_first_row_that_lies_of_its_length(at_once: bool, length: int) -> None:
+    """Nothing is read from where it would lead to."""
+    session, first = query()
+    session.receive_data(GOOD + backend.complete() + backend.ready())
+    session.submit(operation := Query("select"))
+    lie = b"D" + length.to_bytes(4, "big", signed=True) + b"D" * 5_000
+    if not at_once:
+        session.receive_data(backend.BIND_COMPLETE)
+    session.receive_data(lie if not at_once else backend.BIND_COMPLETE + lie)
+    assert first.done
+    assert isinstance(session.failure, ProtocolError) is operation.done is (length < 2**31 - 1)
