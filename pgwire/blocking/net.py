@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pgwire.tls import TLSLayer
 
 RECEIVE = 65_536  # more than 128 KiB costs a fresh mapping per call
+_SEND = 1_048_576  # takes half the time that pieces of 256 KiB do; larger ones are no faster
 _FOR_EVER = 1_000_000.0
 
 
@@ -210,7 +211,7 @@ class Channel:
                         rest = memoryview(bytes(rest) + answer)
                 else:
                     try:
-                        rest = rest[self.sock.send(rest[:262_144]) :]
+                        rest = rest[self.sock.send(rest[:_SEND]) :]
                     except BlockingIOError:
                         continue
         except Deadline as deadline_met:

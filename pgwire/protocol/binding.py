@@ -20,7 +20,7 @@ For int4, text and timestamptz the source reads (in longer lines):
                     text_1 = value_1.encode()
                     length_1 = len(text_1)
                     value_2, = number_2(value_2)
-                    if 0 not in text_1 and length_1 < 1000000:
+                    if 0 not in text_1 and length_1 < 30000000:
                         return b"".join((pack_0(b"B", length + length_1, head, 4, value_0,
                             length_1), text_1, pack_1(8, value_2, tail)))
                 except (StructError, OverflowError, UnicodeEncodeError, ValueError, DataError):
@@ -55,11 +55,11 @@ _OTHER = """\
 _NUMBER = """\
                 value_{n}, = number_{n}(value_{n})
 """
-# More bytes than this, and the lengths might not fit.
-_LONGEST = 1_000_000
+# More bytes than this for each of the most parameters would be more than a message may have.
+LONGEST = 30_000_000
 _CHECKS = {
-    TEXT: f"0 not in text_{{n}} and length_{{n}} < {_LONGEST}",
-    OTHER: f"text_{{n}}.__class__ is bytes and length_{{n}} < {_LONGEST}",
+    TEXT: f"0 not in text_{{n}} and length_{{n}} < {LONGEST}",
+    OTHER: f"text_{{n}}.__class__ is bytes and length_{{n}} < {LONGEST}",
 }
 _MOST = 32  # parameters
 

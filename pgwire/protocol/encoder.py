@@ -80,22 +80,28 @@ class ParameterEncoder:
 
     def encode(self, params: Sequence[Any]) -> bytes:
         """Bind's format codes, the number of parameters, and the values."""
+        return b"".join(self.parts(params))
+
+    def parts(self, params: Sequence[Any]) -> list[bytes]:
+        """The same in parts, so that large values are copied once, with the rest of the message."""
         if len(params) != self._count:
             raise miscounted(self._count, len(params))
         parts = [self._all_binary]
         texts: list[int] = []
+        number = 0
         for value, (kind, pack), codec in zip(params, self._shortcuts, self._codecs, strict=True):
+            number += 1
             if value.__class__ is kind:
                 try:
                     parts.append(pack(value))
                     continue
                 except (StructError, OverflowError):
                     pass  # out of range: the codec has the words for it
-            parts.append(_encode_value(value, codec, len(parts), texts))
+            parts += _encode_value(value, codec, number, texts)
         if texts:
             formats = [TEXT if n in texts else BINARY for n in range(1, self._count + 1)]
             parts[0] = b"".join(map(pack_uint16, (self._count, *formats, self._count)))
-        return b"".join(parts)
+        return parts
 
 
 def _shortcut(codec: Codec) -> tuple[type | None, Callable[[Any], bytes]]:
@@ -107,12 +113,12 @@ def _shortcut(codec: Codec) -> tuple[type | None, Callable[[Any], bytes]]:
     return kind, partial(packer.pack, packer.size - 4)
 
 
-def _encode_value(value: Any, codec: Codec, number: int, texts: list[int]) -> bytes:
+def _encode_value(value: Any, codec: Codec, number: int, texts: list[int]) -> tuple[bytes, ...]:
     """Length and value of parameter `number`, from 1; those sent as text are put into `texts`."""
     if value is None:
         if not codec.has_binary:  # the server may have nothing to read it with, not even NULL
             texts.append(number)
-        return _NULL
+        return (_NULL,)
     try:
         data = encoded(codec, value)
     except DataError as error:
@@ -124,7 +130,7 @@ def _encode_value(value: Any, codec: Codec, number: int, texts: list[int]) -> by
     if isinstance(data, Literal):
         texts.append(number)
         data = _encode_literal(data, codec, number)
-    return pack_int32(len(data)) + data
+    return pack_int32(len(data)), data
 
 
 def _encode_literal(text: str, codec: Codec, number: int) -> bytes:

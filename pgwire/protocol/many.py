@@ -155,7 +155,7 @@ class QueryMany(Preparing):
                 catalog = self.session.registry.catalog
                 catalog.forget(catalog.made_of(self.statement.parameter_oids))
                 self.session.statements.forget(self.statement)
-        self.session.write(b"".join(messages))
+        self.session.out += messages  # they are joined once, with what stands behind them
         if size < CHUNK or end:
             self._write_end(end)
 

@@ -19,8 +19,12 @@ For int4, text and timestamptz its source reads (in longer lines, and with `_n` 
                         text_1 = value_1.encode()
                         length_1 = len(text_1)
                         value_2, = encode_2(value_2)
-                        if length_1 < 4000 and 0 not in text_1:
+                        if 0 not in text_1 and length_1 < 30000000:
                             pieces += (pack_0(3, 4, value_0, length_1), text_1, pack_1(8, value_2))
+                            if length_1 < 4000:
+                                continue
+                            if is_full(length_1):
+                                return
                             continue
                     else:  # there is a NULL, or a value of another class
                         data = join((count,
@@ -49,7 +53,7 @@ from pgwire.errors import DataError, ProgrammingError
 from pgwire.pgtypes.codec import PACKED_FROM, Literal, NeedsText, encoded, part_literal
 from pgwire.pgtypes.packing import OTHER, TESTS, TEXT, packed_kind
 from pgwire.pgtypes.temporal import EPOCHS
-from pgwire.protocol.binding import can_generate, terms_of
+from pgwire.protocol.binding import LONGEST, can_generate, terms_of
 from pgwire.protocol.frontend import pack_int32, pack_uint16
 from pgwire.protocol.sources import CHUNK
 
@@ -67,8 +71,8 @@ _TRAILER = b"\xff\xff"
 _NULL = pack_int32(-1)
 # The server takes no more for one value.
 MOST = 0x3FFF_FFFF
-# Longer values are encoded one by one, so that many of them are noticed in time (`is_full`).
-_LONGEST = 4000
+# Longer values are counted, so that many of them are noticed in time (`is_full`).
+_LONG = 4000
 _TESTS = TESTS | {MOMENT: "value_{n}.__class__ is datetime"}
 _STEPS = {
     TEXT: ("text_{n} = value_{n}.encode()", "length_{n} = len(text_{n})"),
@@ -81,8 +85,8 @@ _STEPS = {
     ),
 }
 _CHECKS = {
-    TEXT: f"length_{{n}} < {_LONGEST} and 0 not in text_{{n}}",
-    OTHER: f"length_{{n}} < {_LONGEST} and text_{{n}}.__class__ is bytes",
+    TEXT: f"0 not in text_{{n}} and length_{{n}} < {LONGEST}",
+    OTHER: f"text_{{n}}.__class__ is bytes and length_{{n}} < {LONGEST}",
 }
 # What one value is by itself, for records with NULLs; `{size}` stands for that of a number.
 _OWN = {code: f"one_{{n}}({{size}}, value_{{n}}) if {_TESTS[code]}" for code in PACKED_FROM}
@@ -134,8 +138,9 @@ class _Records:
         self._slow_size += len(data)
         return (data, *(b"",) * (self.pieces_each - 1))
 
-    def is_full(self) -> bool:
-        """Whether there is so much that it should be sent before there is more."""
+    def is_full(self, size: int = 0) -> bool:
+        """Whether, with `size` bytes more, it is so much that it should be sent at once."""
+        self._slow_size += size
         if self._slow_size < CHUNK:
             return False
         self._slow_size = 0
@@ -186,7 +191,7 @@ class BinaryRecords(_Records):
             self.checked(record), self._fields, strict=True
         ):
             try:
-                parts.append(_field(codec, kind, pack, value))
+                parts += _field_parts(codec, kind, pack, value)
             except DataError as error:
                 raise _misfit(name, codec, error) from error.__cause__
         return b"".join(parts)
@@ -194,11 +199,16 @@ class BinaryRecords(_Records):
 
 def _field(codec: Codec, kind: type | None, pack: Any, value: Any) -> bytes:
     """Length and value of one column."""
+    return b"".join(_field_parts(codec, kind, pack, value))
+
+
+def _field_parts(codec: Codec, kind: type | None, pack: Any, value: Any) -> tuple[bytes, ...]:
+    """The same, to be joined."""
     if value is None:
-        return _NULL
+        return (_NULL,)
     if value.__class__ is kind:
         try:
-            return pack(value)  # type: ignore[no-any-return]
+            return (pack(value),)
         except (StructError, OverflowError):
             pass  # out of range: the codec has the words for it
     data = encoded(codec, value)
@@ -206,7 +216,7 @@ def _field(codec: Codec, kind: type | None, pack: Any, value: Any) -> bytes:
         raise NeedsText
     if len(data) > MOST:
         raise DataError(f"{len(data):,} bytes are more than one value may have ({MOST:,})")
-    return pack_int32(len(data)) + data
+    return pack_int32(len(data)), data
 
 
 class TextRecords(_Records):
@@ -269,17 +279,27 @@ def encode_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
     values = "".join(f"value_{n}, " for n in range(len(kinds)))
     parts = [_own(n, kind) for n, kind in enumerate(kinds)]
     padding = ', b""' * (len(terms) - 1)
+    lengths = [f"length_{n}" for n, kind in enumerate(kinds) if kind in _CHECKS]
+    short = _SHORT.format(
+        tests=" and ".join([f"{length} < {_LONG}" for length in lengths]), size=" + ".join(lengths)
+    )
     return _SOURCE.format(
         values=values,
         tests=tests,
         steps="".join(f"\n{' ' * 20}{step}" for step in steps),
         checks=" and ".join(checks) or "True",
+        short=short if lengths else "",
         terms=", ".join(terms),
         parts=", ".join(parts),
         padding=padding,
     ), codes
 
 
+_SHORT = """
+                        if {tests}:
+                            continue
+                        if is_full({size}):
+                            return"""
 _SOURCE = f"""\
 def encode(records, pieces, slow, is_full):
     for record in records:
@@ -288,11 +308,11 @@ def encode(records, pieces, slow, is_full):
                 {{values}}= record
                 if {{tests}}:{{steps}}
                     if {{checks}}:
-                        pieces += ({{terms}},)
+                        pieces += ({{terms}},){{short}}
                         continue
                 else:
                     data = join((count, {{parts}}))
-                    if len(data) < {_LONGEST}:
+                    if len(data) < {_LONG}:
                         pieces += (data{{padding}},)
                         continue
             except (StructError, OverflowError, ValueError, TypeError, DataError, NeedsText):

@@ -71,7 +71,7 @@ class Statement:
         "_bind_tail",
         "_codecs",
         "_decoders",
-        "_encode",
+        "_parts",
         "bind_query",
         "bind_record",
         "changes_session",
@@ -136,7 +136,7 @@ class Statement:
         self.decode_rows = whole_runs(decode) if self.is_open else decode
         self.is_generated = False
         self._codecs = [registry.codec(oid) for oid in self.parameter_oids]
-        self._encode = ParameterEncoder(self._codecs).encode
+        self._parts = ParameterEncoder(self._codecs).parts
         pack = frontend.pack_uint16
         self._bind_tail = pack(len(formats)) + b"".join(map(pack, formats))
         self._bind_length = 4 + len(self._bind_head) + len(self._bind_tail)
@@ -206,12 +206,12 @@ class Statement:
         """The Bind message and what goes behind it; the plain twin of what is generated."""
         if len(params) > len(self.parameter_oids):
             raise self._too_many(params)
-        values = self._encode(params)
-        length = self._bind_length + len(values)
+        values = self._parts(params)
+        length = self._bind_length + sum(map(len, values))
         if length > frontend.MAX_LARGE_MESSAGE:
             raise frontend.too_long(length)
         return b"".join(
-            (b"B", pack_int32(length), self._bind_head, values, self._bind_tail, behind)
+            (b"B", pack_int32(length), self._bind_head, *values, self._bind_tail, behind)
         )
 
     def _too_many(self, params: Sequence[Any]) -> ProgrammingError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import tracemalloc
 from decimal import Decimal
 from enum import Enum
 from ipaddress import ip_address
@@ -135,7 +136,7 @@ def test_the_source_is_made_for_eyes() -> None:
         "            try:\n"
         "                text_1 = value_1.encode()\n"
         "                length_1 = len(text_1)\n"
-        "                if 0 not in text_1 and length_1 < 1000000:\n"
+        "                if 0 not in text_1 and length_1 < 30000000:\n"
         '                    return b"".join((pack_0(b"B", length + length_1, head, 4, value_0,'
         " length_1), text_1, pack_1(8, value_2, tail)))\n"
         "            except (StructError, OverflowError, ValueError, DataError):\n"
@@ -149,3 +150,22 @@ def test_many_parameters_go_the_plain_way() -> None:
     own = statement([23] * 33)
     params = list(range(33))
     assert own.bind_query(params) == own.bind(params) + frontend.EXECUTE + frontend.SYNC
+
+
+@pytest.mark.parametrize(
+    ("oid", "value", "copies"),
+    [(17, bytes(2_000_000), 1), (25, "x" * 2_000_000, 2), (3802, "1" + " " * 2_000_000, 2)],
+)
+def test_a_large_value_is_copied_into_its_message_and_no_more(
+    oid: int, value: Any, copies: int
+) -> None:
+    """By generated code, and by the plain way, which a `str` for jsonb takes."""
+    own = statement([oid])
+    for _ in range(2):
+        tracemalloc.start()
+        message = own.bind_query([value])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(message) > 2_000_000
+        assert peak < copies * 2_000_000 + 100_000
+        own.generate()

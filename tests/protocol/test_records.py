@@ -130,7 +130,27 @@ def test_what_only_the_server_can_read_is_for_the_text_format(oid: int, value: A
 def test_a_value_longer_than_the_server_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgwire.protocol.records.MOST", 4_999)
     with pytest.raises(DataError, match=r"column 'c0' \(text\): 5,000 bytes are more than"):
-        one(BinaryRecords(columns([25])), ("x" * 5_000,))
+        BinaryRecords(columns([25])).plain(("x" * 5_000,))
+
+
+@pytest.mark.parametrize("length", [3_999, 4_000, 100_000, 29_999_999, 30_000_000])
+def test_long_values_are_what_the_plain_encoder_makes_of_them(length: int) -> None:
+    records = BinaryRecords(columns([23, 25, 17]))
+    for record in ((7, "x" * length, b"y"), (7, "x", b"y" * length), (None, "x" * length, b"")):
+        assert one(records, record) == records.plain(record)
+
+
+@pytest.mark.parametrize(
+    "record", [("x" * 40_000, b"y"), ("x", b"y" * 40_000), (None, bytes(40_000))]
+)
+def test_many_long_values_are_noticed_in_time(record: Any) -> None:
+    """Before more of them are encoded than are sent at once, about."""
+    records = BinaryRecords(columns([25, 17]))
+    left, pieces = iter([record] * 9), list[bytes]()
+    for sent in (2, 4):
+        assert not records.encode_some(left, 9, pieces)
+        assert len(pieces) == sent * records.pieces_each
+    assert len(list(left)) == 5
 
 
 class Point(NamedTuple):
