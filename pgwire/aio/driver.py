@@ -94,7 +94,12 @@ class AsyncDriver(GivingUp, Protocol):
             self._refuse(operation)
             return
         alone = not session.pending
-        session.submit(operation)
+        try:
+            session.submit(operation)
+        except BaseException:  # Ctrl-C, say: nobody knows how far it came, and has the future
+            future.add_done_callback(hear)
+            self.abort()
+            raise
         if session.completed:  # a misfit: nothing was written
             self._settle()
             self.tell_observers()

@@ -96,7 +96,10 @@ class PipelineQuery(Generic[T]):
                     raise InterfaceError(_LEFT)
                 row, result = self._row, operation.result
                 self._result = result if row is None else result.mapped(row)
-            except Exception as raised:
+            except KeyboardInterrupt as raised:
+                self._error = raised
+                raise
+            except BaseException as raised:
                 self._error = raised
         pipeline._block.settled(self)
 

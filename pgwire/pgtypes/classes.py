@@ -79,7 +79,9 @@ def _made_by(codec: Codec, cls: type, make: Callable[[Any], Any]) -> Codec:
     def made(value: Any) -> Any:
         try:
             return make(value)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a panic of pydantic's, say
             # Its words may hold the value, which is nobody else's business.
             raise DataError(
                 f"{cls.__name__} could not be made of a value of type {codec.name}: "

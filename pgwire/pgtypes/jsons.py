@@ -106,6 +106,12 @@ def _scanning(plain: Callable[[bytes, int, int], Any], skip: int) -> Callable[..
     return decode
 
 
+# Of what json_dumps raises: what is about the value, and what is the user's own, but for what would
+# end more than the query.
+_MISFITS = (TypeError, ValueError, AttributeError, RecursionError)
+_LEFT_ALONE = (Exception, KeyboardInterrupt)
+
+
 def codecs(
     json_loads: Callable[[str], Any], json_dumps: Callable[[Any], str | bytes]
 ) -> tuple[Codec, Codec]:
@@ -115,7 +121,9 @@ def codecs(
         try:
             return json_loads(text)
         # The function is the user's: what it raises, be it RecursionError, is not ours to say.
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise DataError(f"the server's JSON could not be read: {error}") from error
 
     def decode_json(buffer: bytes, start: int, end: int) -> Any:
@@ -137,7 +145,9 @@ def codecs(
             value = value.value
         try:
             text = json_dumps(value)
-        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        except BaseException as error:
+            if isinstance(error, _LEFT_ALONE) and not isinstance(error, _MISFITS):
+                raise
             raise DataError(f"not a value for JSON: {error}") from error
         if isinstance(text, bytes):
             return text

@@ -138,9 +138,9 @@ GLOBAL = Registrations()
 def _called(codec: Codec, what: str, function: Callable[[Any], Any], value: Any) -> Any:
     try:
         return function(value)
-    except DataError:
+    except (DataError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # whatever it is, it is nobody's but this value's
         # Its words may hold the value, which is nobody else's business.
         raise DataError(
             f"the function registered to {what} {codec.name} raised {type(error).__name__}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -319,6 +320,28 @@ class TestCallbacks:
         with pytest.raises(asyncio.CancelledError):
             await queries[0]
         assert (await conn.query("select 2")).scalar() == 2
+
+    async def test_ctrl_c_in_the_middle_of_a_value(self, dsn: str, connect: Connect) -> None:
+        """Nobody knows how much of the query was written: nobody else must wait behind that."""
+        strikes = False
+
+        def dumps(value: Any) -> str:
+            if strikes:
+                raise KeyboardInterrupt
+            return json.dumps(value)
+
+        conn = await connect(dsn, json_dumps=dumps)
+        assert (await conn.query("select $1::json", [{}])).scalar() == {}
+        assert (await conn.query("select 1")).scalar() == 1
+        before = conn.query("select 1")
+        strikes = True
+        with pytest.raises(KeyboardInterrupt):
+            conn.query("select $1::json", [{}])
+        with pytest.raises(pgwire.InterfaceError, match="closed"):
+            await before
+        assert conn.closed
+        with pytest.raises(pgwire.InterfaceError, match="closed"):
+            await conn.query("select 1")
 
 
 @in_virtual_time

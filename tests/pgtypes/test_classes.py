@@ -143,6 +143,19 @@ def test_what_a_class_raises_is_the_cause_and_not_in_the_words() -> None:
         assert str(caught.value.__cause__) == "a secret"
 
 
+@pytest.mark.parametrize("stop", [GeneratorExit, KeyboardInterrupt])
+def test_a_class_may_raise_what_no_program_catches_but_ctrl_c(stop: type[BaseException]) -> None:
+    """Else a connection would be left in the middle of something, by a value."""
+
+    class Panicking:
+        def __init__(self, **_fields: Any) -> None:
+            raise stop
+
+    expected = KeyboardInterrupt if stop is KeyboardInterrupt else DataError
+    with pytest.raises(expected):
+        class_codec(ADDRESS, Panicking, NAMES).decode_text("(,)")
+
+
 # json and jsonb
 
 

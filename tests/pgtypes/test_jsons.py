@@ -29,7 +29,11 @@ VALUES = st.recursive(
 )
 
 
-def raising(error: Exception) -> Any:
+class Panic(BaseException):
+    """What no program catches: functions that are written in other languages may raise such."""
+
+
+def raising(error: BaseException) -> Any:
     def function(_argument: Any) -> Any:
         raise error
 
@@ -188,6 +192,21 @@ def test_the_users_own_functions_are_used(oid: int) -> None:
 def test_whatever_json_loads_raises_is_a_data_error() -> None:
     codec = TypeRegistry(json_loads=raising(KeyError("nonsense"))).codec(oids.JSON)
     assert "could not be read: 'nonsense'" in reason(codec.decode_text, "1")
+
+
+def test_so_is_what_no_program_catches_and_ctrl_c_is_not() -> None:
+    """Else a connection would be left in the middle of something, by a value."""
+    registry = TypeRegistry(json_loads=raising(Panic("oh")), json_dumps=raising(Panic("oh")))
+    for codec in (registry.codec(oids.JSON), registry.codec(oids.JSONB)):
+        assert "could not be read: oh" in reason(codec.decode_text, "1")
+        assert refused(codec, {}) == "not a value for JSON: oh"
+    struck = TypeRegistry(
+        json_loads=raising(KeyboardInterrupt()), json_dumps=raising(KeyboardInterrupt())
+    ).codec(oids.JSON)
+    with pytest.raises(KeyboardInterrupt):
+        struck.decode_text("1")
+    with pytest.raises(KeyboardInterrupt):
+        struck.encode({})
 
 
 def test_json_dumps_must_give_text() -> None:

@@ -285,6 +285,27 @@ def test_what_a_function_raises_is_the_cause_and_not_in_the_words(
         assert isinstance(caught.value.__cause__, KeyError)
 
 
+class Panic(BaseException):
+    """What no program catches."""
+
+
+@pytest.mark.parametrize("format", ["text", "binary"])
+def test_it_may_raise_what_no_program_catches_but_ctrl_c(layer: Layer, format: Any) -> None:
+    """Else a connection would be left in the middle of something, by a value."""
+    raised: list[BaseException] = []
+
+    def raising(_value: Any) -> Any:
+        raise raised[-1]
+
+    layer.register_type("mood", decode=raising, encode=raising, format=format)
+    raised.append(Panic())
+    assert reason(layer[MOOD.oid].decode_text, "sad").endswith("raised Panic")
+    assert refused(layer[MOOD.oid], 1).endswith("raised Panic")
+    raised.append(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        layer[MOOD.oid].encode(1)
+
+
 @pytest.mark.parametrize("format", ["text", "binary"])
 def test_a_data_error_of_a_function_is_left_as_it_is(layer: Layer, format: Any) -> None:
     def raising(_value: Any) -> Any:

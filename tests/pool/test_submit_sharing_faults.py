@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -52,6 +53,35 @@ def _proxy(embedded_server: embedded.Server, _nothing_left: None) -> Iterator[Pr
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "PATIENCE", 0.05)
+
+
+class Panic(BaseException):
+    """What no program catches."""
+
+
+def test_a_value_that_panics_costs_nobody_anything(dsn: str) -> None:
+    """Those that are taken along by the same thread have their answers, and it goes on."""
+    panics = False
+
+    def unless(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def call(value: Any) -> Any:
+            if panics:
+                raise Panic
+            return function(value)
+
+        return call
+
+    known = ["select $1::json", ASK]
+    functions = {"json_dumps": unless(json.dumps), "json_loads": unless(json.loads)}
+    with sharing(dsn, known, **functions) as (p, _):
+        panics = True
+        values: list[Any] = [{}, "{}"]  # a string is sent as it is, and comes back
+        for value in values:
+            (wrong,), right = ask(p, [value], "select $1::json"), ask(p, range(3))
+            assert isinstance(wrong.exception(PATIENCE), pgwire.DataError)
+            assert answers(right) == [0, 1, 2]
+        check_whole(p)
+        assert p.stats().opened == 1
 
 
 class Script:

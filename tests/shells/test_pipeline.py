@@ -69,6 +69,18 @@ class TestAnswers:
         assert one.result().rows == [Number(5)]
         assert two.result().rows == [{"n": 6}]
 
+    def test_row_may_raise_what_no_program_catches(self, conn: pgwire.Connection) -> None:
+        def panic(_row: object) -> None:
+            raise GeneratorExit
+
+        with conn.pipeline() as p:
+            one = p.query("select 5", row=panic)
+            two = p.query("select 6")
+            with pytest.raises(GeneratorExit):
+                one.result()
+            assert two.result().scalar() == 6
+        assert marker(conn)
+
     def test_nothing_asked_for(self, conn: pgwire.Connection) -> None:
         with conn.pipeline():
             pass
