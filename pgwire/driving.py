@@ -178,10 +178,12 @@ def out_of_time(operation: Operation | None = None, *, closed: bool = False) -> 
     return QueryTimeout(f"the query's timeout ran out; {how}")
 
 
-def lost(error: Exception) -> Error:
+def lost(error: BaseException) -> Error:
     """What an error of the line means to the operations on it."""
     if isinstance(error, Error):
         return error
+    if not isinstance(error, Exception):
+        return InterfaceError(f"{type(error).__name__} struck while the connection was read from")
     failure = ConnectionLost(f"the connection was lost: {error}")
     failure.__cause__ = error
     return failure

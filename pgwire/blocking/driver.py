@@ -342,8 +342,10 @@ class Driver(DriverBase):
                 if data is None:
                     return True
                 self._feed(data)
-        except (OSError, Error) as error:
+        except BaseException as error:
             session.fail(lost(error))
+            if not isinstance(error, OSError | Error):  # Ctrl-C: what has been read may be gone
+                raise
         return False
 
     def clean(self, reset: bool | None = None) -> bool:

@@ -21,6 +21,7 @@ from pgwire.blocking import (
     copying,
     driver,
     holding,
+    net,
     pipeline as pipelines,
     streaming,
 )
@@ -342,6 +343,30 @@ def test_ctrl_c_at_any_moment_in_the_core_loses_nothing(dsn: str, check_after: f
             assert p.query("select 1", timeout=PATIENCE).scalar() == 1
             nth += 1
         assert nth > 3, "there are more such moments"
+        p.end(timeout=PATIENCE)
+
+
+def wait_readable(idle: driver.Driver) -> None:
+    """Until what it was asked is answered, or that has been read already."""
+    until(lambda: bool(idle.channel.is_readable()) or idle.is_in_step)
+
+
+def test_ctrl_c_at_any_moment_of_a_look_at_an_idle_connection(dsn: str) -> None:
+    """What had been read then was lost: the next query was told that its connection was."""
+    files = frozenset({str(driver.__file__), str(net.__file__)})
+    with pool(dsn, max_size=1) as p:
+        nth = 0
+        while True:
+            p.query("set work_mem = '5MB'")
+            (idle,) = p._engine.core.connections()
+            wait_readable(idle)  # it is cleaned
+            moment = strike_at(nth, lambda: p.query("select 1", timeout=PATIENCE), files)
+            print("struck at", moment)  # the last is the culprit
+            if not moment:
+                break
+            assert p.query("select $1::int", [nth], timeout=PATIENCE).scalar() == nth
+            nth += 1
+        assert nth > 10, "there are more such moments"
         p.end(timeout=PATIENCE)
 
 
