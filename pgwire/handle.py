@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 from pgwire.errors import ConnectionLost, InterfaceError, ProgrammingError
 from pgwire.pgtypes.registration import RegistersTypes
 from pgwire.protocol.events import EVENT_NAMES, event_name
+from pgwire.protocol.transaction import Blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from pgwire.protocol.observing import QueryReport
     from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
-    from pgwire.protocol.transaction import TransactionBlock
     from pgwire.tls import TLSLayer
 
 # The callbacks of who has none.
@@ -42,7 +42,7 @@ class Handle(RegistersTypes):
     _default_timeout: float | None
     _callbacks: Mapping[str, list[Callable[[Any], object]]]
     # Made when they are needed first, which is seldom in a lease.
-    _open_blocks: list[TransactionBlock] | None = None
+    _open_blocks: Blocks | None = None
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
@@ -59,10 +59,10 @@ class Handle(RegistersTypes):
         return session
 
     @property
-    def _blocks(self) -> list[TransactionBlock]:
+    def _blocks(self) -> Blocks:
         """The transaction blocks that are open, the outermost first."""
         if self._open_blocks is None:
-            self._open_blocks = []
+            self._open_blocks = Blocks()
         return self._open_blocks
 
     def _close_statement(self, statement: Statement) -> None:

@@ -6,18 +6,19 @@ a ROLLBACK; COMMIT and ROLLBACK, once asked for, are carried out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgwire.aio.future import hear
 from pgwire.errors import InterfaceError
 from pgwire.protocol.simple import SimpleQuery
-from pgwire.protocol.transaction import TransactionBlock
+from pgwire.protocol.transaction import INTERLEAVED, TransactionBlock
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from pgwire.aio.connection import AsyncConnection
     from pgwire.aio.future import QueryFuture
+    from pgwire.protocol.rows import Result
 
 
 class AsyncTransaction:
@@ -46,11 +47,20 @@ class AsyncTransaction:
     async def commit(self) -> None:
         """Commit now (RELEASE SAVEPOINT in a nested block)."""
         sql = self._block.commit(self._connection.transaction_status)
-        self._block.check_committed(await self._send(sql))
+        self._block.check_committed(await self._answer(sql))
 
     async def rollback(self) -> None:
         """Undo everything since the block began, now."""
-        await self._send(self._block.rollback())
+        await self._answer(self._block.rollback())
+
+    async def _answer(self, sql: str) -> list[Result[Any]]:
+        sent = self._send(sql)
+        try:
+            results: list[Result[Any]] = await sent
+        finally:
+            if not sent.cancelled():  # else it is still to come
+                self._block.answered()
+        return results
 
     def _send(self, sql: str) -> QueryFuture:
         operation = SimpleQuery(sql)
@@ -65,12 +75,12 @@ class AsyncTransaction:
         sent = self._send(self._block.begin(connection.transaction_status))
         try:
             await sent
-            self._block.begun()
+            self._block.answered()
         except BaseException:
-            if sent.operation.error is None:  # it has begun, or may still begin
-                sql = self._block.undo_begin()
-                if sql is not None:
-                    self._send(sql).add_done_callback(hear)
+            if sent.operation.error is not None:
+                self._block.forget()
+            elif (sql := self._block.undo_begin()) is not None:  # it has begun, or may still begin
+                self._send(sql).add_done_callback(hear)
             raise
         return self
 
@@ -87,6 +97,9 @@ class AsyncTransaction:
             if kind is None:
                 await self._connection.ping()  # raises what there is to know
         elif kind is None:
+            if not self._block.is_innermost:
+                self._connection._driver.abort()
+                raise InterfaceError(INTERLEAVED)
             await self.commit()
         else:
             await self._roll_back_after(value)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pgwire.errors import InterfaceError
 from pgwire.protocol.simple import SimpleQuery
-from pgwire.protocol.transaction import TransactionBlock
+from pgwire.protocol.transaction import INTERLEAVED, TransactionBlock
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,6 +46,8 @@ class Transaction:
         except BaseException as error:
             self._give_up_if_interrupted(error)
             raise
+        finally:
+            self._block.answered()
         self._block.check_committed(results)
 
     def rollback(self) -> None:
@@ -55,6 +57,8 @@ class Transaction:
         except BaseException as error:
             self._give_up_if_interrupted(error)
             raise
+        finally:
+            self._block.answered()
 
     def _give_up_if_interrupted(self, error: BaseException) -> None:
         """After Ctrl-C nobody knows whether the block has ended, and nobody is left to end it."""
@@ -70,11 +74,11 @@ class Transaction:
         status = connection.transaction_status
         try:
             connection._run(SimpleQuery(self._block.begin(status)), None)
-            self._block.begun()
+            self._block.answered()
         except BaseException:
+            self._block.forget()
             if connection.transaction_status is not status:
                 # It has begun all the same (a timeout, Ctrl-C), and nobody would end it.
-                self._block.forget()
                 connection._driver.abort()
             raise
         return self
@@ -93,6 +97,9 @@ class Transaction:
                 if kind is None:
                     self._connection.ping()  # raises what there is to know
             elif kind is None:
+                if not self._block.is_innermost:
+                    self._connection._driver.abort()
+                    raise InterfaceError(INTERLEAVED)
                 self.commit()
             else:
                 self._roll_back_after(value)

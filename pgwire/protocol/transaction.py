@@ -24,6 +24,12 @@ if TYPE_CHECKING:
         "read uncommitted", "read committed", "repeatable read", "serializable"
     ]
 
+# A block has been left while another inside it is open: nobody can tell what belongs to which.
+INTERLEAVED = (
+    "this transaction ends before one that was begun inside it has: nothing is committed, and the "
+    "connection is closed; tasks and threads with transactions at the same time need connections "
+    "of their own, as a pool has them"
+)
 ISOLATION_LEVELS = ("read uncommitted", "read committed", "repeatable read", "serializable")
 
 
@@ -61,18 +67,45 @@ def repeat_delay(attempt: int, jitter: float) -> float:
     return 0.01 * float(min(2**attempt, 64)) * (0.5 + jitter)
 
 
+class Blocks(list["TransactionBlock"]):
+    """The blocks that are open on a connection, the outermost first; or are about to be.
+
+    Tasks and threads share connections: one may begin while another's BEGIN or COMMIT has not been
+    answered yet, and the session's status is not what it will be when its own turn comes.
+    """
+
+    unanswered: TransactionBlock | None = None  # the outermost one that has begun or ended last
+
+    def expected(self, status: TransactionStatus) -> TransactionStatus:
+        """What the session's status, which is this, will be once all that was sent is answered."""
+        block = self.unanswered
+        if block is None:
+            return status
+        if not block.ended:
+            return TransactionStatus.IN_TRANSACTION
+        if status is TransactionStatus.IDLE:  # answered meanwhile, and nobody waited for that
+            self.unanswered = None
+        return TransactionStatus.IDLE
+
+    def answered(self, block: TransactionBlock) -> None:
+        """How it has begun, or ended, is known; or nobody waits for that any more."""
+        if self.unanswered is block:
+            self.unanswered = None
+
+
 class TransactionBlock:
     """One `with conn.transaction()` block.
 
-    `stack` is the connection's list of open blocks; a block is on it from its beginning to
-    its end. Commit and rollback are possible once, and only for the innermost block.
+    `stack` is the connection's; a block is on it from its beginning to its end. Commit and
+    rollback are possible once, and only for the innermost block. After what these give has been
+    answered, `answered` is to be called.
     """
 
     __slots__ = ("_begin", "_savepoint", "_stack", "ended")
 
     def __init__(
         self,
-        stack: list[TransactionBlock],
+        stack: Blocks,
         isolation: str | None,
         read_only: bool | None,
         deferrable: bool | None,
@@ -83,14 +116,17 @@ class TransactionBlock:
         self.ended = False
 
     def begin(self, status: TransactionStatus) -> str:
-        """What to send; `status` is the session's. The block is open once that succeeded."""
-        if status is TransactionStatus.IDLE:
+        """What to send; `status` is the session's. If that fails, call `forget`."""
+        if self._stack.expected(status) is TransactionStatus.IDLE:
+            self._stack.append(self)
+            self._stack.unanswered = self
             return self._begin
         if self._begin != "BEGIN":
             raise InterfaceError(
                 "isolation, read_only and deferrable belong to the outermost transaction"
             )
         self._savepoint = f"_pgwire_{len(self._stack) + 1}"
+        self._stack.append(self)
         return f"SAVEPOINT {self._savepoint}"
 
     @property
@@ -98,15 +134,25 @@ class TransactionBlock:
         """Whether it is a savepoint."""
         return self._savepoint is not None
 
-    def begun(self) -> None:
-        self._stack.append(self)
+    @property
+    def is_innermost(self) -> bool:
+        """Whether no other block is open inside it."""
+        return self._stack[-1:] == [self]
+
+    def answered(self) -> None:
+        """What was sent at its beginning, or its end, has been answered."""
+        self._stack.answered(self)
 
     def undo_begin(self) -> str | None:
         """What to send where nobody waits any more for `begin`, which was sent; None: nothing.
 
         A savepoint does no harm: the transaction around it fails, or ends it.
         """
-        return "ROLLBACK" if self._savepoint is None else None
+        self.forget()
+        if self._savepoint is not None:
+            return None
+        self._stack.unanswered = self
+        return "ROLLBACK"
 
     def commit(self, status: TransactionStatus) -> str:
         """What to send; where the block has failed, the server's answer will say so."""
@@ -134,10 +180,13 @@ class TransactionBlock:
             raise InterfaceError(f"{verb}: a transaction begun inside this one has not ended")
         self._stack.pop()
         self.ended = True
+        if self._savepoint is None:
+            self._stack.unanswered = self
 
     def forget(self) -> None:
-        """The connection is gone, and with it this block and all inside it."""
+        """It has not begun, or its connection is gone: neither it nor what is inside it is open."""
         self.ended = True
+        self._stack.answered(self)
         if self in self._stack:
             del self._stack[self._stack.index(self) :]
 

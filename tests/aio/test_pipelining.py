@@ -208,3 +208,54 @@ class TestWriting:
             assert [await scalar(query) for query in queries] == ["0", "1", "2"]
             many.cancel()
             wire.driver.abort()
+
+
+# ------------------------------------------------------------------ transactions of several tasks
+
+
+async def test_transactions_that_begin_at_once_are_one(conn: pgwire.AsyncConnection) -> None:
+    """The second is a savepoint in the first: what it does is committed with that, or undone."""
+    await conn.query("create temp table t (a int)")
+    first, second = conn.transaction(), conn.transaction()
+    await asyncio.gather(first.__aenter__(), second.__aenter__())
+    await conn.query("insert into t values (1)")
+    await second.__aexit__(None, None, None)
+    await first.__aexit__(ValueError, ValueError(), None)
+    assert conn.transaction_status is pgwire.TransactionStatus.IDLE
+    assert (await conn.query("select * from t")).rows == []
+
+
+@pytest.mark.parametrize("how", ["commit", "rollback"])
+async def test_a_transaction_behind_the_end_of_another(
+    conn: pgwire.AsyncConnection, how: str
+) -> None:
+    """Its BEGIN is sent before the end is answered; it was a savepoint, and outside of all."""
+    await conn.query("create temp table t (a int)")
+    first = await conn.transaction().__aenter__()
+    ending = asyncio.ensure_future(getattr(first, how)())
+    await asyncio.sleep(0)
+    async with conn.transaction(isolation="serializable"):
+        await conn.query("insert into t values (1)")
+    await ending
+    assert (await conn.query("select * from t")).scalars() == [1]
+
+
+async def test_a_transaction_behind_a_commit_that_is_not_waited_for(
+    conn: pgwire.AsyncConnection,
+) -> None:
+    """Once asked for it is carried out, though its task is cancelled."""
+    await conn.query("create temp table t (a int)")
+    for number in range(20):
+
+        async def work(number: int = number) -> None:
+            async with conn.transaction():
+                await conn.query("insert into t values ($1)", [number])
+
+        task = asyncio.ensure_future(work())
+        for _ in range(number):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        async with conn.transaction():
+            assert conn.transaction_status is pgwire.TransactionStatus.IN_TRANSACTION
+    assert conn.transaction_status is pgwire.TransactionStatus.IDLE

@@ -9,6 +9,7 @@ from pgwire.protocol.messages import TransactionStatus
 from pgwire.protocol.rows import Result
 from pgwire.protocol.transaction import (
     ISOLATION_LEVELS,
+    Blocks,
     TransactionBlock,
     begin_statement,
     can_be_repeated,
@@ -56,16 +57,16 @@ def test_levels_that_do_not_exist(level: str) -> None:
 
 
 def begun(
-    stack: list[TransactionBlock], status: TransactionStatus, *modes: bool | str | None
+    stack: Blocks, status: TransactionStatus, *modes: bool | str | None
 ) -> tuple[TransactionBlock, str]:
     block = TransactionBlock(stack, *(*modes, None, None, None)[:3])  # type: ignore[arg-type]
     sql = block.begin(status)
-    block.begun()
+    block.answered()
     return block, sql
 
 
 def test_blocks_nest_as_savepoints() -> None:
-    stack: list[TransactionBlock] = []
+    stack = Blocks()
     outer, sql = begun(stack, IDLE, "serializable")
     assert sql == "BEGIN ISOLATION LEVEL SERIALIZABLE"
     inner, sql = begun(stack, OPEN)
@@ -79,34 +80,34 @@ def test_blocks_nest_as_savepoints() -> None:
 
 
 def test_a_transaction_begun_by_hand_is_the_outermost_one() -> None:
-    block, sql = begun([], OPEN)
+    block, sql = begun(Blocks(), OPEN)
     assert sql == "SAVEPOINT _pgwire_1"
     assert block.rollback() == "ROLLBACK TO SAVEPOINT _pgwire_1; RELEASE _pgwire_1"
 
 
 def test_the_outermost_one_is_rolled_back_whole() -> None:
-    block, _ = begun([], IDLE)
+    block, _ = begun(Blocks(), IDLE)
     assert block.rollback() == "ROLLBACK"
 
 
 def test_a_savepoint_that_has_failed_is_undone_so_that_the_block_around_it_goes_on() -> None:
-    block, _ = begun([], OPEN)
+    block, _ = begun(Blocks(), OPEN)
     assert block.commit(FAILED) == "ROLLBACK TO SAVEPOINT _pgwire_1; RELEASE _pgwire_1"
 
 
 def test_a_failed_transaction_is_committed_and_the_servers_answer_says_what_came_of_it() -> None:
-    block, _ = begun([], IDLE)
+    block, _ = begun(Blocks(), IDLE)
     assert block.commit(FAILED) == "COMMIT"
 
 
 @pytest.mark.parametrize("modes", [("serializable",), (None, True), (None, None, False)])
 def test_modes_belong_to_the_outermost_one(modes: tuple[str | bool | None, ...]) -> None:
     with pytest.raises(InterfaceError, match="belong to the outermost transaction"):
-        begun([], OPEN, *modes)
+        begun(Blocks(), OPEN, *modes)
 
 
 def test_a_block_ends_once() -> None:
-    stack: list[TransactionBlock] = []
+    stack = Blocks()
     block, _ = begun(stack, IDLE)
     block.commit(OPEN)
     assert block.ended
@@ -117,7 +118,7 @@ def test_a_block_ends_once() -> None:
 
 
 def test_the_innermost_one_ends_first() -> None:
-    stack: list[TransactionBlock] = []
+    stack = Blocks()
     outer, _ = begun(stack, IDLE)
     inner, _ = begun(stack, OPEN)
     with pytest.raises(InterfaceError, match="rollback: a transaction begun inside this one"):
@@ -127,14 +128,14 @@ def test_the_innermost_one_ends_first() -> None:
 
 
 def test_a_block_that_has_not_begun_cannot_end() -> None:
-    stack: list[TransactionBlock] = []
+    stack = Blocks()
     begun(stack, IDLE)
     with pytest.raises(InterfaceError, match="commit: this transaction has not begun"):
         TransactionBlock(stack, None, None, None).commit(OPEN)
 
 
 def test_a_lost_connection_takes_a_block_and_all_inside_it() -> None:
-    stack: list[TransactionBlock] = []
+    stack = Blocks()
     outer, _ = begun(stack, IDLE)
     middle, _ = begun(stack, OPEN)
     begun(stack, OPEN)
@@ -177,9 +178,59 @@ def test_the_pause_grows_and_is_not_the_same_for_all() -> None:
 
 def test_a_begin_that_nobody_waits_for_any_more_is_undone() -> None:
     """A savepoint is not: the transaction around it ends it."""
-    outer = TransactionBlock([], None, None, None)
+    outer = TransactionBlock(Blocks(), None, None, None)
     outer.begin(IDLE)
     assert outer.undo_begin() == "ROLLBACK"
-    nested = TransactionBlock([], None, None, None)
+    nested = TransactionBlock(Blocks(), None, None, None)
     nested.begin(OPEN)
     assert nested.undo_begin() is None
+
+
+def test_who_begins_before_a_begin_is_answered_is_inside_of_it() -> None:
+    """Another task, or thread: the session's status is still that of before."""
+    stack = Blocks()
+    first, second = (TransactionBlock(stack, None, None, None) for _ in range(2))
+    assert first.begin(IDLE) == "BEGIN"
+    assert second.begin(IDLE) == "SAVEPOINT _pgwire_2"
+    first.answered()
+    second.answered()
+    assert (first.is_innermost, second.is_innermost) == (False, True)
+    assert second.commit(OPEN) == "RELEASE SAVEPOINT _pgwire_2"
+    assert first.commit(OPEN) == "COMMIT"
+
+
+def test_who_begins_before_an_end_is_answered_is_not() -> None:
+    stack = Blocks()
+    first, _ = begun(stack, IDLE)
+    first.commit(OPEN)
+    second = TransactionBlock(stack, None, None, None)
+    assert second.begin(OPEN) == "BEGIN"
+    first.answered()  # which says nothing of the second
+    third = TransactionBlock(stack, None, None, None)
+    assert third.begin(IDLE) == "SAVEPOINT _pgwire_2"
+
+
+def test_an_end_that_nobody_waits_for_is_known_by_the_status() -> None:
+    stack = Blocks()
+    first, _ = begun(stack, IDLE)
+    first.rollback()
+    assert stack.expected(OPEN) is IDLE
+    assert stack.expected(IDLE) is IDLE
+    assert stack.expected(OPEN) is OPEN  # somebody has begun one by hand
+
+
+def test_a_begin_that_has_failed_is_no_transaction() -> None:
+    stack = Blocks()
+    first = TransactionBlock(stack, None, None, None)
+    first.begin(IDLE)
+    first.forget()
+    assert (stack, first.ended, first.is_innermost) == ([], True, False)
+    assert begun(stack, IDLE)[1] == "BEGIN"
+
+
+def test_behind_a_begin_that_is_undone_there_is_none() -> None:
+    stack = Blocks()
+    first = TransactionBlock(stack, None, None, None)
+    first.begin(IDLE)
+    assert first.undo_begin() == "ROLLBACK"
+    assert begun(stack, OPEN)[1] == "BEGIN"

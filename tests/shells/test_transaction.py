@@ -225,6 +225,32 @@ class TestMisuse:
                 insert(conn, 2)
         assert values(conn) == [1, 2]
 
+    @pytest.mark.parametrize("error", [None, Mistake()])
+    def test_leaving_it_while_an_inner_block_is_open(
+        self, connect: Connect, error: Exception | None
+    ) -> None:
+        """As tasks that share a connection do: nobody can tell what belongs to which of them."""
+        conn, other = connect(), connect()
+        other.script("drop table if exists interleaved; create table interleaved (a int)")
+        outer, inner = conn.transaction(), conn.transaction()
+        outer.__enter__()
+        conn.query("insert into interleaved values (1)")
+        inner.__enter__()
+        conn.query("insert into interleaved values (2)")
+        if error is None:
+            with pytest.raises(pgwire.InterfaceError, match="before one that was begun inside it"):
+                outer.__exit__(None, None, None)
+        else:
+            outer.__exit__(Mistake, error, None)
+            assert "could not be rolled back" in error.__notes__[0]
+        assert conn.closed
+        with pytest.raises(pgwire.InterfaceError, match="closed"):
+            conn.query("insert into interleaved values (3)")
+        with pytest.raises(pgwire.InterfaceError, match="closed"):
+            inner.__exit__(None, None, None)
+        assert other.query("select * from interleaved").rows == []
+        other.query("drop table interleaved")
+
     def test_entering_twice(self, conn: pgwire.Connection) -> None:
         transaction = conn.transaction()
         with transaction:
