@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, QueryTimeout
 from pgwire.observing import log_end, log_notice, tell
+from pgwire.protocol.collector import go_on_after_fork
 from pgwire.protocol.events import ReportsAreThere
 from pgwire.protocol.listening import refuse_held
 from pgwire.protocol.observing import Endpoint, ObservedSession, observe, stop_observing
@@ -155,6 +156,7 @@ class DriverBase:
 
 def _count_fork() -> None:
     DriverBase.forks += 1
+    go_on_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

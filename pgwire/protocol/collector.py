@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_resting: list[None] = []  # one for each call that will have it go on
+
+
+def go_on_after_fork() -> None:
+    """In a forked child: whoever had it rest is not there to have it go on."""
+    if _resting:
+        _resting.clear()
+        gc.enable()
+
 
 def uncollected(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What `make` returns. The garbage collector rests meanwhile, in all threads.
@@ -25,8 +34,11 @@ def uncollected(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     was_enabled = gc.isenabled()
     try:
         if was_enabled:
+            _resting.append(None)
             gc.disable()
         return make(*args, **kwargs)
     finally:
         if was_enabled:
+            if _resting:  # else it was `make` that has forked
+                del _resting[-1]
             gc.enable()

@@ -196,6 +196,50 @@ print("well")
 """
 
 
+FORK_WHILE_READING = """
+import gc, json, os, signal, sys, threading
+import pgwire
+
+signal.alarm(20)
+begun, forked = threading.Event(), threading.Event()
+
+def loads(text):
+    begun.set()
+    forked.wait()
+    return json.loads(text)
+
+conn = pgwire.connect(sys.argv[1], json_loads=loads)
+sql = "select json_build_array(n) from generate_series(1, 5000) n"
+reading = threading.Thread(target=conn.query, args=[sql])
+if sys.argv[2] == "disabled":
+    gc.disable()
+reading.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    os._exit(gc.isenabled())
+forked.set()
+reading.join()
+assert gc.isenabled() is (sys.argv[2] == "enabled")
+_, status = os.waitpid(child, 0)
+conn.close()
+print("enabled" if status else "disabled")
+"""
+
+
+@pytest.mark.parametrize("collector", ["enabled", "disabled"])
+def test_a_child_has_the_garbage_collector_that_its_parent_has(dsn: str, collector: str) -> None:
+    """It rests while another thread reads many rows, and nobody was left to have it go on."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK_WHILE_READING, dsn, collector],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{collector}\n", "")
+
+
 @pytest.mark.parametrize("how", ["closing", "without closing", "while busy"])
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_forked_child_may_not_use_it_and_the_parent_keeps_it(

@@ -9,6 +9,7 @@ import pytest
 
 from pgwire.errors import DataError, NotSupportedError, ProtocolError
 from pgwire.pgtypes import TypeRegistry, oids
+from pgwire.protocol.collector import go_on_after_fork, uncollected
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import SimpleQuery
@@ -187,6 +188,28 @@ def test_the_collector_rests_while_a_long_run_is_decoded(enabled: bool, rows: li
     session.receive_data(backend.complete() + backend.ready())
     assert isinstance(operation.error, DataError) is (len(rows) > 5_000)
     assert session.in_step
+
+
+def test_in_a_forked_child_the_collector_goes_on() -> None:
+    """Be it that another thread had it rest, which is not there any more, or that `make` forks."""
+    was_enabled, seen = gc.isenabled(), []
+
+    def fork() -> None:
+        seen.append(gc.isenabled())
+        go_on_after_fork()
+        seen.append(gc.isenabled())
+
+    try:
+        gc.enable()
+        uncollected(fork)
+        assert (*seen, gc.isenabled()) == (False, True, True)
+        gc.disable()
+        go_on_after_fork()
+        assert not gc.isenabled()  # as the program wants it
+        uncollected(fork)
+        assert not gc.isenabled()
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
 
 
 @pytest.mark.parametrize(("rows", "rests"), [(1, False), (2, True), (1_000, True)])
