@@ -14,7 +14,7 @@ unless the array says otherwise, which an `Array` keeps. The manual: "Arrays"; b
 from __future__ import annotations
 
 import struct
-from itertools import chain
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +41,9 @@ from pgwire.pgtypes.codec import (
     misfit,
     part_bytes,
     part_literal,
-    unpacking,
     wrong_length,
 )
-from pgwire.pgtypes.text import decode_utf8
+from pgwire.pgtypes.lists import fixed_reader, quick_lists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -129,7 +128,7 @@ def any_array_codec(oid: int, array_oid: int, codec_of: Callable[[int], Codec | 
 def vector_codec(name: str, element: Codec) -> Codec:
     """The codec of int2vector or oidvector: arrays of one dimension whose indexes begin at 0."""
     oid, array_oid = oids.REST[name]
-    read = _binary_decoder(name, element)
+    read = _binary_decoder(name, element, 0)
 
     def box(value: Any) -> Box:
         dimensions, _, items = box_of(element, value)
@@ -227,9 +226,12 @@ def _numbers(element: Codec, items: Sequence[Any]) -> bytes | None:
     return bytes(data)
 
 
-def _binary_decoder(name: str, element: Codec) -> Callable[[bytes, int, int], list[Any]]:
-    decode_element, oid = element.decode, element.oid
-    read_fixed = _fixed_reader(element)
+def _binary_decoder(
+    name: str, element: Codec, bound: int = 1
+) -> Callable[[bytes, int, int], list[Any]]:
+    """Reads any array; those of one dimension, from `bound` on, in quicker ways (see `lists`)."""
+    oid, read_fixed = element.oid, fixed_reader(element)
+    read_elements = partial(_read_elements, name, element.decode)
 
     def decode(buffer: bytes, start: int, end: int) -> list[Any]:
         dimensions, bounds, position = _read_header(name, oid, buffer, start, end)
@@ -242,74 +244,10 @@ def _binary_decoder(name: str, element: Codec) -> Callable[[bytes, int, int], li
             raise malformed(name)
         items = read_fixed(buffer[position:end], count) if read_fixed else None
         if items is None:
-            items = _read_elements(name, decode_element, buffer, position, end, count)
+            items = read_elements(buffer, position, end, count)
         return nested(dimensions, bounds, items)
 
-    return _text_lists(decode, oid) if element.decode is decode_utf8 else decode
-
-
-def _fixed_reader(element: Codec) -> Callable[[bytes, int], list[Any] | None] | None:
-    """Reads all elements of one width at once, five times as fast as one by one (CPython 3.11).
-
-    The function gives None where that cannot be done: there is a NULL, or damage. There is none
-    for elements without a width, or which another function than their type's decodes.
-    """
-    steps = unpacking(element)
-    if steps is None:
-        return None
-    code, convert = steps.code, steps.convert
-    fixed = struct.Struct(">4x" + code)
-    size, unpack = fixed.size, fixed.iter_unpack
-    prefix = _length.pack(size - 4)
-
-    def read(data: bytes, count: int) -> list[Any] | None:
-        if len(data) != count * size:
-            return None
-        for i in range(4):  # the same length in front of each
-            if data[i::size] != prefix[i : i + 1] * count:
-                return None
-        items = chain.from_iterable(unpack(data))
-        try:
-            return list(items if convert is None else map(convert, items))
-        except DataError:
-            return None  # it is raised again by who reads them one by one
-
-    return read
-
-
-def _text_lists(
-    plain: Callable[[bytes, int, int], list[Any]], oid: int
-) -> Callable[[bytes, int, int], list[Any]]:
-    """What `plain` does with lists of text, short ones in a quarter of the time (CPython 3.11).
-
-    Whatever else an array may be, or a damaged one, is left to `plain`.
-    """
-    begin = _header.pack(1, 0, oid)
-    counts = {begin + _dimension.pack(n, 1): n for n in range(1, 33)}
-    count_of, length_at = counts.get, _length.unpack_from
-
-    def decode(buffer: bytes, start: int, end: int) -> list[Any]:
-        stop = start + 20
-        count = count_of(buffer[start:stop])
-        if count is None:
-            if stop > end or not buffer.startswith(begin, start):
-                return plain(buffer, start, end)
-            count, bound = _dimension.unpack_from(buffer, start + 12)
-            if bound != 1:
-                return plain(buffer, start, end)
-        items: list[Any] = []
-        try:
-            while stop < end:
-                at = stop + 4
-                stop = at + length_at(buffer, stop)[0]
-                if not at <= stop <= end:
-                    break
-                items.append(buffer[at:stop].decode())
-        except (struct.error, UnicodeDecodeError):
-            items = []
-        return items if len(items) == count and stop == end else plain(buffer, start, end)
-
-    return decode
+    return quick_lists(element, bound, decode, read_elements)
 
 
 def _read_header(

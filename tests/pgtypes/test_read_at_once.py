@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import replace
-from typing import Any
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from pgwire.errors import DataError
-from pgwire.pgtypes import TypeRegistry
+from pgwire.pgtypes import TypeRegistry, arrays, oids
 from pgwire.pgtypes.arrays import array_codec
+from pgwire.pgtypes.codec import unpacking
 from pgwire.pgtypes.text import decode_utf8
+
+if TYPE_CHECKING:
+    from pgwire.pgtypes import Codec
 
 REGISTRY = TypeRegistry()
 TEXT, TEXTS = REGISTRY.codec(25), REGISTRY.codec(1009)
@@ -67,6 +73,77 @@ def test_arrays_of_text_of_any_shape(value: list[Any]) -> None:
         found = outcome(TEXTS.decode, data[:cut], b"", b"")
         assert found == outcome(PLAIN_TEXTS.decode, data[:cut], b"", b"")
     assert TEXTS.decode(data, 0, len(data)) == value
+
+
+# int4, float8, bool, timestamptz, uuid, text; json, whose elements are read one by one.
+ELEMENTS = [23, 701, 16, 1184, 2950, 25, 114]
+FEW, MANY = st.integers(0, 6), st.sampled_from([31, 32, 33, 70])
+
+
+def plainly(element: Codec) -> Codec:
+    """The codec of arrays that knows no lists."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays, "quick_lists", lambda _element, _bound, plain, _read: plain)
+        patch.setattr(arrays, "fixed_reader", lambda _element: None)
+        return array_codec(element)
+
+
+@st.composite
+def lists(draw: st.DrawFn, element: Codec) -> bytes:
+    """Arrays, most of them of one dimension, of whatever bytes and NULLs."""
+    bounds = st.sampled_from([1, 1, 1, 0, -1, 2**31 - 1])
+    dimensions = draw(st.sampled_from([1, 1, 1, 0, 2]))
+    counts = [draw(FEW | MANY) for _ in range(dimensions)]
+    steps = unpacking(element)
+    width = struct.calcsize(f">{steps.code}") if steps else None
+    value = st.binary(min_size=width or 0, max_size=5 if width is None else width)
+    usual = [draw(value) for _ in range(3)]
+    nulls = draw(st.sampled_from([0, 0, 1]))
+    data = struct.pack(">iiI", dimensions, nulls, element.oid)
+    data += b"".join(struct.pack(">ii", count, draw(bounds)) for count in counts)
+    for number in range(prod(counts) if dimensions else 0):
+        some = None if nulls and draw(st.booleans()) else usual[number % 3]
+        data += struct.pack(">i", -1 if some is None else len(some)) + (some or b"")
+    return data
+
+
+@pytest.mark.parametrize("oid", ELEMENTS)
+@given(st.data(), st.binary(max_size=9), st.binary(max_size=9))
+def test_lists(oid: int, draw: st.DataObject, before: bytes, behind: bytes) -> None:
+    """Twice, as what reads short ones is kept."""
+    element = REGISTRY.codec(oid)
+    quick, plain = array_codec(element), plainly(element)
+    for data in draw.draw(st.lists(damaged(lists(element)) | lists(element), min_size=1)) * 2:
+        found = outcome(quick.decode, data, before, behind)
+        assert found == outcome(plain.decode, data, before, behind)
+
+
+@pytest.mark.parametrize("value", [[1, 2, 3], [1, None, 3], [None], [], list(range(40)), [7] * 32])
+def test_lists_of_numbers(value: list[Any]) -> None:
+    codec = array_codec(REGISTRY.codec(23))
+    data = codec.encode(value)
+    assert isinstance(data, bytes)
+    plain = plainly(REGISTRY.codec(23))
+    for _ in range(2):
+        assert codec.decode(data, 0, len(data)) == value
+        for cut in range(len(data) + 1):
+            assert outcome(codec.decode, data[:cut], b"", b"") == outcome(
+                plain.decode, data[:cut], b"", b""
+            )
+
+
+@pytest.mark.parametrize("name", ["int2vector", "oidvector"])
+@given(st.lists(st.integers(0, 2**15 - 1), max_size=40))
+def test_vectors(name: str, value: list[int]) -> None:
+    codec = REGISTRY.codec(oids.REST[name][0])
+    head = struct.pack(">iiIii", 1, 0, 21 if name == "int2vector" else 26, len(value), 0)
+    code = "h" if name == "int2vector" else "I"
+    data = head + b"".join(
+        struct.pack(f">i{code}", struct.calcsize(f">{code}"), item) for item in value
+    )
+    for _ in range(2):
+        found = codec.decode(b"x" + data + b"y", 1, 1 + len(data))
+        assert (type(found), found) == (list, value)
 
 
 @pytest.mark.parametrize("oid", [114, 3802])
