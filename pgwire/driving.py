@@ -121,6 +121,18 @@ class DriverBase:
             if listener is not None:
                 listener(event)
 
+    def deliver_events_after(self, operation: Operation) -> None:
+        """The same once an operation has come to an end, whose own error is the one to be raised.
+
+        What a callback raises is its context then.
+        """
+        try:
+            self.deliver_events()
+        except Exception as error:
+            if operation.error is None:
+                raise
+            operation.error.__context__ = error
+
     # ---------------------------------------------------------------- observers
 
     def observe(

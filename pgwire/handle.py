@@ -18,7 +18,7 @@ from pgwire.protocol.events import EVENT_NAMES, event_name
 from pgwire.protocol.transaction import Blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Literal
 
     from pgwire.errors import PostgresError
@@ -89,8 +89,8 @@ class Handle(RegistersTypes):
 
         It gets the notice (a `PostgresError`, not raised), the `Notification`, or the changed
         parameter (`.name`, `.value`), after the operation under way: in the thread that
-        happens to read it, whose call raises what it raises; or in the event loop, which
-        reports what it raises.
+        happens to read it, whose call raises what it raises (as the context of its own error, if
+        it has one); or in the event loop, which reports what it raises.
 
         For "query" it gets a `QueryReport` of each operation that was begun here afterwards, once,
         when that has ended, however it did; before its caller goes on, and in his context
@@ -193,6 +193,15 @@ class Handle(RegistersTypes):
         raise InterfaceError("a connection cannot be pickled or copied")
 
 
-def _deliver(callbacks: Mapping[str, list[Callable[[Any], object]]], event: Event) -> None:
-    for callback in tuple(callbacks.get(event_name(event), ())):
-        callback(event)
+def _deliver(
+    callbacks: Mapping[str, list[Callable[[Any], object]]],
+    event: Event,
+    rest: Iterator[Callable[[Any], object]] | None = None,
+) -> None:
+    rest = rest or iter(tuple(callbacks.get(event_name(event), ())))
+    for callback in rest:
+        try:
+            callback(event)
+        except Exception:
+            _deliver(callbacks, event, rest)  # the others hear of it all the same
+            raise

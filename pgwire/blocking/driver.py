@@ -126,7 +126,7 @@ class Driver(DriverBase):
             if session.failure is not None:
                 self.abort_when_gone()
             if session.events:
-                self.deliver_events()
+                self.deliver_events_after(operation)
         finally:
             # No call before `release`: only behind one can Ctrl-C strike.
             if self._owner == me:

@@ -161,7 +161,7 @@ class Hold:
         if session.failure is not None:
             driver.abort_when_gone()
         if session.events:
-            driver.deliver_events()
+            driver.deliver_events_after(operation)
 
     def _wait(self) -> None:
         self.driver._drive(cast("Operation", self._until), self._deadline)

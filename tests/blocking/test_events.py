@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
+from pgwire import errors
 from tests.support import backend
 from tests.support.scripted import Line, ScriptedServer
 
@@ -79,3 +80,23 @@ def test_a_server_that_never_stops_noticing_does_not_fill_the_memory(connect: Co
         conn.ping()
         assert len(seen) == 10_000  # the last so many of one reply
         conn.close()
+
+
+def test_what_a_callback_raises_hides_no_error_of_the_server(conn: pgwire.Connection) -> None:
+    """Whoever tries again what has failed looks at its class."""
+
+    def callback(notice: pgwire.PostgresError) -> None:
+        raise LookupError(notice.message)
+
+    conn.on("notice", callback)
+    sql = "do $$ begin raise notice 'before'; raise 'no' using errcode = '40001'; end $$"
+    with pytest.raises(errors.SerializationFailure) as caught:
+        conn.query(sql)
+    assert str(caught.value.__context__) == "before"
+    conn.query(
+        "create function pg_temp.f() returns int language plpgsql as "
+        "'begin raise notice ''row''; return 1 / 0; end'"
+    )
+    with pytest.raises(errors.DivisionByZero) as caught_too:
+        list(conn.stream("select pg_temp.f()"))
+    assert str(caught_too.value.__context__) == "row"

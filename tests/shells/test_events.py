@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import pgwire
 
 if TYPE_CHECKING:
     from tests.shells.conftest import Connect
+    from tests.support.shells import Shell
 
 NOTICE = "do $$ begin raise notice 'one' using hint = 'a hint'; raise warning 'two'; end $$"
 
@@ -63,6 +65,24 @@ def test_off_and_several_callbacks(conn: pgwire.Connection) -> None:
     conn.off("notice", print)
     conn.query(NOTICE)
     assert (len(first), len(second)) == (2, 4)
+
+
+def test_one_that_raises_keeps_nothing_from_the_others(
+    conn: pgwire.Connection, shell: Shell
+) -> None:
+    seen: list[str] = []
+
+    def callback(notice: pgwire.PostgresError) -> None:
+        seen.append(notice.message)
+        raise LookupError
+
+    for each in (callback, callback, lambda notice: seen.append(notice.message)):
+        conn.on("notice", each)
+    if not shell.is_blocking:
+        shell.loop.set_exception_handler(lambda *_: None)  # type: ignore[attr-defined]
+    with pytest.raises(LookupError) if shell.is_blocking else nullcontext():
+        conn.query("do $$ begin raise notice 'one'; end $$")
+    assert seen == ["one"] * 3
 
 
 def test_an_event_that_does_not_exist(conn: pgwire.Connection) -> None:
