@@ -370,6 +370,15 @@ _ELSEWHERE = {
     "ssl": ["sslmode"],
     "timeout": ["checkout_timeout", "connect_timeout"],
 }
+# What there is instead of what others have.
+_CONNINFO = "the connection string is the first argument, and has no name"
+_INSTEAD = {
+    "autocommit": "outside of transaction() each statement commits by itself",
+    "dsn": _CONNINFO,
+    "row_factory": "row= of query() gives rows another shape",
+    "uri": _CONNINFO,
+    "url": _CONNINFO,
+}
 
 
 def advice(name: str, known: Iterable[str]) -> str:
@@ -378,6 +387,8 @@ def advice(name: str, known: Iterable[str]) -> str:
         return "; a setting of the server goes into options or settings={...}"
     if name in ALIASES:
         return f"; did you mean {ALIASES[name]!r}?"
+    if name in _INSTEAD:
+        return f"; {_INSTEAD[name]}"
     known = tuple(known)
     for meant in _ELSEWHERE.get(name, ()):
         if meant in known:

@@ -114,6 +114,9 @@ def test_the_annotated_keywords_are_those_that_are_taken() -> None:
         ("ssl_mode", "did you mean 'sslmode'?"),
         ("timeout", "did you mean 'connect_timeout'?"),  # so others call it
         ("ssl", "did you mean 'sslmode'?"),
+        ("dsn", "the connection string is the first argument, and has no name"),
+        ("url", "the connection string is the first argument, and has no name"),
+        ("autocommit", "outside of transaction() each statement commits by itself"),
         ("search_path", "options or settings={...}"),
         ("statement_timeout", "options or settings={...}"),
         ("auto_explain.log_analyze", "options or settings={...}"),

@@ -116,10 +116,11 @@ class AsyncPool(AsyncListens, AsyncReports, PoolTypes):
     def __repr__(self) -> str:
         if "_engine" not in vars(self):
             return "<AsyncPool that has not begun>"  # a traceback's, with a mistake in the settings
-        stats = self.stats()
+        stats, core = self.stats(), self._engine.core
+        state = " closed" if core.ended else " ending" if core.ending else ""
         return (
-            f"<AsyncPool {self.name}: {stats.leased + stats.shared} in use, {stats.idle} idle, "
-            f"{stats.waiting} waiting, at most {stats.max_size}>"
+            f"<AsyncPool {self.name}{state}: {stats.leased + stats.shared} in use, "
+            f"{stats.idle} idle, {stats.waiting} waiting, at most {stats.max_size}>"
         )
 
     # ---------------------------------------------------------------- statements

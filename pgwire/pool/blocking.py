@@ -112,9 +112,10 @@ class Pool(Listens, Reports, PoolTypes):
     def __repr__(self) -> str:
         if "_engine" not in vars(self):
             return "<Pool that has not begun>"  # a traceback's, with a mistake in the settings
-        stats = self.stats()
+        stats, core = self.stats(), self._engine.core
+        state = " closed" if core.ended else " ending" if core.ending else ""
         return (
-            f"<Pool {self.name}: {stats.leased} leased, {stats.idle} idle, "
+            f"<Pool {self.name}{state}: {stats.leased} leased, {stats.idle} idle, "
             f"{stats.waiting} waiting, at most {stats.max_size}>"
         )
 

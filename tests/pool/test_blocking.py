@@ -650,6 +650,17 @@ def test_stats_add_up(dsn: str) -> None:
         assert (stats.requests, stats.granted, stats.released, stats.opened) == (5, 5, 5, 1)
 
 
+def test_the_repr_says_whether_it_is_closed(dsn: str) -> None:
+    with pool(dsn, name="shop") as p:
+        lease = p.connect()
+        assert "Pool shop: " in repr(p)
+        ending = Thread(p.end)
+        until(lambda: "Pool shop ending: " in repr(p))
+        lease.release()
+        ending.outcome()
+        assert "Pool shop closed: " in repr(p)
+
+
 def test_the_repr_shows_no_secret(embedded_server: Any) -> None:
     with pool(embedded_server.url) as p:
         assert embedded_server.password not in repr(p)
