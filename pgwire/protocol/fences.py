@@ -82,8 +82,7 @@ class Fencing:
         if fence is None:
             return
         fence.requests -= 1
-        head = self.pending[0]
-        if not head.abandoned and not head.is_fence:
+        if not self.pending[0].abandoned:  # a fence tells nobody
             error.stray = True
             is_idle = self.transaction_status is TransactionStatus.IDLE  # as it was before
             hint = _UNDONE if is_idle else _FAILED

@@ -382,6 +382,7 @@ def test_a_request_hits_one_and_no_more() -> None:
     raised(session)
     session.receive_data(CANCELED + backend.ready() + CANCELED + backend.ready())
     assert meant.done
+    assert not stray(meant)
     assert not stray(behind)
 
 
