@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 from pgwire import embedded
-from tests.support import pgbouncer as poolers, servers, standby
+from tests.support import guards, pgbouncer as poolers, servers, standby
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,6 +180,10 @@ def _give_up(reason: str) -> NoReturn:
     if os.environ.get("PGWIRE_TEST_REQUIRE") == "1":
         pytest.fail(f"PGWIRE_TEST_REQUIRE=1, but {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def pytest_configure() -> None:
+    guards.show_here()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

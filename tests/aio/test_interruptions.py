@@ -8,7 +8,6 @@ PGWIRE_INTERRUPTIONS=1000 for the whole of it, PGWIRE_INTERRUPTIONS_SEED for oth
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 import pgwire
 from pgwire.protocol.messages import TransactionStatus
 from tests.support import interrupting as storm
+from tests.support.guards import go_on
 
 Work = Callable[[Any, int, float | None], Awaitable[object]]
 
@@ -196,7 +196,7 @@ async def test_a_storm_of_interruptions(
     conn: pgwire.AsyncConnection, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pgwire.aio.giving_up.PATIENCE", storm.PATIENCE)  # on a busy machine
-    faulthandler.dump_traceback_later(storm.PATIENCE, exit=True)  # in place of `watch`
+    go_on(storm.PATIENCE)  # in place of `watch`
     reports: list[Any] = []
     asyncio.get_running_loop().set_debug(False)  # it keeps a stack for every record
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))

@@ -7,7 +7,6 @@ PGWIRE_INTERRUPTIONS_SEED for other moments.
 
 from __future__ import annotations
 
-import faulthandler
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import pgwire
 from pgwire.protocol.messages import TransactionStatus
 from tests.blocking.test_interrupt import Interrupted, interrupted_after
 from tests.support import interrupting as storm
+from tests.support.guards import go_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,7 +216,7 @@ class Storm:
 @pytest.mark.slow
 def test_a_storm_of_interruptions(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", storm.PATIENCE)  # on a busy machine
-    faulthandler.dump_traceback_later(storm.PATIENCE, exit=True)  # in place of `watch`
+    go_on(storm.PATIENCE)  # in place of `watch`
     blowing = Storm(dsn)
     blowing.admin.script(storm.CREATE)
     own = pgwire.connect(dsn)

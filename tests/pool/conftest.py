@@ -17,6 +17,7 @@ import pytest
 
 import pgwire
 from tests.pool.facade import FacadePool, LoopThread, Twins
+from tests.support.guards import go_on
 from tests.support.shells import LOOPS
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def watch(request: pytest.FixtureRequest) -> Iterator[None]:
     if "server" not in request.fixturenames:
         yield
         return
-    faulthandler.dump_traceback_later(_HANG, exit=True)
+    go_on(_HANG)
     yield
     faulthandler.cancel_dump_traceback_later()
 

@@ -401,7 +401,7 @@ def test_query_timeout_is_the_default_for_leases_too(dsn: str) -> None:
         with p.connect() as conn:
             with pytest.raises(pgwire.QueryTimeout):
                 conn.query("select pg_sleep(30)")
-            assert conn.query("select 1").scalar() == 1
+            assert conn.query("select 1", timeout=PATIENCE).scalar() == 1
 
 
 def test_max_waiting_refuses_one_more(dsn: str) -> None:

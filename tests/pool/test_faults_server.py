@@ -28,6 +28,7 @@ from tests.pool.watching import (
     within,
 )
 from tests.support import backend
+from tests.support.guards import go_on
 from tests.support.proxy import Link, Proxy
 from tests.support.scripted import Line, ScriptedServer, serve
 
@@ -151,6 +152,7 @@ def test_a_line_that_breaks_anywhere_in_a_conversation(
         start = proxy.links[0].received
         conversation(p)
         for size in range(start, proxy.links[0].received, step):
+            go_on()
             proxy.break_after(size, how)
             p.expire()
             conversation(p)
@@ -168,6 +170,7 @@ def test_a_line_that_breaks_while_connecting(
     with pgwire.Pool(proxy.dsn(embedded_server.url), max_size=1) as p:
         p.wait()
         for size in range(0, proxy.links[0].received, 7):
+            go_on()
             proxy.break_after(size)
             p.expire()
             assert p.query("select 'marker'").scalar() == "marker"

@@ -11,13 +11,28 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_HANG = 30.0
+HANG = 30.0
+_shown_on = 2
+
+
+def show_here() -> None:
+    """What is standard error now is where stacks are shown; pytest captures it afterwards."""
+    global _shown_on
+    _shown_on = os.dup(2)
+
+
+def go_on(seconds: float = HANG) -> None:
+    """Whoever does not say so again within these seconds hangs, which ends the run.
+
+    For tests that take long where the machine is busy: each round of them is to get on.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_shown_on)
 
 
 @pytest.fixture(autouse=True)
 def watch() -> Iterator[None]:
     """A test that hangs ends the run, with the stacks of all threads."""
-    faulthandler.dump_traceback_later(_HANG, exit=True)
+    go_on()
     yield
     faulthandler.cancel_dump_traceback_later()
 
