@@ -150,6 +150,11 @@ _SHAPES: dict[type, str] = {
 def _number(value: Any) -> float:
     if type(value) is float:
         return value
+    if type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            pass  # float8 has the words for it
     return float(fixed.FLOAT8.literal(value))
 
 

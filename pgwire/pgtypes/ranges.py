@@ -46,6 +46,7 @@ _BOUNDS_OF_FLAGS = {
     for lower in (0, _LOWER_INC, _LOWER_INF)
     for upper in (0, _UPPER_INC, _UPPER_INF)
 }
+_ONE_SIDED = {n for n in _BOUNDS_OF_FLAGS if (n & (_LOWER_INF | _UPPER_INF)).bit_count() == 1}
 
 # A bound's text: between quotes, or bare, or nothing where there is none.
 _bound = r'(?:"((?:[^"\\]++|""|\\.)*+)"|([^"\\()\[\], \t\n\v\f\r]*+))'
@@ -207,7 +208,7 @@ def range_codec(name: str, oid: int, array_oid: int, element: Codec) -> Codec:
         name,
         oid,
         array_oid,
-        _finite_decoder(element, decode),
+        _quick_decoder(element, decode),
         decode_text,
         binary_or_text(element.has_binary, binary, literal),
         literal,
@@ -306,14 +307,15 @@ def _decode(name: str, element: Codec, buffer: bytes, start: int, end: int) -> R
     return Range(sides[0], sides[1], bounds)
 
 
-def _finite_decoder(element: Codec, others: _Decoder) -> _Decoder:
-    """What `others` does, in a third of the time where both bounds are there and of one width."""
+def _quick_decoder(element: Codec, others: _Decoder) -> _Decoder:
+    """What `others` does, in a third of the time where there are bounds and of one width."""
     steps = unpacking(element)
     if steps is None:
         return others
     code, convert = steps.code, steps.convert
     finite = struct.Struct(f">Bi{code}i{code}")
-    unpack, size, lengths = finite.unpack_from, finite.size, ((finite.size - 9) // 2,) * 2
+    unpack, size, width = finite.unpack_from, finite.size, (finite.size - 9) // 2
+    lengths, unpack_one = (width, width), struct.Struct(f">Bi{code}").unpack_from
 
     def decode(buffer: bytes, start: int, end: int) -> Range[Any]:
         if end - start == size:
@@ -324,6 +326,12 @@ def _finite_decoder(element: Codec, others: _Decoder) -> _Decoder:
                 made: Range[Any] = Range.__new__(Range)
                 made._set(lower, upper, _BOUNDS_OF_FLAGS[flags])
                 return made
+        elif end - start == 5 + width:
+            flags, length, side = unpack_one(buffer, start)
+            if length == width and flags in _ONE_SIDED:
+                side = side if convert is None else convert(side)
+                lower, upper = (side, None) if flags & _UPPER_INF else (None, side)
+                return Range(lower, upper, _BOUNDS_OF_FLAGS[flags])
         return others(buffer, start, end)
 
     return decode
@@ -392,9 +400,7 @@ def _range_text(element: Codec, value: Any) -> str:
 
 
 def _quoted(bound: str | None) -> str:
-    if bound is None:
-        return ""
-    return '"' + bound.replace("\\", "\\\\").replace('"', '""') + '"'
+    return "" if bound is None else '"' + bound.replace("\\", "\\\\").replace('"', '""') + '"'
 
 
 def _ranges(

@@ -414,7 +414,9 @@ def test_what_the_bounds_are_shows_in_the_codec() -> None:
     def unknown(*_: Any) -> Any:
         raise UnknownTypes.of("thing", [5])
 
-    element = replace(ALL["int4"], decode=unknown, decode_text=unknown, is_open=True)
+    element = replace(
+        ALL["int4"], decode=unknown, decode_text=unknown, struct_code=None, is_open=True
+    )
     for codec, text in ((range_of(element), "[1,2)"), (multirange_of(element), "{[1,2)}")):
         assert codec.is_open
         data = b"\0\0\0\1\0\0\0\x09" + flagged(0x12, ONE)

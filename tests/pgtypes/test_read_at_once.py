@@ -15,6 +15,7 @@ from pgwire.errors import DataError
 from pgwire.pgtypes import TypeRegistry, arrays, oids
 from pgwire.pgtypes.arrays import array_codec
 from pgwire.pgtypes.codec import unpacking
+from pgwire.pgtypes.ranges import range_codec
 from pgwire.pgtypes.text import decode_utf8
 
 if TYPE_CHECKING:
@@ -116,6 +117,23 @@ def test_lists(oid: int, draw: st.DataObject, before: bytes, behind: bytes) -> N
     for data in draw.draw(st.lists(damaged(lists(element)) | lists(element), min_size=1)) * 2:
         found = outcome(quick.decode, data, before, behind)
         assert found == outcome(plain.decode, data, before, behind)
+
+
+@pytest.mark.parametrize("oid", [23, 1184])
+@given(st.data(), st.binary(max_size=9), st.binary(max_size=9))
+def test_ranges(oid: int, draw: st.DataObject, before: bytes, behind: bytes) -> None:
+    element = REGISTRY.codec(oid)
+    steps = unpacking(element)
+    assert steps is not None
+    width = struct.calcsize(f">{steps.code}")
+    plain = replace(element, decode=lambda *where: element.decode(*where))
+    plain = replace(plain, struct_code=None, converted=None)
+    quick, slow = range_codec("r", 1, 0, element), range_codec("r", 1, 0, plain)
+    side = st.binary(min_size=width, max_size=width).map(struct.pack(">i", width).__add__)
+    flags = st.integers(0, 31).map(lambda number: bytes((number,)))
+    data = draw.draw(damaged(st.tuples(flags, st.just(b"") | side, side).map(b"".join)))
+    found = outcome(quick.decode, data, before, behind)
+    assert found == outcome(slow.decode, data, before, behind)
 
 
 @pytest.mark.parametrize("value", [[1, 2, 3], [1, None, 3], [None], [], list(range(40)), [7] * 32])
