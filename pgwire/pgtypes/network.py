@@ -26,7 +26,7 @@ from ipaddress import (
 from typing import TYPE_CHECKING, Any
 
 from pgwire.pgtypes import oids
-from pgwire.pgtypes.codec import Codec, malformed, misfit, text_only, wrong_length
+from pgwire.pgtypes.codec import Codec, Converted, malformed, misfit, text_only, wrong_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +140,10 @@ def _hardware_codec(name: str, example: str) -> Codec:
     def decode(buffer: bytes, start: int, end: int) -> str:
         if end - start != size:
             raise wrong_length(name, end - start)
-        return buffer[start:end].hex(":")
+        return text_of(buffer[start:end])
+
+    def text_of(data: bytes) -> str:
+        return data.hex(":")
 
     def decode_text(text: str) -> str:
         if not is_text(text):
@@ -151,9 +154,16 @@ def _hardware_codec(name: str, example: str) -> Codec:
         is_bytes = isinstance(value, bytes | bytearray | memoryview)
         raise misfit(f'str like "{example}"', value, 'pass value.hex(":")' if is_bytes else "")
 
-    own = oids.REST[name]
-    gives = f'`str`: "{example}"'
-    return Codec(name, *own, decode, decode_text, text_only(literal), literal, gives=gives)
+    return Codec(
+        name,
+        *oids.REST[name],
+        decode,
+        decode_text,
+        text_only(literal),
+        literal,
+        converted=Converted(f"{size}s", decode, text_of),
+        gives=f'`str`: "{example}"',
+    )
 
 
 CODECS = (

@@ -22,7 +22,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from pgwire.pgtypes import oids
-from pgwire.pgtypes.codec import Codec, malformed, misfit, text_only, wrong_length
+from pgwire.pgtypes.codec import Codec, Converted, malformed, misfit, text_only, wrong_length
 from pgwire.pgtypes.fixed import integer_codec
 from pgwire.pgtypes.lsn import lsn_text
 from pgwire.pgtypes.text import decode_utf8, literal_codec, text_codec
@@ -251,6 +251,7 @@ CODECS = (
         _decode_lsn_text,
         _encode_lsn,
         _lsn_literal,
+        converted=Converted("Q", _decode_lsn, lsn_text),
         gives='`str`: "16/B374D848"',
         takes="`int`, the number of bytes",
     ),

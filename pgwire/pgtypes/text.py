@@ -15,7 +15,7 @@ from typing import Any
 
 from pgwire.errors import DataError
 from pgwire.pgtypes import oids
-from pgwire.pgtypes.codec import Codec, malformed, misfit, text_only, wrong_length
+from pgwire.pgtypes.codec import Codec, Converted, malformed, misfit, text_only, wrong_length
 
 # "char" is one byte, without an encoding: PostgreSQL prints the upper half in octal.
 _is_octal_char = re.compile(r"\\[2-3][0-7]{2}", re.ASCII).fullmatch
@@ -59,10 +59,13 @@ def _char_of(byte: int) -> str:
     return chr(byte) if byte < 0x80 else f"\\{byte:03o}"
 
 
+_CHARS = [_char_of(byte) for byte in range(256)]
+
+
 def _decode_char(buffer: bytes, start: int, end: int) -> str:
     if end - start != 1:
         raise wrong_length('"char"', end - start)
-    return _char_of(buffer[start])
+    return _CHARS[buffer[start]]
 
 
 def _char_byte(text: str) -> int | None:
@@ -166,6 +169,7 @@ CODECS = (
         _encode_char,
         _char_literal,
         takes_str=True,
+        converted=Converted("B", _decode_char, _CHARS.__getitem__),
         gives='`str`: nothing, one ASCII character, or an octal escape like "\\\\351"',
     ),
     Codec(

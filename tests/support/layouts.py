@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pgwire.protocol.shapes import Shape
 
 REGISTRY = TypeRegistry()
-# bool, int8, int2, int4, oid, date, float4, float8, time, timestamp, timestamptz, uuid
+# bool, int8, int2, int4, oid, date, float4, float8, time, timestamp, timestamptz, uuid,
+# "char", macaddr, macaddr8, pg_lsn
 WIDTHS = {
     16: 1,
     20: 8,
@@ -37,6 +38,10 @@ WIDTHS = {
     1114: 8,
     1184: 8,
     2950: 16,
+    18: 1,
+    829: 6,
+    774: 8,
+    3220: 8,
 }
 # bytea, text, json, numeric (whose results are text), text[], an unknown type
 OIDS = [*WIDTHS, 17, 25, 114, 1700, 1009, 99_999]
