@@ -14,6 +14,7 @@ import pytest
 import pgwire
 from pgwire import errors
 from tests.support import backend
+from tests.support.guards import go_on
 from tests.support.scripted import Line, ScriptedServer, serve
 from tests.support.virtual_loop import in_virtual_time
 from tests.support.wire import Wire, answer, canceled, turns
@@ -188,6 +189,7 @@ class TestLoss:
             backend.executed(backend.row(b"a")),
         ]
         for stop in range(0, 3 * sum(map(len, replies)), 3):
+            go_on()
 
             def script(line: Line, stop: int = stop) -> None:
                 line.let_in()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.breaking import LENGTHS, ROWS, BreaksOff, ask_for_marker, probe
+from tests.support.guards import go_on
 from tests.support.scripted import Line, ScriptedServer
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def test_ctrl_c(kind: str, connect: Connect, monkeypatch: pytest.MonkeyPatch) ->
     assert main is not None
     struck = 0
     for stop in range(LENGTHS[kind]):
+        go_on()
         cancelled = threading.Event()
 
         def strike(line: Line, rest: bytes, cancelled: threading.Event = cancelled) -> None:

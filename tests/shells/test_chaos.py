@@ -15,6 +15,7 @@ import pytest
 import pgwire
 from tests.support import backend
 from tests.support.breaking import ANSWERS, LENGTHS, ROWS, BreaksOff, ask_for_marker, probe
+from tests.support.guards import go_on
 from tests.support.scripted import Line, ScriptedServer, serve
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("how", [Line.cut, Line.reset])
 def test_the_end_of_the_line(kind: str, connect: Connect, how: Callable[[Line], None]) -> None:
     for stop in range(LENGTHS[kind]):
+        go_on()
         with ScriptedServer(BreaksOff(stop, lambda line, rest: how(line))) as server:
             conn = connect(server.dsn)
             with pytest.raises(pgwire.ConnectionLost):
@@ -46,6 +48,7 @@ def test_a_timeout(
     """The server goes on when it is asked to cancel, as if it had not heard."""
     monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 20)
     for stop in range(LENGTHS[kind]):
+        go_on()
         cancelled = threading.Event()
 
         def wait(line: Line, rest: bytes, cancelled: threading.Event = cancelled) -> None:
@@ -85,6 +88,7 @@ def test_a_decoder_that_raises(
         line.send(rest)
 
     for stop in range(LENGTHS[kind]):
+        go_on()
         with ScriptedServer(BreaksOff(stop, in_two_pieces), unix=True) as server:
             conn = connect(server.dsn, json_loads=loads)
             with pytest.raises(raised):
@@ -100,6 +104,7 @@ def test_in_two_pieces_it_is_the_same(kind: str, connect: Connect) -> None:
         line.send(rest)
 
     for stop in range(LENGTHS[kind]):
+        go_on()
         with ScriptedServer(BreaksOff(stop, in_two_pieces), unix=True) as server:
             conn = connect(server.dsn)
             assert probe(conn, kind) == ROWS
@@ -110,6 +115,7 @@ def test_in_two_pieces_it_is_the_same(kind: str, connect: Connect) -> None:
 def test_a_byte_that_is_wrong(kind: str, connect: Connect) -> None:
     """Whatever comes of it, it is an error of ours or a value, and comes soon."""
     for stop in range(LENGTHS[kind]):
+        go_on()
 
         def lie(line: Line, rest: bytes) -> None:
             line.send(bytes([rest[0] ^ 0x41]) + rest[1:])

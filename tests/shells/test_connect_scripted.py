@@ -13,6 +13,7 @@ import pytest
 import pgwire
 from pgwire import addresses
 from tests.support import backend
+from tests.support.guards import go_on
 from tests.support.leaks import all_that_shows
 from tests.support.scripted import CLEARTEXT, LET_IN, MD5, Line, ScriptedServer
 from tests.support.shells import COARSE
@@ -147,6 +148,7 @@ class TestNotPostgreSQL:
         connect_to: ConnectTo,
     ) -> None:
         for stop in range(len(LET_IN)):
+            go_on()
 
             def script(line: Line, stop: int = stop) -> None:
                 line.read_untyped()

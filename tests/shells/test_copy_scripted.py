@@ -11,6 +11,7 @@ import pytest
 
 import pgwire
 from tests.support import backend
+from tests.support.guards import go_on
 from tests.support.scripted import Line, ScriptedServer
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def test_the_end_of_the_line_at_every_byte(
 ) -> None:
     work, first, answer, second, last = WORK[kind]
     for stop in range(len(answer + last)):
+        go_on()
 
         def script(line: Line, stop: int = stop) -> None:
             line.let_in()

@@ -11,6 +11,7 @@ import pytest
 import pgwire
 from pgwire.pgtypes import oids
 from tests.support import backend, pgoutput
+from tests.support.guards import go_on
 from tests.support.pgoutput import keepalive, xlog_data
 from tests.support.scripted import Line, ScriptedServer
 
@@ -183,6 +184,7 @@ ANSWER = backend.copy_both() + TABLE + transaction(20, "1") + keepalive(25) + ba
 @pytest.mark.parametrize("how", [Line.cut, Line.reset])
 def test_the_end_of_the_line_at_every_byte(connect: Connect, how: Callable[[Line], None]) -> None:
     for stop in range(0, len(ANSWER) + 1, 3):
+        go_on()
 
         def script(line: Line, stop: int = stop) -> None:
             line.let_in()

@@ -32,6 +32,7 @@ from tests.pool.aio.support import (
 )
 from tests.pool.support import kill
 from tests.pool.watching import within
+from tests.support.guards import go_on
 from tests.support.proxy import Link, Proxy
 
 if TYPE_CHECKING:
@@ -309,6 +310,7 @@ async def test_a_line_that_breaks_anywhere_in_a_conversation(
         begun = proxy.links[0].received
         await conversation(p)
         for size in range(begun, proxy.links[0].received, step):
+            go_on()
             proxy.break_after(size, how)
             p.expire()
             await conversation(p)
