@@ -38,6 +38,9 @@ CANCEL_PATIENCE = 10.0
 # How long it may take to close its end after Terminate.
 CLOSE_PATIENCE = 2.0
 
+# After how long a Unix socket whose queue was full is tried again: nobody says when it is not.
+FULL_PAUSE = 0.01
+
 NOWHERE = Endpoint()
 ENDED = "what was left of this iteration was canceled, as its connection was closed"
 

@@ -16,7 +16,7 @@ from pgwire.addresses import not_connected, prepare
 from pgwire.aio.giving_up import within
 from pgwire.aio.login import Login
 from pgwire.aio.loops import RECEIVE
-from pgwire.driving import CLOSE_PATIENCE
+from pgwire.driving import CLOSE_PATIENCE, FULL_PAUSE
 from pgwire.errors import ConnectionFailed
 from pgwire.protocol.connecting import read_ssl_answer, spoken_too_soon
 from pgwire.protocol.hosts import Race
@@ -56,7 +56,10 @@ class Line:
         try:
             self.sock = socket.socket(address.family, socket.SOCK_STREAM)
             self.sock.setblocking(False)
-            if not _is_connected_at_once(self.sock, address):
+            # Nobody says when there is room.
+            while (error := _begin_to_connect(self.sock, address)) == errno.EAGAIN:  # noqa: ASYNC110
+                await asyncio.sleep(FULL_PAUSE)
+            if error:
                 await self.loop.sock_connect(self.sock, address.sockaddr)
             prepare(self.sock, address, config)
         except TimeoutError:
@@ -136,18 +139,19 @@ class Line:
             self.sock.close()
 
 
-def _is_connected_at_once(sock: socket.socket, address: Address) -> bool:
-    """Begin to connect; whether that was all, as it mostly is on one's own machine.
+def _begin_to_connect(sock: socket.socket, address: Address) -> int:
+    """Begin to connect; 0 if that was all, as it mostly is on one's own machine.
 
-    The loop would say so two turns later. If not it is to ask for it again, which does no harm.
+    The loop would say so two turns later. Else it is to ask for it again, which does no harm; but
+    for a Unix socket whose queue is full (EAGAIN) it would take that for connected.
     """
     if os.name != "posix":  # Windows' loop has a way of its own
-        return False
+        return errno.EINPROGRESS
     for _ in range(2):  # the second time it tells of what has been done since the first
         error = sock.connect_ex(address.sockaddr)
         if error in (0, errno.EISCONN):
-            return True
-    return False
+            return 0
+    return error if address.is_unix else errno.EINPROGRESS
 
 
 async def first_to_connect(

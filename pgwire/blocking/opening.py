@@ -8,14 +8,15 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgwire.addresses import too_late
 from pgwire.blocking.aside import Aside, look_up
 from pgwire.blocking.driver import Driver
-from pgwire.blocking.net import Channel, Deadline, TLSChannel, connect_socket, deadline_in
+from pgwire.blocking.net import Channel, Deadline, TLSChannel, connect_socket, deadline_in, left
 from pgwire.config import Secret
+from pgwire.driving import FULL_PAUSE
 from pgwire.errors import ConnectionFailed, Error
 from pgwire.opening import OpenerBase, check_fetched, without_frames
 from pgwire.protocol import frontend
@@ -155,9 +156,7 @@ class Opener(OpenerBase):
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         self._under_way.add(sock)
         try:
-            if self._aborted:
-                raise ConnectionFailed(f"{address}: {_ENDED}")
-            connect_socket(sock, address, self.config, deadline)
+            self._connect(sock, address, deadline)
             channel = self._channel(sock, address, encryption, deadline)
             plan.connected(tls=channel.tls is not None)
             password = self._fetched("password", self.known_password(target.host), deadline)
@@ -172,6 +171,19 @@ class Opener(OpenerBase):
         finally:
             self._under_way.discard(sock)
         return driver
+
+    def _connect(self, sock: socket.socket, address: Address, deadline: float | None) -> None:
+        """Connect; where the queue of a Unix socket is full, once there is room."""
+        while True:
+            if self._aborted and sock in self._under_way:
+                raise ConnectionFailed(f"{address}: {_ENDED}")
+            try:
+                return connect_socket(sock, address, self.config, deadline)
+            except ConnectionFailed as error:
+                if not isinstance(error.__cause__, BlockingIOError):
+                    raise
+            left(deadline)
+            sleep(FULL_PAUSE)
 
     def _start(self, driver: Driver, startup: Startup, deadline: float | None) -> None:
         try:
@@ -246,7 +258,7 @@ class Opener(OpenerBase):
             encryption = self.same_encryption(tls=driver.channel.tls is not None)
             sock = socket.socket(address.family, socket.SOCK_STREAM)
             try:
-                connect_socket(sock, address, self.config, deadline)
+                self._connect(sock, address, deadline)
                 channel = self._channel(sock, address, encryption, deadline)
                 channel.send(frontend.cancel_request(key.pid, key.secret))
                 with suppress(ConnectionError):  # an end, if not a fine one

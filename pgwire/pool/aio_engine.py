@@ -293,7 +293,8 @@ class AsyncEngine:
                 # Nobody's, and so in nobody's context.
                 task = self.spawn(CHORES[type(effect)](self, effect.slot), Context())
                 task.add_done_callback(partial(self._chore_ended, effect.slot, effect.slot.state))
-                if isinstance(effect, OpenConnection):
+                # It may be done already: a loop may begin tasks as soon as they are made.
+                if isinstance(effect, OpenConnection) and not task.done():
                     self._openings[effect.slot] = task
 
     def _chore_ended(self, slot: Slot[AsyncDriver], state: SlotState, task: Task[None]) -> None:

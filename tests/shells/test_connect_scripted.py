@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import socket
+import tempfile
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -58,6 +61,34 @@ class TestTime:
         with pytest.raises(pgwire.ConnectionFailed, match=r"within 0\.2 s \(connect_timeout\)"):
             connect_to(Line.wait_for_hang_up, connect_timeout=0.2)
         assert 0.2 - COARSE <= time.monotonic() - began < 2
+
+    def test_the_full_queue_of_a_unix_socket_is_waited_for(self, connect: Connect) -> None:
+        """It is neither an error, nor are we connected, as a loop would have it."""
+        with (
+            tempfile.TemporaryDirectory(dir="/tmp") as folder,
+            socket.socket(socket.AF_UNIX) as listener,
+            socket.socket(socket.AF_UNIX) as first,
+        ):
+            path = f"{folder}/.s.PGSQL.5432"
+            listener.bind(path)
+            listener.listen(0)
+            first.connect(path)
+            dsn = f"host={folder} user=u dbname=d"
+            with pytest.raises(pgwire.ConnectionFailed, match=r"within 0\.1 s \(connect_timeout\)"):
+                connect(dsn, connect_timeout=0.1)
+
+            def serve() -> None:
+                listener.accept()[0].close()
+                line = Line(listener.accept()[0])
+                line.read_untyped()
+                line.let_in()
+                line.wait_for_hang_up()
+                line.cut()
+
+            serving = threading.Timer(0.05, serve)
+            serving.start()
+            connect(dsn, connect_timeout=20).close()
+            serving.join()
 
     def test_connect_timeout_is_one_deadline_for_a_server_that_drips(
         self, connect_to: ConnectTo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -219,3 +220,30 @@ async def test_the_queue_has_one_order(dsn: str) -> None:
         await asyncio.gather(*tasks)
     expected = ["query 0", "lease 1", "query 2", "lease 3", "query 4", "lease 5", "early"]
     assert served == expected
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio begins tasks at once since 3.12")
+async def test_a_loop_that_begins_tasks_at_once(dsn: str, runner: Runner) -> None:
+    """An opening may have failed before anybody has its task."""
+
+    def begin(loop: Any, work: Any, **options: Any) -> Any:  # uvloop and asyncio's own do not agree
+        return asyncio.Task(work, loop=loop, **options | {"eager_start": True})
+
+    runner.loop.set_task_factory(begin)
+    async with pool("host=/nonexistent user=u dbname=d", checkout_timeout=0.05) as p:
+        with pytest.raises(pgwire.PoolTimeout, match="nonexistent"):
+            await p.query("select 1")
+        assert not p._engine._openings
+    async with pool(dsn, max_size=2) as p:
+        queries = [asyncio.create_task(ask(p, n)) for n in range(20)]
+        for query in queries[::3]:
+            query.cancel()
+        answers = await asyncio.gather(*queries, return_exceptions=True)
+        assert [answer for answer in answers if not isinstance(answer, BaseException)] == [
+            n for n in range(20) if n % 3
+        ]
+    assert p.total_count == 0
+
+
+async def ask(p: pgwire.AsyncPool, number: int) -> Any:
+    return (await p.query("select $1::int", [number])).scalar()
