@@ -76,6 +76,12 @@ def test_rows_by_what_they_are_made_by(dsn: str) -> None:
         statement = conn.prepare(ANN)
         assert_type(statement.query(row=User), Result[User])
         assert_type(statement.query(row=lambda row: int(row.id)), Result[int])
+        assert_type(next(conn.stream(ANN)), Row)
+        assert_type(next(conn.stream(ANN, row=User)), User)
+        assert_type(list(statement.stream(row=dict)), list[dict[str, Any]])
+        with conn.stream(ANN, row=lambda row: int(row.id)) as ids:
+            assert_type(ids, pgwire.Stream[int])
+            assert_type(list(ids), list[int])
         with conn.pipeline() as pipeline:
             assert_type(pipeline.query(ANN, row=User).result().one(), User)
             assert_type(pipeline.query(ANN, row=lambda row: int(row.id)).result().one(), int)
@@ -89,6 +95,7 @@ def test_the_same_of_a_pool(dsn: str) -> None:
         assert_type(pool.submit(ANN, row=User), Future[Result[User]])
         assert_type(pool.submit(ANN, row=dict).result().one(), dict[str, Any])
         assert_type(pool.submit(ANN, row=lambda row: int(row.id)).result().one(), int)
+        assert_type(list(pool.stream(ANN, row=User)), list[User])
         with pool.transaction() as lease:
             assert_type(lease.query(ANN, row=User).one(), User)
         assert_type(pool.run_transaction(lambda conn: conn.query(ANN, row=User).one()), User)
@@ -104,6 +111,11 @@ def test_the_same_in_asyncio(dsn: str) -> None:
             assert_type(await conn.query(ANN, row=lambda row: int(row.id)), Result[int])
             statement = await conn.prepare(ANN)
             assert_type(await statement.query(row=lambda row: int(row.id)), Result[int])
+            async for user in conn.stream(ANN, row=User):
+                assert_type(user, User)
+            async with conn.stream(ANN, row=lambda row: int(row.id)) as ids:
+                assert_type(ids, pgwire.AsyncStream[int])
+                assert_type([number async for number in ids], list[int])
             async with conn.pipeline() as pipeline:
                 asked = pipeline.query(ANN, row=lambda row: int(row.id))
                 assert_type((await asked.result()).one(), int)
@@ -113,6 +125,8 @@ def test_the_same_in_asyncio(dsn: str) -> None:
             one, other = await asyncio.gather(pool.query(ANN), pool.query(ANN, row=User))
             assert_type(one, Result[Row])
             assert_type(other, Result[User])
+            async for row in pool.stream(ANN):
+                assert_type(row, Row)
 
     asyncio.run(run())
 

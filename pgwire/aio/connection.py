@@ -145,6 +145,7 @@ class AsyncConnection(AsyncReplicates, Handle):
         """Prepare a statement to be run many times; it keeps its place outside the cache."""
         return AsyncStatement(self, await self._run(Prepare(sql), timeout))
 
+    @overload
     def stream(
         self,
         sql: str,
@@ -153,15 +154,49 @@ class AsyncConnection(AsyncReplicates, Handle):
         fetch_size: int = 1000,
         timeout: float | None = None,
         progress: ProgressCallback | None = None,
-    ) -> AsyncStream:
+        row: None = None,
+    ) -> AsyncStream[Row]: ...
+    @overload
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[dict[Any, Any]],
+    ) -> AsyncStream[dict[str, Any]]: ...
+    @overload
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[T] | Callable[[Row], T],
+    ) -> AsyncStream[T]: ...
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> AsyncStream[Any]:
         """Take the rows of a query as they come, with `fetch_size` of them in memory at a time.
 
         An async iterator of rows and a context manager (`AsyncStream`, which says what it holds
-        and when it ends). Parameters and errors are those of `query`, and come with the first
-        row. `timeout` is for all of it, what is done between two rows included. `progress` is
-        called with a `Progress` for each batch, and at the end.
+        and when it ends). Parameters, `row` and errors are those of `query`, and errors come with
+        the first row; what making a row raises ends it. `timeout` is for all of it, what is done
+        between two rows included. `progress` is called with a `Progress` for each batch, and at the
+        end.
         """
-        operation = Streaming(sql, params, fetch_size=fetch_size, progress=progress)
+        operation = Streaming(sql, params, fetch_size=fetch_size, progress=progress, row=row)
         return AsyncStream(self, operation, self._run, timeout)
 
     async def copy_in(

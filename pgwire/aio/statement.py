@@ -92,6 +92,7 @@ class AsyncStatement:
         result: Result[Row] = await self._connection._run(operation, timeout)
         return result
 
+    @overload
     def stream(
         self,
         params: Sequence[Any] = (),
@@ -99,11 +100,41 @@ class AsyncStatement:
         fetch_size: int = 1000,
         timeout: float | None = None,
         progress: ProgressCallback | None = None,
-    ) -> AsyncStream:
+        row: None = None,
+    ) -> AsyncStream[Row]: ...
+    @overload
+    def stream(
+        self,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[dict[Any, Any]],
+    ) -> AsyncStream[dict[str, Any]]: ...
+    @overload
+    def stream(
+        self,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[T] | Callable[[Row], T],
+    ) -> AsyncStream[T]: ...
+    def stream(
+        self,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> AsyncStream[Any]:
         """Take its rows as they come; as `AsyncConnection.stream`."""
         connection = self._connection
         operation = Streaming(
-            self.sql, params, self._open(), fetch_size=fetch_size, progress=progress
+            self.sql, params, self._open(), fetch_size=fetch_size, progress=progress, row=row
         )
         return AsyncStream(connection, operation, connection._run, timeout)
 

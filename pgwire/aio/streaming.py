@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from pgwire.aio.holding import AsyncOutput
 from pgwire.protocol.listening import check_wait
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from pgwire.aio.feeding import Start
     from pgwire.handle import Handle
     from pgwire.protocol.messages import Column
-    from pgwire.protocol.rows import Row
     from pgwire.protocol.streaming import Streaming
+
+T = TypeVar("T")
 
 _NOTHING: Iterator[Any] = iter(())
 
 
-class AsyncStream(AsyncOutput):
+class AsyncStream(AsyncOutput, Generic[T]):
     """The rows of a query, a batch in memory at a time: an iterator, and a context manager.
 
     Begins when entered, or asked for its first row. Outside of a transaction it has one of its
@@ -32,7 +33,7 @@ class AsyncStream(AsyncOutput):
     """
 
     _operation: Streaming
-    _rows: Iterator[Row] = _NOTHING
+    _rows: Iterator[T] = _NOTHING
     _due: float | None = None  # by the loop's clock
 
     def __init__(
@@ -53,7 +54,7 @@ class AsyncStream(AsyncOutput):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Row:
+    async def __anext__(self) -> T:
         while True:
             for row in self._rows:
                 return row
@@ -61,9 +62,16 @@ class AsyncStream(AsyncOutput):
                 await self._proceed()
             if self._reader is None or not self._operation.is_ready:
                 raise StopAsyncIteration
-            self._rows = iter(self._reader.take(self._operation.take))
+            self._rows = iter(self._make_rows(self._reader.take(self._operation.take)))
             if self._operation.meter is not None:
                 self._tell_progress()
+
+    def _make_rows(self, batch: list[tuple[Any, ...]]) -> list[T]:
+        try:
+            return self._operation.make_rows(batch)
+        except BaseException:
+            self._leave()
+            raise
 
     async def _proceed(self) -> None:
         if self._reader is None and (timeout := check_wait(self._timeout)) is not None:

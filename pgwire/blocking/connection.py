@@ -138,6 +138,7 @@ class Connection(Replicates, Handle):
         """Prepare a statement to be run many times; it keeps its place outside the cache."""
         return Statement(self, self._run(Prepare(sql), timeout))
 
+    @overload
     def stream(
         self,
         sql: str,
@@ -146,17 +147,50 @@ class Connection(Replicates, Handle):
         fetch_size: int = 1000,
         timeout: float | None = None,
         progress: ProgressCallback | None = None,
-    ) -> Stream:
+        row: None = None,
+    ) -> Stream[Row]: ...
+    @overload
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[dict[Any, Any]],
+    ) -> Stream[dict[str, Any]]: ...
+    @overload
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[T] | Callable[[Row], T],
+    ) -> Stream[T]: ...
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> Stream[Any]:
         """Take the rows of a query as they come, with `fetch_size` of them in memory at a time.
 
         An iterator of rows and a context manager (`Stream`, which says what it holds and when it
-        ends). Parameters and errors are those of `query`, and come with the first row. `timeout`
-        is for all of it, what is done between two rows included. `progress` is called with a
-        `Progress` for each batch, and at the end.
+        ends). Parameters, `row` and errors are those of `query`, and errors come with the first
+        row; what making a row raises ends it. `timeout` is for all of it, what is done between two
+        rows included. `progress` is called with a `Progress` for each batch, and at the end.
         """
         timeout = self._default_timeout if timeout is None else timeout
         return Stream(
-            self, Streaming(sql, params, fetch_size=fetch_size, progress=progress), timeout
+            self, Streaming(sql, params, fetch_size=fetch_size, progress=progress, row=row), timeout
         )
 
     def copy_in(

@@ -89,6 +89,7 @@ class Statement:
         result: Result[Row] = self._connection._run(operation, timeout)
         return result
 
+    @overload
     def stream(
         self,
         params: Sequence[Any] = (),
@@ -96,12 +97,42 @@ class Statement:
         fetch_size: int = 1000,
         timeout: float | None = None,
         progress: ProgressCallback | None = None,
-    ) -> Stream:
+        row: None = None,
+    ) -> Stream[Row]: ...
+    @overload
+    def stream(
+        self,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[dict[Any, Any]],
+    ) -> Stream[dict[str, Any]]: ...
+    @overload
+    def stream(
+        self,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[T] | Callable[[Row], T],
+    ) -> Stream[T]: ...
+    def stream(
+        self,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> Stream[Any]:
         """Take its rows as they come; as `Connection.stream`."""
         connection = self._connection
         timeout = connection._default_timeout if timeout is None else timeout
         operation = Streaming(
-            self.sql, params, self._open(), fetch_size=fetch_size, progress=progress
+            self.sql, params, self._open(), fetch_size=fetch_size, progress=progress, row=row
         )
         return Stream(connection, operation, timeout)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from pgwire.blocking.holding import Hold, Output
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
     from pgwire.handle import Handle
     from pgwire.protocol.messages import Column
-    from pgwire.protocol.rows import Row
     from pgwire.protocol.streaming import Streaming
+
+T = TypeVar("T")
 
 _NOTHING: Iterator[Any] = iter(())
 
 
-class Stream(Output):
+class Stream(Output, Generic[T]):
     """The rows of a query, a batch in memory at a time: an iterator, and a context manager.
 
     Begins when entered, or asked for its first row. Outside of a transaction it has one of its
@@ -29,7 +30,7 @@ class Stream(Output):
     """
 
     _operation: Streaming
-    _rows: Iterator[Row] = _NOTHING
+    _rows: Iterator[T] = _NOTHING
 
     def __init__(
         self, connection: Handle | None, operation: Streaming, timeout: float | None
@@ -45,7 +46,7 @@ class Stream(Output):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Row:
+    def __next__(self) -> T:
         while True:
             for row in self._rows:
                 return row
@@ -54,20 +55,27 @@ class Stream(Output):
                 raise StopIteration
             # Where another thread has closed the connection since there is nothing to take any
             # more, which is not the end: the next step raises.
-            self._rows = iter(self._take_batch())
+            self._rows = iter(self._make_rows(self._take_batch()))
             if self._operation.meter is not None:
                 self._tell_progress()
 
-    def _take_batch(self) -> list[Row]:
+    def _make_rows(self, batch: list[tuple[Any, ...]]) -> list[T]:
+        try:
+            return self._operation.make_rows(batch)
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_batch(self) -> list[tuple[Any, ...]]:
         operation, hold = self._operation, self._hold
         if operation.done or hold is None:
             return operation.take()
         try:
-            rows: list[Row] = hold.take(operation.take)  # the next is asked for
+            batch: list[tuple[Any, ...]] = hold.take(operation.take)  # the next is asked for
         except BaseException:
             self._stop_unless_alive(hold)
             raise
-        return rows
+        return batch
 
     def _lives_on(self, hold: Hold) -> bool:
         return hold.is_open or self._operation.lives_on

@@ -193,6 +193,7 @@ class AsyncPool(AsyncListens, AsyncReports, PoolTypes):
         )
         return result
 
+    @overload
     def stream(
         self,
         sql: str,
@@ -201,14 +202,47 @@ class AsyncPool(AsyncListens, AsyncReports, PoolTypes):
         fetch_size: int = 1000,
         timeout: float | None = None,
         progress: ProgressCallback | None = None,
-    ) -> AsyncStream:
+        row: None = None,
+    ) -> AsyncStream[Row]: ...
+    @overload
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[dict[Any, Any]],
+    ) -> AsyncStream[dict[str, Any]]: ...
+    @overload
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[T] | Callable[[Row], T],
+    ) -> AsyncStream[T]: ...
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> AsyncStream[Any]:
         """Take the rows of a query as they come; as `AsyncConnection.stream`.
 
         What is returned takes its connection when it begins, and gives it back at its end.
         `timeout` is one budget for waiting and running, as in `query`.
         """
         timeout = self._query_timeout if timeout is None else check_timeout(timeout)
-        operation = Streaming(sql, params, fetch_size=fetch_size, progress=progress)
+        operation = Streaming(sql, params, fetch_size=fetch_size, progress=progress, row=row)
         return AsyncStream(None, operation, self._engine.queries.query, timeout)
 
     async def copy_in(

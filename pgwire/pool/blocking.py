@@ -28,7 +28,7 @@ from pgwire.pool.options import (
     check_timeout,
     sorted_options,
 )
-from pgwire.pool.outputs import PoolCopyOutput, PoolStream
+from pgwire.pool.outputs import Outputs
 from pgwire.pool.registering import PoolTypes
 from pgwire.pool.reporting import Reports
 from pgwire.pool.submitting import Submitter
@@ -36,7 +36,6 @@ from pgwire.protocol.copying import CopyIn
 from pgwire.protocol.copying_records import CopyRecords
 from pgwire.protocol.many import QueryMany
 from pgwire.protocol.query import Query
-from pgwire.protocol.streaming import Streaming
 from pgwire.protocol.transaction import can_be_repeated, repeat_delay
 
 if TYPE_CHECKING:
@@ -46,20 +45,18 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from pgwire.blocking.connection import Connection
-    from pgwire.blocking.copying import CopyOutput
-    from pgwire.blocking.streaming import Stream
     from pgwire.parameters import ConnectionParameters
     from pgwire.protocol.operation import Operation
     from pgwire.protocol.progress import ProgressCallback
     from pgwire.protocol.rows import Result, Row
-    from pgwire.protocol.sources import CopySink, CopySource
+    from pgwire.protocol.sources import CopySource
     from pgwire.protocol.transaction import IsolationLevel
 
 
 T = TypeVar("T")
 
 
-class Pool(Listens, Reports, PoolTypes):
+class Pool(Outputs, Listens, Reports, PoolTypes):
     """A pool of connections for threads.
 
     `conninfo` and `connection_parameters` are those of `pgwire.connect()`. Sizes and time
@@ -180,25 +177,6 @@ class Pool(Listens, Reports, PoolTypes):
         result: Result[Row] = self._run(QueryMany(sql, rows, progress=progress), timeout)
         return result
 
-    def stream(
-        self,
-        sql: str,
-        params: Sequence[Any] = (),
-        *,
-        fetch_size: int = 1000,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Stream:
-        """Take the rows of a query as they come; as `Connection.stream`.
-
-        What is returned takes its connection when it begins, and gives it back at its end.
-        `timeout` is one budget for waiting and running, as in `query`.
-        """
-        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
-        return PoolStream(
-            self._engine, Streaming(sql, params, fetch_size=fetch_size, progress=progress), timeout
-        )
-
     def copy_in(
         self,
         sql: str,
@@ -213,41 +191,6 @@ class Pool(Listens, Reports, PoolTypes):
         """
         count: int = self._run(CopyIn(sql, source, progress), timeout)
         return count
-
-    @overload
-    def copy_out(
-        self,
-        sql: str,
-        sink: None = None,
-        *,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> CopyOutput: ...
-    @overload
-    def copy_out(
-        self,
-        sql: str,
-        sink: CopySink,
-        *,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> int: ...
-    def copy_out(
-        self,
-        sql: str,
-        sink: CopySink | None = None,
-        *,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> CopyOutput | int:
-        """Write what a `COPY … TO STDOUT` gives to a file; as `Connection.copy_out`.
-
-        Without a `sink` what is returned takes its connection when it begins. `timeout` is one
-        budget for waiting and running, as in `query`.
-        """
-        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
-        output = PoolCopyOutput(self._engine, sql, timeout, progress)
-        return output if sink is None else output.write_to(sink)
 
     def copy_records(
         self,

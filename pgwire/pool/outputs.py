@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pgwire.blocking.copying import CopyOutput, copy_to
 from pgwire.blocking.holding import Output
 from pgwire.blocking.net import deadline_in
 from pgwire.blocking.streaming import Stream
+from pgwire.pool.options import check_timeout
 from pgwire.protocol.observing import Asked
+from pgwire.protocol.streaming import Streaming
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
     from pgwire.pool.slots import Slot
     from pgwire.protocol.progress import ProgressCallback
-    from pgwire.protocol.streaming import Streaming
+    from pgwire.protocol.rows import Row
+    from pgwire.protocol.sources import CopySink
+
+T = TypeVar("T")
 
 
 class PooledOutput(Output):
@@ -73,7 +80,7 @@ class PooledOutput(Output):
             self._engine.orphan(slot, self._uses)
 
 
-class PoolStream(PooledOutput, Stream):
+class PoolStream(PooledOutput, Stream[T]):
     """See `Stream`, and `PooledOutput`. Whatever it is, it is outside of any transaction."""
 
     def __init__(self, engine: Engine, operation: Streaming, timeout: float | None) -> None:
@@ -103,3 +110,100 @@ class PoolCopyOutput(PooledOutput, CopyOutput):
             return copy_to(driver, self._operation.sql, sink, self._left, self._progress, asked)
         finally:
             self._ended()
+
+
+class Outputs:
+    """What a pool has for it."""
+
+    _engine: Engine
+    _query_timeout: float | None
+
+    @overload
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: None = None,
+    ) -> Stream[Row]: ...
+    @overload
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[dict[Any, Any]],
+    ) -> Stream[dict[str, Any]]: ...
+    @overload
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: type[T] | Callable[[Row], T],
+    ) -> Stream[T]: ...
+    def stream(
+        self,
+        sql: str,
+        params: Sequence[Any] = (),
+        *,
+        fetch_size: int = 1000,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+        row: Callable[..., Any] | None = None,
+    ) -> Stream[Any]:
+        """Take the rows of a query as they come; as `Connection.stream`.
+
+        What is returned takes its connection when it begins, and gives it back at its end.
+        `timeout` is one budget for waiting and running, as in `query`.
+        """
+        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
+        return PoolStream(
+            self._engine,
+            Streaming(sql, params, fetch_size=fetch_size, progress=progress, row=row),
+            timeout,
+        )
+
+    @overload
+    def copy_out(
+        self,
+        sql: str,
+        sink: None = None,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> CopyOutput: ...
+    @overload
+    def copy_out(
+        self,
+        sql: str,
+        sink: CopySink,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> int: ...
+    def copy_out(
+        self,
+        sql: str,
+        sink: CopySink | None = None,
+        *,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> CopyOutput | int:
+        """Write what a `COPY … TO STDOUT` gives to a file; as `Connection.copy_out`.
+
+        Without a `sink` what is returned takes its connection when it begins. `timeout` is one
+        budget for waiting and running, as in `query`.
+        """
+        timeout = self._query_timeout if timeout is None else check_timeout(timeout)
+        output = PoolCopyOutput(self._engine, sql, timeout, progress)
+        return output if sink is None else output.write_to(sink)

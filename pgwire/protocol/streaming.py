@@ -19,6 +19,7 @@ ahead are skipped.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +28,7 @@ from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.protocol import backend, frontend
 from pgwire.protocol.fetching import ClosePortal, Fetch, check_suspended
 from pgwire.protocol.looking_up import LookingUp
+from pgwire.protocol.mapping import check_row, mapping
 from pgwire.protocol.messages import BackendMessage, TransactionStatus
 from pgwire.protocol.operation import Phase
 from pgwire.protocol.preparing import Preparing
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from pgwire.errors import PostgresError
     from pgwire.protocol.messages import Column
     from pgwire.protocol.progress import ProgressCallback
-    from pgwire.protocol.rows import Row
     from pgwire.protocol.session import Session
     from pgwire.protocol.statement import Statement
 
@@ -67,6 +68,7 @@ class Streaming(Query):
     _has_delivered = False
     portal = b""
     row_count = 0  # of what has come
+    _made = 0  # of these, those that have the shape that was asked for
     last_fetch: Fetch | None = None  # where it is observed
     meter: BatchMeter | None = None
 
@@ -78,8 +80,9 @@ class Streaming(Query):
         *,
         fetch_size: int = 1000,
         progress: ProgressCallback | None = None,
+        row: Callable[..., Any] | None = None,
     ) -> None:
-        super().__init__(sql, params, statement)
+        super().__init__(sql, params, statement, row)
         if progress is not None:
             self.meter = BatchMeter(progress)
             self.meter.watch(self)
@@ -107,8 +110,8 @@ class Streaming(Query):
         """Whether more can be fetched: it is done, and its portal is not."""
         return self.done and not self._is_held and not self.is_exhausted and self.error is None
 
-    def take(self) -> list[Row]:
-        """The rows of the batch that came first. What this has the session write is to be sent.
+    def take(self) -> list[tuple[Any, ...]]:
+        """The batch that came first, for `make_rows`. What this has the session write must be sent.
 
         There are none where another thread has closed the connection meanwhile.
         """
@@ -120,7 +123,19 @@ class Streaming(Query):
             self.meter.take(len(tuples))
         if self.phase is self.WAITING and not self.done:
             self._fetch_ahead()
-        rows: list[Row] = Result(tuples, self._columns, "", self._row_class).rows
+        return tuples
+
+    def make_rows(self, tuples: list[tuple[Any, ...]]) -> list[Any]:
+        """The rows of a batch. Raises what the user's class, or function, for them raises."""
+        if self._row is None:
+            return Result(tuples, self._columns, "", self._row_class).rows
+        try:
+            rows = mapping(self._row, self._row_class._names)(tuples)
+        except Exception as error:
+            with suppress(Exception):  # of an exception that takes no notes
+                error.add_note(f"of a batch behind {self._made} rows")
+            raise
+        self._made += len(rows)
         return rows
 
     def tell_progress(self) -> None:
@@ -179,6 +194,8 @@ class Streaming(Query):
         return super().begin(session) or self._is_held
 
     def _execute(self, session: Session, statement: Statement) -> None:
+        if self._row is not None:
+            check_row(self._row, statement.row_class._names)
         bind = statement.bind(self._params)  # of the unnamed portal
         self.session = session
         self.statement = statement

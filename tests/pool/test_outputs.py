@@ -160,3 +160,12 @@ def test_progress_that_raises_gives_it_back(one: pgwire.Pool, begin: Any, at_the
     assert in_use(one) == 0
     assert one.query("select 7").scalar() == 7
     assert one.stats().opened == 1
+
+
+def test_what_raises_where_rows_are_made_gives_the_connection_back(one: pgwire.Pool) -> None:
+    assert next(one.stream(NUMBERS, row=dict)) == {"n": 1}
+    rows = one.stream(NUMBERS, row=lambda row: 1 // (row.n - 1))
+    with pytest.raises(ZeroDivisionError):
+        next(rows)
+    assert in_use(one) == 0
+    assert one.query("select 7").scalar() == 7

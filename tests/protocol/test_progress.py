@@ -181,7 +181,7 @@ def stream(told: Told, fetch_size: int = 2) -> tuple[Session, Streaming]:
 
 
 def take(operation: Streaming) -> list[tuple[Any, ...]]:
-    rows = [tuple(row) for row in operation.take()]
+    rows = operation.take()
     operation.tell_progress()
     return rows
 

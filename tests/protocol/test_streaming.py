@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -32,6 +32,14 @@ FETCH = frontend.execute(PORTAL, 2) + frontend.FLUSH
 STEP = frontend.execute(PORTAL, 2) + frontend.SYNC
 
 
+class Number(NamedTuple):
+    n: int
+
+
+class Other(NamedTuple):
+    m: int
+
+
 def numbers(*values: int) -> bytes:
     return b"".join(backend.row(backend.int4(value)) for value in values)
 
@@ -53,7 +61,7 @@ def begun(status: str = "I", **options: Any) -> tuple[Session, Streaming]:
 
 
 def taken(operation: Streaming) -> list[tuple[Any, ...]]:
-    return [tuple(row) for row in operation.take()]
+    return [tuple(row) for row in operation.make_rows(operation.take())]
 
 
 # Outside of a transaction.
@@ -76,6 +84,64 @@ def test_a_batch_is_asked_for_ahead_and_no_more() -> None:
     assert not operation.lives_on
     assert session.in_step
     assert operation.leave() is None
+
+
+@pytest.mark.parametrize(
+    ("row", "made"),
+    [(dict, {"n": 7}), (tuple, (7,)), (Number, Number(7)), (lambda row: row.n + 1, 8)],
+)
+def test_rows_of_another_shape(row: Any, made: Any) -> None:
+    session, operation = begun(row=row)
+    said(session, backend.BIND_COMPLETE + numbers(7, 8) + SUSPENDED)
+    assert operation.make_rows(operation.take())[0] == made
+    said(session, numbers(7) + backend.complete() + backend.ready())
+    assert operation.make_rows(operation.take()) == [made]
+
+
+def test_what_makes_a_row_may_raise() -> None:
+    """It says in which one: of the batch, and where that begins."""
+
+    def make(row: Any) -> Any:
+        return 1 // (row.n - 5)
+
+    class NoNotes(Exception):
+        add_note = None  # type: ignore[assignment]
+
+    def refuse(row: Any) -> Any:
+        raise NoNotes
+
+    for row, error, notes in (
+        (make, ZeroDivisionError, ["in row 2 of 2", "of a batch behind 2 rows"]),
+        (refuse, NoNotes, []),
+    ):
+        session, operation = begun(row=row)
+        said(session, backend.BIND_COMPLETE + numbers(1, 2) + SUSPENDED)
+        said(session, numbers(3, 5) + SUSPENDED)
+        if row is make:
+            assert operation.make_rows(operation.take()) == [-1, -1]
+        with pytest.raises(error) as caught:
+            operation.make_rows(operation.take())
+        assert getattr(caught.value, "__notes__", []) == notes
+        assert not operation.done
+
+
+@pytest.mark.parametrize("status", ["I", "T"])
+def test_what_cannot_be_made_of_the_columns_is_told_before_it_is_run(status: str) -> None:
+    session = Session(REGISTRY)
+    if status != "I":
+        submit(session, Ping())
+        session.data_to_send()
+        session.receive_data(backend.ready(status))
+    operation = Streaming(SQL, [0], row=Other)
+    submit(session, operation)
+    session.data_to_send()
+    assert said(session, DESCRIBED) == frontend.SYNC
+    said(session, backend.ready(status))
+    assert isinstance(operation.error, InterfaceError)
+    assert "rows cannot become Other" in str(operation.error)
+    assert session.in_step
+    with pytest.raises(InterfaceError, match="row must be a class"):
+        Streaming(SQL, [0], row=7)  # type: ignore[arg-type]
 
 
 def test_what_was_given_up_meanwhile_has_nothing_to_take() -> None:
@@ -311,10 +377,10 @@ def test_types_in_the_rows_are_asked_for_before_they_are_handed_on() -> None:
     assert asked.endswith(frontend.FLUSH)
     assert not operation.is_ready
     assert said(session, found(MOOD)) == (frontend.execute(operation.portal, 1) + frontend.FLUSH)
-    assert operation.take()[0][0][0] == "ok"
+    assert operation.make_rows(operation.take())[0][0][0] == "ok"
     said(session, record(b"sad") + backend.complete())
     session.receive_data(backend.ready())
-    assert operation.take()[0][0][0] == "sad"
+    assert operation.make_rows(operation.take())[0][0][0] == "sad"
     assert session.in_step
 
 
@@ -351,7 +417,7 @@ def test_types_in_the_rows_inside_of_a_transaction() -> None:
     session.receive_data(backend.BIND_COMPLETE + record(b"ok") + SUSPENDED)
     assert said(session, backend.ready("T")).endswith(frontend.SYNC)
     session.receive_data(found(MOOD) + backend.ready("T"))
-    assert operation.take()[0][0][0] == "ok"
+    assert operation.make_rows(operation.take())[0][0][0] == "ok"
     assert operation.lives_on
 
 
@@ -432,7 +498,7 @@ def test_rows_of_a_step_that_hold_types_that_are_not_known() -> None:
     assert said(session, backend.ready("T")).endswith(frontend.SYNC)
     session.receive_data(found(MOOD) + backend.ready("T"))
     assert fetch.error is None
-    assert operation.take()[0][0][0] == "ok"
+    assert operation.make_rows(operation.take())[0][0][0] == "ok"
 
 
 def test_a_portal_that_nobody_wants_is_closed_with_the_next_flight() -> None:

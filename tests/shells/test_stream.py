@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tracemalloc
+from contextlib import nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 NUMBERS = "select n from generate_series(1, $1::int) n"
 MANY = 3_000_000  # more than fits any buffer
 SLEEPING = "select n, pg_sleep(case when n > 2 then 60 else 0 end) from generate_series(1, 9) n"
+
+
+class Number(NamedTuple):
+    n: int
 
 
 def is_in_step(conn: pgwire.Connection) -> bool:
@@ -51,6 +56,35 @@ class TestRows:
         [row] = conn.stream(sql)
         assert row == conn.query(sql).one() == (1, "a", None)
         assert (row.count, row["name"], row._asdict()["none"]) == (1, "a", None)
+
+    @pytest.mark.parametrize("inside", [False, True])
+    def test_they_have_the_shape_that_was_asked_for(
+        self, conn: pgwire.Connection, inside: bool
+    ) -> None:
+        with conn.transaction() if inside else nullcontext():
+            assert [*conn.stream(NUMBERS, [3], fetch_size=2, row=Number)] == [
+                Number(1), Number(2), Number(3),
+            ]  # fmt: skip
+            assert [*conn.stream(NUMBERS, [1], row=dict)] == [{"n": 1}]
+            assert [*conn.prepare(NUMBERS).stream([2], row=lambda row: row.n)] == [1, 2]
+        assert is_in_step(conn)
+
+    @pytest.mark.parametrize("inside", [False, True])
+    def test_what_raises_where_rows_are_made_ends_it(
+        self, conn: pgwire.Connection, inside: bool
+    ) -> None:
+        with conn.transaction() if inside else nullcontext():
+            rows = conn.stream(NUMBERS, [MANY], fetch_size=2, row=lambda row: 1 // (row.n - 4))
+            assert [next(rows), next(rows)] == [-1, -1]
+            with pytest.raises(ZeroDivisionError) as caught:
+                next(rows)
+            assert caught.value.__notes__ == ["in row 2 of 2", "of a batch behind 2 rows"]
+            assert list(rows) == []
+            assert portals(conn) == 0
+            if not inside:
+                with pytest.raises(pgwire.InterfaceError, match="rows cannot become Number"):
+                    list(conn.stream("select 1 as m", row=Number))
+        assert is_in_step(conn)
 
     def test_there_may_be_none(self, conn: pgwire.Connection) -> None:
         assert list(conn.stream(NUMBERS, [0])) == []
