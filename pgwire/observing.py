@@ -8,6 +8,7 @@ reported to none of those that are just being called: else they would never come
 from __future__ import annotations
 
 import logging
+import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,10 @@ def _tell(observers: Iterable[Observer], report: QueryReport) -> None:
         token = _inside.set((*inside, observer))
         try:
             observer(report)
-        except Exception:
+        except BaseException as error:
+            ends = isinstance(error, KeyboardInterrupt | SystemExit)
+            if ends and threading.current_thread() is threading.main_thread():
+                raise  # Ctrl-C, or the program's end
             connection_logger.exception("a callback for 'query' raised")
         finally:
             _inside.reset(token)

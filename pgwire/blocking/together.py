@@ -119,7 +119,7 @@ class SharedRun:
         if self._watched is not None and self._watched.done:
             self._lower_fence()
         if session.events and self._tells:
-            with suppress(Exception):  # nobody's call to raise it from
+            with suppress(BaseException):  # nobody's call to raise it from, and nobody's Ctrl-C
                 self._driver.deliver_events()
         if session.completed:
             self._crowd.settle(session.take_completed())

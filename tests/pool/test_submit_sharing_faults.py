@@ -84,6 +84,37 @@ def test_a_value_that_panics_costs_nobody_anything(dsn: str) -> None:
         assert p.stats().opened == 1
 
 
+@pytest.mark.parametrize("event", ["notice", "query"])
+def test_a_callback_that_panics_costs_nobody_anything(dsn: str, event: Any) -> None:
+    """Nor one that wants to end the program: it is not its thread to do so."""
+    panics: list[type[BaseException]] = []
+    raised: list[type[BaseException]] = []
+
+    def callback(_event: object) -> None:
+        if panics:
+            raised.append(panics[-1])
+            raise panics[-1]
+
+    say = (
+        "create function say(int) returns int language plpgsql immutable as "
+        "$$begin raise notice 'said'; return $1; end$$"
+    )
+    with pgwire.connect(dsn) as other, sharing(dsn, [ASK]) as (p, _):
+        other.query(say)
+        p.on("acquire", lambda conn: conn.on(event, callback))
+        try:
+            assert answers(ask(p, [1], "select say($1)")) == [1]
+            for stop in (Panic, SystemExit):
+                panics.append(stop)
+                futures = ask(p, range(3), "select say($1)") + ask(p, range(3))
+                assert answers(futures) == [0, 1, 2] * 2
+        finally:
+            other.query("drop function say")
+        check_whole(p)
+        assert p.stats().opened == 1
+        assert {*raised} == {Panic, SystemExit}
+
+
 class Script:
     """Answers at once; or when it has read so many queries (`batch`), and then as it is told."""
 
