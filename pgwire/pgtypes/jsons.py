@@ -69,7 +69,10 @@ def plain(value: Any) -> Any:
         return value.model_dump(mode="json")
     if hasattr(type(value), "__attrs_attrs__"):
         return {field.name: getattr(value, field.name) for field in type(value).__attrs_attrs__}
-    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    raise TypeError(
+        f"Object of type {type(value).__name__} is not JSON serializable; convert it, or give a "
+        "json_dumps that does"
+    )
 
 
 # All that json.loads does with text that has no blanks around it; it takes as long once more to

@@ -40,6 +40,9 @@ def begin_statement(
 ) -> str:
     """BEGIN with its modes; None leaves a mode to the server's settings."""
     modes = []
+    for name, given in (("read_only", read_only), ("deferrable", deferrable)):
+        if given is not None and not isinstance(given, bool):
+            raise ProgrammingError(f"{name} must be True, False or None, not {given!r}")
     if isolation is not None:
         if isolation not in ISOLATION_LEVELS:
             raise ProgrammingError(

@@ -81,7 +81,8 @@ def test_text_that_cannot_be_sent_is_refused(text: str) -> None:
 
 def test_values_that_are_no_json_are_refused_with_the_reason() -> None:
     assert refused(JSON, b"secret") == (
-        "not a value for JSON: Object of type bytes is not JSON serializable"
+        "not a value for JSON: Object of type bytes is not JSON serializable; "
+        "convert it, or give a json_dumps that does"
     )
     endless: list[Any] = []
     endless.append(endless)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pgwire.errors import InterfaceError, ProgrammingError
@@ -54,6 +56,14 @@ def test_isolation_levels(level: str) -> None:
 def test_levels_that_do_not_exist(level: str) -> None:
     with pytest.raises(ProgrammingError, match="isolation must be one of 'read uncommitted', "):
         begin_statement(level)
+
+
+@pytest.mark.parametrize("given", ["no", 0, 1, []])
+def test_modes_are_yes_or_no(given: Any) -> None:
+    """What is true to Python may say no: a word, say, that comes from a file."""
+    for name in ("read_only", "deferrable"):
+        with pytest.raises(ProgrammingError, match=f"{name} must be True, False or None, not"):
+            begin_statement(**{name: given})
 
 
 def begun(
