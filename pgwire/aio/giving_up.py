@@ -54,7 +54,9 @@ class GivingUp(DriverBase):
         if not operation.done:
             operation.abandon()
             self._abandoned = True
-            self._recover_head()
+            pending = self.session.pending
+            if pending and pending[0] is operation:
+                self._recover_head()
             if not self._receiving:
                 self._flush_soon()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -219,6 +220,34 @@ class TestWhatRuns:
                 await turns()
             wire.say(answer("last"))
             assert await text_of(last) == "last"
+
+
+@in_virtual_time
+async def test_what_giving_up_costs_does_not_depend_on_how_many_are_under_way() -> None:
+    """Counted in function calls: a program that ends cancels its tasks in any order."""
+    counts = []
+    for many in (50, 500):
+        with Wire() as wire:
+            await wire.cache("a")
+            queries = [wire.conn.query("a") for _ in range(many)]
+            number = 0
+
+            def count(_frame: object, event: str, _argument: object) -> None:
+                nonlocal number
+                number += event in ("call", "c_call")
+
+            before = sys.getprofile()
+            sys.setprofile(count)
+            queries[-1].cancel()
+            sys.setprofile(before)
+            counts.append(number)
+            wire.driver.abort()
+            with pytest.raises(pgwire.InterfaceError):
+                await queries[0]
+            for query in queries:
+                assert query.done()
+                assert query.cancelled() or query.exception()
+    assert counts[0] == counts[1]
 
 
 class TestNeighbours:
