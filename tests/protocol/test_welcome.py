@@ -12,6 +12,7 @@ from pgwire.pgtypes import TypeRegistry
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Startup
+from pgwire.protocol.welcome import take_welcome
 from tests.support import backend
 from tests.support.scram_server import NONCE, SECRET, Server
 
@@ -41,11 +42,13 @@ REPORTS = {
 }
 
 
-def outcome(pieces: list[bytes], *, scram: bool, wrong: bool = False) -> Any:
+def begin(*, scram: bool, wrong: bool = False) -> tuple[Session, Startup, list[str], bytes]:
+    """A login that waits for its end, the time zones that it will hear of, the server's proof."""
     zones: list[str] = []
     session = Session(TypeRegistry(), zone_of=zones.append)  # type: ignore[arg-type]
     startup = Startup({}, Credentials("me", Secret(SECRET), NONCE, exposed=False))
     session.submit(startup)
+    final = b""
     if scram:
         server = Server(SECRET.encode(), iterations=1)
         session.receive_data(backend.sasl("SCRAM-SHA-256"))
@@ -54,7 +57,13 @@ def outcome(pieces: list[bytes], *, scram: bool, wrong: bool = False) -> Any:
         final = server.final(session.data_to_send()[5:])
         if wrong:
             final = final[:2] + (b"B" if final[2:3] == b"A" else b"A") + final[3:]
-        pieces = [piece.replace(b"<FINAL>", backend.authentication(12, final)) for piece in pieces]
+    return session, startup, zones, backend.authentication(12, final)
+
+
+def outcome(pieces: list[bytes], *, scram: bool, wrong: bool = False) -> Any:
+    session, startup, zones, final = begin(scram=scram, wrong=wrong)
+    if scram:
+        pieces = [piece.replace(b"<FINAL>", final) for piece in pieces]
     for piece in pieces:
         session.receive_data(piece)
     return (
@@ -132,3 +141,21 @@ def test_what_is_known_does_not_grow_for_ever() -> None:
 def test_some_reports_may_have_come_before() -> None:
     begin, end = backend.AUTHENTICATION_OK + REPORTS["twice"], REPORTS["usual"] + backend.key_data()
     assert outcome([begin, end], scram=False) == all_three(begin + end, scram=False)
+
+
+@pytest.mark.parametrize("scram", [True, False])
+@pytest.mark.parametrize("before", [b"", b"before"])
+def test_it_is_taken_in_one_go(scram: bool, before: bytes) -> None:
+    """All but the key, which is another one each time, and what is behind it."""
+    _, startup, zones, final = begin(scram=scram)
+    end = before + final * scram + backend.AUTHENTICATION_OK + REPORTS["usual"]
+    data = end + backend.key_data() + backend.ready()
+    assert take_welcome(startup, data, len(before), len(data)) == len(end)
+    assert startup.phase is startup.STARTING
+    assert zones == ["Europe/Berlin"]
+
+
+@pytest.mark.parametrize("end", [b"", REPORTS["usual"] + backend.key_data()])
+def test_let_in_twice(end: bytes) -> None:
+    ok = backend.AUTHENTICATION_OK
+    assert outcome([ok, ok + end], scram=False) == all_three(ok + ok + end, scram=False)
