@@ -159,3 +159,12 @@ def test_it_is_taken_in_one_go(scram: bool, before: bytes) -> None:
 def test_let_in_twice(end: bytes) -> None:
     ok = backend.AUTHENTICATION_OK
     assert outcome([ok, ok + end], scram=False) == all_three(ok + ok + end, scram=False)
+
+
+@pytest.mark.parametrize("before", [b"", b"<FINAL>"])
+@pytest.mark.parametrize("scram", [True, False])
+def test_settings_before_anybody_is_let_in(scram: bool, before: bytes) -> None:
+    data = before * scram + REPORTS["usual"] + backend.key_data()
+    whole = all_three(data, scram=scram)
+    assert "PARAMETER_STATUS not expected" in whole[2]
+    assert whole[3] == {}
