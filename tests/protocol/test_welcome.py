@@ -168,3 +168,11 @@ def test_settings_before_anybody_is_let_in(scram: bool, before: bytes) -> None:
     whole = all_three(data, scram=scram)
     assert "PARAMETER_STATUS not expected" in whole[2]
     assert whole[3] == {}
+
+
+def test_in_two_pieces() -> None:
+    """Cut anywhere: behind the first byte of what follows the settings, too."""
+    data = backend.AUTHENTICATION_OK + REPORTS["usual"] + backend.key_data() + backend.ready()
+    whole = outcome([data], scram=False)
+    for cut in range(len(data)):
+        assert outcome([data[:cut], data[cut:]], scram=False) == whole
