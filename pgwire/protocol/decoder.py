@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 read_length = Struct("!i").unpack_from
 _unpack_head = Struct("!BiH").unpack_from
 _HEAD = 7
+# To copy values of so many bytes takes longer than to decode them without generated code.
+LARGE = 131_072
 _DATA_ROW = int(BackendMessage.DATA_ROW)
 
 
@@ -139,6 +141,20 @@ def row_decoder(
 ) -> RowDecoder:
     """The plain decoder of rows with these columns, sent in these formats."""
     return plain_decoder(column_decoders(columns, formats, registry))
+
+
+def for_large(decode: ValueDecoder) -> ValueDecoder:
+    """What decodes large values of a column in one copy less: texts are read where they are."""
+    return _decode_large_utf8 if decode is decode_utf8 else decode
+
+
+def _decode_large_utf8(buffer: bytes, start: int, end: int) -> str:
+    if end - start < LARGE:
+        return decode_utf8(buffer, start, end)
+    try:
+        return str(memoryview(buffer)[start:end], "utf-8")
+    except UnicodeDecodeError:
+        return decode_utf8(buffer, start, end)  # has the words for it
 
 
 def plain_decoder(decoders: Sequence[ValueDecoder]) -> RowDecoder:

@@ -78,12 +78,11 @@ class ParameterEncoder:
         self._shortcuts = [_shortcut(codec) for codec in codecs]
         self._all_binary = all_binary(self._count)
 
-    def encode(self, params: Sequence[Any]) -> bytes:
-        """Bind's format codes, the number of parameters, and the values."""
-        return b"".join(self.parts(params))
-
     def parts(self, params: Sequence[Any]) -> list[bytes]:
-        """The same in parts, so that large values are copied once, with the rest of the message."""
+        """Bind's format codes, the number of parameters, and the values; to be joined.
+
+        In parts, so that large values are copied once, with the rest of the message.
+        """
         if len(params) != self._count:
             raise miscounted(self._count, len(params))
         parts = [self._all_binary]

@@ -20,6 +20,7 @@ from pgwire.protocol.statement import PLAN_CHANGED, Statement
 
 if TYPE_CHECKING:
     from pgwire.errors import PostgresError
+    from pgwire.protocol.decoder import RowDecoder
     from pgwire.protocol.session import Session
 
 _check_parse_complete = expect_empty("PARSE_COMPLETE")
@@ -45,6 +46,13 @@ class Preparing(LookingUp):
     def __init__(self, sql: str) -> None:
         self.sql = sql
         self._rows = []
+
+    def large_decoder(self) -> RowDecoder | None:
+        statement = self.statement
+        # Where types are looked up, these are no rows of the statement's.
+        if statement and self._decode in (statement.decode_rows, statement.decode_first):
+            return statement.decode_large
+        return None
 
     def _write_parse(self, session: Session, name: bytes, end: bytes) -> None:
         sql = frontend.cstring(session.statements.text(self.sql, name), "the SQL")

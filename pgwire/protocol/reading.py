@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pgwire.errors import NotSupportedError
 from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.protocol.collector import uncollected
-from pgwire.protocol.decoder import skip_rows
+from pgwire.protocol.decoder import LARGE, read_length, skip_rows
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, expect_empty
 
@@ -46,6 +46,8 @@ class Reading(Operation):
                 decode = self._decode
                 if size - position < _MANY_BYTES:
                     return decode(buffer, position, size, self._rows)
+                if size - position > LARGE and (end := self._large_row(buffer, position, size)):
+                    return end
                 if (  # behind one short row there are the answers to others, as of a pipeline
                     self.session.pending[-1] is not self
                     and buffer[position + 1 : position + 4] == _BELOW_256
@@ -68,6 +70,17 @@ class Reading(Operation):
         if self._raw is not None:
             self._raw.append(buffer[position:end])
         return end
+
+    def _large_row(self, buffer: bytes, position: int, size: int) -> int:
+        """Where a row ends that is large, and has been decoded; 0 where it is none."""
+        decode, end = self.large_decoder(), position + 1 + read_length(buffer, position + 1)[0]
+        if decode is None or not position + LARGE < end <= size:
+            return 0
+        return decode(buffer, position, end, self._rows)
+
+    def large_decoder(self) -> RowDecoder | None:
+        """What decodes a large row in fewer copies than any other, if there is such a one."""
+        return None
 
     def note_error(self, error: PostgresError) -> None:
         self.prefer_errors()

@@ -21,6 +21,7 @@ from pgwire.protocol.binding import can_generate, generate_bind
 from pgwire.protocol.changes import changes_session
 from pgwire.protocol.decoder import (
     column_decoders,
+    for_large,
     plain_decoder,
     result_formats,
     whole_runs,
@@ -76,6 +77,7 @@ class Statement:
         "bind_record",
         "changes_session",
         "columns",
+        "decode_large",
         "decode_rows",
         "epoch",
         "is_generated",
@@ -134,6 +136,8 @@ class Statement:
         self._decoders = column_decoders(self.columns, formats, registry)
         decode = plain_decoder(self._decoders)
         self.decode_rows = whole_runs(decode) if self.is_open else decode
+        decode = plain_decoder(list(map(for_large, self._decoders)))
+        self.decode_large = whole_runs(decode) if self.is_open else decode
         self.is_generated = False
         self._codecs = [registry.codec(oid) for oid in self.parameter_oids]
         self._parts = ParameterEncoder(self._codecs).parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from pgwire.errors import DataError, NotSupportedError, ProtocolError
 from pgwire.pgtypes import TypeRegistry, oids
 from pgwire.protocol.collector import go_on_after_fork, uncollected
+from pgwire.protocol.decoder import LARGE
 from pgwire.protocol.query import Query
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import SimpleQuery
@@ -249,3 +251,116 @@ def test_a_first_row_that_lies_of_its_length(at_once: bool, length: int) -> None
     session.receive_data(lie if not at_once else backend.BIND_COMPLETE + lie)
     assert first.done
     assert isinstance(session.failure, ProtocolError) is operation.done is (length < 2**31 - 1)
+
+
+# Large rows
+
+
+SMALL = backend.row(backend.int4(1), b"x")
+
+
+def used_again(oid: int = oids.TEXT) -> tuple[Session, Query]:
+    """A query whose statement is known, and its decoder generated."""
+    session = Session(REGISTRY)
+    session.submit(Query("select"))
+    columns = [backend.column("n"), backend.column("t", oid)]
+    session.receive_data(backend.described((), columns))
+    session.receive_data(backend.executed(backend.row(backend.int4(1), b"")))
+    session.data_to_send()
+    operation = Query("select")
+    session.submit(operation)
+    session.data_to_send()
+    return session, operation
+
+
+@pytest.mark.parametrize("size", [LARGE - 12, LARGE, 1_000_000])
+@pytest.mark.parametrize("letter", ["x", "é"])
+@pytest.mark.parametrize("piece", [65_536, 10_000_000])
+def test_large_rows_among_small_ones(size: int, letter: str, piece: int) -> None:
+    session, operation = used_again()
+    text = letter * size
+    large = backend.row(backend.int4(2), text.encode())
+    data = backend.executed(SMALL * 2 + large * 2 + SMALL + large)
+    for at in range(0, len(data), piece):
+        session.receive_data(data[at : at + piece])
+    assert rows_of(operation) == [(1, "x")] * 2 + [(2, text)] * 2 + [(1, "x"), (2, text)]
+    assert session.in_step
+
+
+def used_first(oid: int) -> tuple[Session, Query]:
+    session, operation = Session(REGISTRY), Query("select")
+    session.submit(operation)
+    columns = [backend.column("n"), backend.column("t", oid)]
+    session.receive_data(backend.described((), columns))
+    session.data_to_send()
+    return session, operation
+
+
+@pytest.mark.parametrize("oid", [oids.TEXT, oids.BYTEA])
+@pytest.mark.parametrize("begin", [used_first, used_again])
+def test_a_large_value_is_copied_no_more_often_than_it_must(
+    oid: int, begin: Callable[[int], tuple[Session, Query]]
+) -> None:
+    """Beside the row itself there is nothing but the value."""
+    session, operation = begin(oid)
+    data = backend.executed(backend.row(backend.int4(2), b"x" * 2_000_000))
+    tracemalloc.start()
+    session.receive_data(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(rows_of(operation)[0][1]) == 2_000_000
+    assert peak < 2_100_000
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b"\xc3"])
+def test_a_large_text_that_is_none(damage: bytes) -> None:
+    session, operation = used_again()
+    large = backend.row(backend.int4(2), b"x" * 200_000 + damage)
+    data = backend.executed(SMALL + large + SMALL)
+    session.receive_data(data[: len(SMALL) + 9])
+    session.receive_data(data[len(SMALL) + 9 :])
+    assert str(operation.error) == "the server's value is not a valid text in UTF-8"
+    assert operation.error is not None
+    assert operation.error.__notes__ == ["while decoding column 2 of row 2"]
+    assert session.in_step
+
+
+@both
+def test_large_rows_of_what_is_read_but_once(
+    begin: Callable[[], tuple[Session, Reading]],
+) -> None:
+    session, operation = begin()
+    large = backend.row(b"x" * 200_000)
+    session.receive_data(GOOD + large + GOOD + backend.complete() + backend.ready())
+    assert isinstance(operation.error, DataError)
+    assert session.in_step
+
+
+def test_a_large_row_of_a_statement_that_is_not_what_it_was() -> None:
+    """Its own decoder is another by now."""
+    session, operation = used_again()
+    assert operation.statement is not None
+    operation.statement.use(REGISTRY)
+    session.receive_data(backend.executed(backend.row(backend.int4(2), b"x" * 200_000)))
+    assert rows_of(operation) == [(2, "x" * 200_000)]
+
+
+def test_a_short_text_in_a_large_row() -> None:
+    session = Session(REGISTRY)
+    columns = [backend.column("t", oids.TEXT), backend.column("b", oids.BYTEA)]
+    row = backend.row("é".encode(), b"x" * 200_000), backend.row(None, b"x" * 200_000)
+    session.submit(Query("select"))
+    session.receive_data(backend.described((), columns))
+    for _ in range(2):
+        session.receive_data(backend.executed(b"".join(row)))
+        operation = Query("select")
+        session.submit(operation)
+    session.receive_data(backend.executed(b"".join(row)))
+    assert rows_of(operation) == [("é", b"x" * 200_000), (None, b"x" * 200_000)]
+
+
+def test_a_large_row_of_another_shape_breaks_the_connection() -> None:
+    session, _ = used_again()
+    large = backend.row(backend.int4(2), b"x" * 200_000, b"y")
+    session.receive_data(backend.executed(large))
+    assert isinstance(session.failure, ProtocolError)
