@@ -36,8 +36,9 @@ class Backoff:
         """An opening that began at `started_at` has failed."""
         # Openings that began together tell the same thing, though one after the other.
         if started_at >= self.retry_at:
-            self._pause = min(CAP, 2 * self._pause or BASE)
-            self.retry_at = now + self._pause * (1 - 0.5 * self._jitter())
+            pause = min(CAP, 2 * self._pause or BASE)
+            self.retry_at = now + pause * (1 - 0.5 * self._jitter())
+            self._pause = pause
 
     def died_unused(self, started_at: float, now: float) -> None:
         """What an opening has brought is gone before anybody had it: so it has failed after all.

@@ -24,6 +24,9 @@ nothing undone: so between two inputs someone waits only while nothing fit is id
 something is on its way or a time to try again is set. Idle connections are used last in, first
 out: they are in order of age, so if the newest has idled for too long, all have.
 
+Wherever Ctrl-C strikes an input is done, or not done, or what is left of it is done by the next
+one: for that all changes are made in steps, and `slots` says what these are.
+
 The connections themselves (which are fit, too many or missing) are the matter of `supply`.
 """
 
@@ -113,17 +116,18 @@ class PoolCore(Supply[C]):
             self._waiting.leave(waiter)
             self._count.abandoned += 1
             waiter.state = ABANDONED
+            self._waiting.forget(waiter)
             self._serve(now)
         elif (slot := waiter.slot) and slot.state is (SHARED if waiter.shared else LEASED):
-            waiter.slot, waiter.state = None, ABANDONED
-            slot.uses -= 1
             if slot.users <= 1:
-                self.release(slot, now)
-                return
-            # It has sent nothing, so the head is another's, and the time of that goes on.
-            slot.users -= 1
-            self._count.use_time.add(0.0)
-            if self._waiting:
+                self._end_use(slot, now, waiter=waiter)
+            else:
+                # It has sent nothing, so the head is another's, and the time of that goes on.
+                self._count.use_time.add(0.0)
+                waiter.slot, waiter.state = None, ABANDONED
+                slot.users -= 1
+                slot.uses -= 1
+            if self._waiting or self._restless:
                 self._serve(now)
 
     def release(
@@ -142,29 +146,18 @@ class PoolCore(Supply[C]):
         """
         if alive:
             slot.looked_at = now
-        if slot.state is LEASED:
-            self._count.use_time.add(now - slot.leased_at)
-            slot.owner = None  # what is idle keeps nobody alive
-        elif slot.state is SHARED:
-            self._leave(slot, now, reusable, reset)
-            if slot.users:
-                if self._waiting:
-                    self._serve(now)
+        if slot.state is not LEASED:
+            if slot.state is not SHARED:
+                self._is_late(slot, LEASED)
                 return
-            reusable, reset = slot.becomes is not CLOSING, slot.becomes is RESETTING
+            if slot.users > 1:
+                self._leave(slot, now, reusable, reset)
+            else:
+                self._end_use(slot, now, reusable, reset)
+        elif reusable and not reset and now < slot.expires_at and slot.uses < self._max_uses:
+            self._slots.give_back(slot, IDLE, now, self._count.use_time)
         else:
-            self._is_late(slot, LEASED)
-            return
-        if not reusable:
-            self._close(slot)
-        elif now >= slot.expires_at or slot.uses >= self._max_uses:
-            self._retire(slot)
-        elif reset and not self._has_surplus():
-            effect = effects.ResetConnection(slot)
-            self._slots.move(slot, RESETTING)
-            self.pending.append(effect)
-        else:
-            self._slots.rest(slot, now)
+            self._end_use(slot, now, reusable, reset)
         if self._waiting or self._restless:
             self._serve(now)
 
@@ -174,12 +167,14 @@ class PoolCore(Supply[C]):
         """OpenConnection succeeded."""
         require(slot, OPENING)
         slot.connection = connection
-        self._count.connect_time.add(now - slot.started_at)
         self._backoff.succeeded()
         if self.config.max_lifetime is not None and slot.expires_at == inf:  # see expire()
             spread = self.config.lifetime_spread * self._jitter()
             slot.expires_at = now + self.config.max_lifetime * (1 - spread)
-        self._offer(slot, now)
+        self._slots.open(slot, now, self._count.connect_time)
+        if now >= slot.expires_at:
+            self._retire(slot)
+        self._serve(now)
 
     def open_failed(self, slot: Slot[C], error: Exception, now: float, *, mendable: bool) -> None:
         """OpenConnection failed; `mendable` tells whether waiting can help.
@@ -188,13 +183,14 @@ class PoolCore(Supply[C]):
         and the next gets an attempt of its own. All others wait until their deadlines.
         """
         require(slot, OPENING)
-        self._slots.move(slot, CLOSED)
-        self._count.open_failures += 1
         self._backoff.last_error = error
         self._expire_waiters(now)
-        if mendable or not self._waiting or self._slots.open_count > 0:
+        hopeless = not mendable and self._waiting and not self._slots.open_count
+        if not hopeless:
             self._backoff.failed(slot.started_at, now)
-        else:
+        self._slots.move(slot, CLOSED)
+        self._count.open_failures += 1
+        if hopeless:
             self._fail(next(iter(self._waiting)), error)
         self._serve(now)
         self._break_deadlock()
@@ -238,9 +234,10 @@ class PoolCore(Supply[C]):
     def tick(self, now: float) -> None:
         """Do what is due; to be called when `next_deadline` has come, harmless otherwise."""
         if self._idle and now >= self.next_look:
-            self.next_look = now + LOOK_INTERVAL
             self._look(now)
+            self.next_look = now + LOOK_INTERVAL
         self._serve(now)
+        self._break_deadlock()  # Ctrl-C may have struck where it was to be seen
 
     def resize(self, min_size: int, max_size: int, now: float) -> None:
         """Set the sizes anew, as PoolConfig allows; what is leased and too many closes later."""
@@ -269,11 +266,12 @@ class PoolCore(Supply[C]):
         for waiter in list(self._waiting):
             self._fail(waiter, PoolClosed("the pool was closed before a connection was free"))
         for slot in list(self._slots):
-            if slot.state is LEASED:
-                self._count.use_time.add(now - slot.leased_at)
-            while slot.users:
+            while slot.users > 1:
                 self._leave(slot, now, True, False)
-            if slot.state is not OPENING and slot.state is not CLOSING:
+            if slot.state is LEASED or slot.state is SHARED:
+                slot.expires_at, slot.becomes = -inf, IDLE
+                self._end_use(slot, now)
+            elif slot.state is not OPENING and slot.state is not CLOSING:
                 self._retire(slot)
         self._serve(now)
 
@@ -323,19 +321,11 @@ class PoolCore(Supply[C]):
             if slot is not None and (slot.users or now - slot.idle_since <= self._check_after):
                 self._slots.join(slot, now)
                 if self._restless:  # others were not fit and have been closed
+                    self._joined[owner] = slot
                     self._serve(now)
+                    del self._joined[owner]
                 return slot
         return self._request(Waiter(now, deadline, owner, shared=True))
-
-    def _leave(self, slot: Slot[C], now: float, reusable: bool, reset: bool) -> None:
-        """The head of a shared connection has ended, and the next query becomes the head."""
-        self._count.use_time.add(now - slot.busy_since)
-        slot.busy_since = now
-        slot.users -= 1
-        if not reusable:
-            slot.becomes = CLOSING
-        elif reset and slot.becomes is IDLE:
-            slot.becomes = RESETTING
 
     def _request(self, waiter: Waiter[C]) -> Waiter[C]:
         now, deadline = waiter.since, waiter.deadline
@@ -361,8 +351,7 @@ class PoolCore(Supply[C]):
         return waiter
 
     def _expire_waiters(self, now: float) -> None:
-        while waiter := self._waiting.pop_due(now):
-            self._count.timed_out += 1
+        while waiter := self._waiting.due(now):
             self._settle(waiter, TIMED_OUT, self._backoff.last_error)
 
     def _break_deadlock(self) -> None:
@@ -371,13 +360,18 @@ class PoolCore(Supply[C]):
             self._fail(waiter, deadlock_error(self._slots, self._waiting))
 
     def _fail(self, waiter: Waiter[C], error: Exception) -> None:
-        self._waiting.leave(waiter)
-        self._count.failed += 1
         self._settle(waiter, FAILED, error)
 
     def _settle(self, waiter: Waiter[C], state: WaiterState, error: Exception | None) -> None:
+        """Somebody waits no more, and has no connection."""
+        self._waiting.leave(waiter)
         waiter.state, waiter.error = state, error
+        if state is TIMED_OUT:
+            self._count.timed_out += 1
+        else:
+            self._count.failed += 1
         self.pending.append(waiter)
+        self._waiting.forget(waiter)
 
     def _serve(self, now: float, passing: Waiter[C] | None = None) -> None:
         """Leave nothing undone. `passing` wants a connection, but does not wait for it."""
@@ -390,9 +384,10 @@ class PoolCore(Supply[C]):
         if self._restless:
             self._shed()  # again: serving the last waiter may have been all that a close waited for
             self._restless = self.ending or self._has_surplus()
-        self._retry_wanted = False
         if self._slots.size < self.config.max_size:
-            self._grow(self._demand(passing), now)
+            self._retry_wanted = self._grow(self._demand(passing), now)
+        else:
+            self._retry_wanted = False
 
     def _hand_out(self, now: float, passing: Waiter[C] | None) -> None:
         """Give what is free, or has room, to the first in the queue, again and again."""
@@ -416,14 +411,17 @@ class PoolCore(Supply[C]):
 
     def _grant(self, slot: Slot[C], now: float) -> None:
         """The head of the queue gets it."""
-        waiter = self._waiting.pop_head()
-        waiter.slot = slot
-        if waiter.shared:
-            self._slots.join(slot, now)
-        else:
-            self._slots.lend(slot, waiter.owner, now)
-        self._count.wait_time.add(now - waiter.since)
-        self._settle(waiter, GRANTED, None)
+        waiting = self._waiting
+        for waiter in waiting:  # noqa: B007 - what next(iter()) says with two calls
+            break
+        self._slots.grant(slot, waiter, now, self._count.wait_time)
+        del waiting[waiter]  # no call of `leave`: the step goes on
+        waiting.shared -= waiter.shared
+        if not waiting:
+            waiting.earliest = inf
+        waiter.state = GRANTED
+        self.pending.append(waiter)
+        waiting.forget(waiter)
 
     def _demand(self, passing: Waiter[C] | None) -> int:
         """How many connections it would take to serve all who want one now."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.blocking.connection import Connection
 from pgwire.blocking.driver import Driver
 from pgwire.driving import DriverBase
-from pgwire.errors import InterfaceError, PoolClosed
+from pgwire.errors import InterfaceError, PoolClosed, PoolFull
 from pgwire.pool import telling
 from pgwire.pool.chores import CHORES
 from pgwire.pool.core import PoolCore
@@ -43,6 +43,7 @@ from pgwire.protocol.watching import seeing_roles, take_role_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Thread
 
     from pgwire.blocking.opening import Opener
     from pgwire.errors import PoolTimeout
@@ -51,9 +52,10 @@ if TYPE_CHECKING:
     from pgwire.pool.listening import Hub
     from pgwire.pool.options import Options
 
+    Answer = Slot[Driver] | Waiter[Driver] | None
+
 logger = logging.getLogger("pgwire.pool")
 
-_GRANTED, _TIMED_OUT = WaiterState.GRANTED, WaiterState.TIMED_OUT
 _WAITING = WaiterState.WAITING
 
 
@@ -141,10 +143,10 @@ class Engine(Requests):
                 slot = self._sleep(waiter, sleeper, since)
             if self.listeners:
                 self.listeners.emit("acquire", Connection(slot.connection))
-        except BaseException:
+        except BaseException as error:
             if effects is not None:
                 self._carry_out(effects)
-            self._undo(answer, since)
+            self._undo(answer, since, error, _caller.thread)
             raise
         return slot
 
@@ -154,26 +156,32 @@ class Engine(Requests):
                 self.report(self.core.tick)
         return self.outcome(waiter, since)
 
-    def _undo(self, answer: Slot[Driver] | Waiter[Driver] | None, since: float) -> None:
+    def _undo(self, answer: Answer, since: float, error: BaseException, owner: Thread) -> None:
         """The caller of `acquire` will not take what it asked for."""
-        if answer is None:  # Ctrl-C struck in the core
-            with self.lock:
-                answer = self.core.interrupted(_caller.thread, since)
-        if isinstance(answer, Slot):
-            self.release(answer)
-        elif answer is not None:
-            self._wakers.pop(answer, None)
-            self.report(self.core.abandon, answer)
+        uses = 0
+        try:
+            if answer is None:  # Ctrl-C struck in the core
+                with self.lock:
+                    answer = self.core.interrupted(owner, since, self.leases)
+            if isinstance(answer, Slot):
+                uses = answer.uses
+                self.release(answer)
+            elif answer is not None:
+                self._wakers.pop(answer, None)
+                self.report(self.core.abandon, answer)
+            else:
+                self._go_on_after(error)
+        except BaseException:  # it struck again
+            if uses and isinstance(answer, Slot):
+                self._orphans += ((answer, uses),)
+            else:
+                self.crew.do(self._undo, answer, since, error, owner)
+            raise
 
-    def outcome(self, waiter: Waiter[Driver], since: float) -> Slot[Driver]:
-        """What became of a waiter that waits no more: its slot, or its error raised."""
-        if waiter.state is _GRANTED:
-            assert waiter.slot is not None
-            return waiter.slot
-        if waiter.state is _TIMED_OUT:
-            raise self.timed_out(self._clock() - since, waiter.error)
-        assert waiter.error is not None
-        raise waiter.error
+    def _go_on_after(self, error: BaseException) -> None:
+        """What was struck in the core is gone on with by a thread that Ctrl-C does not strike."""
+        if not isinstance(error, PoolClosed | PoolFull):
+            self.crew.do(self.report, self.core.tick)
 
     def wait(self, deadline: float | None) -> None:
         """See Pool.wait."""
@@ -256,9 +264,10 @@ class Engine(Requests):
                 if effects is not None:
                     self._carry_out(effects)
             except BaseException:  # Ctrl-C
+                self._orphans += ((slot, uses),)  # if it is still out; no call before this
+                self._keeper.wake()
                 if effects is not None:
                     self._carry_out(effects)
-                self.orphan(slot, uses)  # if it is still out
                 raise
 
     def orphan(self, slot: Slot[Driver], uses: int) -> None:
@@ -272,9 +281,14 @@ class Engine(Requests):
     def _recover_orphans(self) -> None:
         with suppress(IndexError):  # others may be at it as well
             while True:
-                slot, uses = self._orphans.popleft()
-                if slot.state is LEASED and slot.uses == uses:
-                    self.release(slot, discard=True)
+                slot, uses = self._orphans[0]  # no call of popleft(): Ctrl-C might strike behind it
+                del self._orphans[0]
+                try:
+                    if slot.state is LEASED and slot.uses == uses:
+                        self.release(slot, discard=True)
+                except BaseException:
+                    self._orphans += ((slot, uses),)
+                    raise
 
     def look_after_leases(self) -> None:
         """What the keeper does beside giving the time."""
@@ -312,8 +326,9 @@ class Engine(Requests):
                     self._keeper.wake()
                 self._changed.notify_all()
             self._carry_out(effects)
-        except BaseException:  # Ctrl-C
+        except BaseException as error:  # Ctrl-C
             self._carry_out(effects)
+            self._go_on_after(error)
             raise
 
     def opened(self, slot: Slot[Driver], driver: Driver) -> None:

@@ -61,6 +61,11 @@ class Histogram:
         return inf
 
 
+def bucket_of(seconds: float) -> int:
+    """Which count a value belongs to."""
+    return _bucket(BOUNDS, seconds)
+
+
 class Tally:
     """A histogram in the making."""
 
@@ -71,7 +76,7 @@ class Tally:
         self._sum = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one value."""
+        """Count one value. A step of the core's may begin with it: see `slots`."""
         self._counts[_bucket(BOUNDS, seconds) if seconds > _FIRST else 0] += 1
         self._sum += seconds
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgwire.blocking.driver import Driver
+    from pgwire.errors import PoolTimeout
     from pgwire.pool.core import PoolCore
     from pgwire.pool.slots import Slot
 
@@ -23,7 +24,7 @@ REENTRY = (
     "leases with `with` or release(), and use the pool elsewhere than there"
 )
 
-_WAITING, _ABANDONED = WaiterState.WAITING, WaiterState.ABANDONED
+_WAITING, _GRANTED, _TIMED_OUT, _, _ABANDONED = WaiterState
 
 
 class Requests:
@@ -31,6 +32,7 @@ class Requests:
 
     core: PoolCore[Driver]
     lock: threading.RLock
+    _clock: Callable[[], float]
     _wakers: dict[Waiter[Driver], Callable[[Waiter[Driver]], object]]
 
     def report(self, report: Callable[..., None], *args: Any, **facts: Any) -> None:
@@ -40,6 +42,20 @@ class Requests:
     def _is_inside(self) -> bool:
         """Whether this thread has the pool's lock."""
         return bool(self.lock._is_owned())  # type: ignore[attr-defined]
+
+    def outcome(self, waiter: Waiter[Driver], since: float) -> Slot[Driver]:
+        """What became of a waiter that waits no more: its slot, or its error raised."""
+        if waiter.state is _GRANTED:
+            assert waiter.slot is not None
+            return waiter.slot
+        if waiter.state is _TIMED_OUT:
+            raise self.timed_out(self._clock() - since, waiter.error)
+        assert waiter.error is not None
+        raise waiter.error
+
+    def timed_out(self, waited: float, cause: Exception | None) -> PoolTimeout:
+        """What is raised when time is up."""
+        raise NotImplementedError
 
     def request(
         self,
@@ -62,8 +78,13 @@ class Requests:
         def ask(now: float) -> None:
             nonlocal answer, since
             since = now
-            answer = self.core.acquire(now, deadline, owner, shared=shared)
-            note()
+            try:
+                answer = self.core.acquire(now, deadline, owner, shared=shared)
+            except BaseException:  # Ctrl-C
+                answer = self.core.interrupted(owner, now)
+                raise
+            finally:
+                note()
 
         def note() -> None:
             nonlocal waits

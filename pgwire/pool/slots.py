@@ -1,12 +1,19 @@
 """Slots: places for connections, and the table that knows what state each is in.
 
 Nothing here knows what a connection is. Only the pool's core changes slots; a shell reads them.
+
+The core changes what it knows in *steps*, and each is done or not done, wherever Ctrl-C strikes (or
+whatever a signal's handler raises). Python looks for signals when a function begins, when a call
+that is not of such a function has returned, and when a loop jumps back: so from the start of a
+function that calls nothing to the next call after its return, nothing can come between. A step is
+such a stretch. Here it begins, in the methods that change a slot's state; their callers go on with
+what belongs to it, as long as that takes no call, and end it with the call that adds an effect.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from itertools import chain
+from itertools import chain, starmap
 from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -14,6 +21,9 @@ from pgwire.errors import InterfaceError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
+
+    from pgwire.pool.histogram import Tally
+    from pgwire.pool.waiters import Waiter
 
 C = TypeVar("C")
 
@@ -68,15 +78,20 @@ class SlotTable(Generic[C]):
     """Every slot of a pool, by state; within a state in the order in which they came to be in it.
 
     The gauges are the sizes of these dicts: there is no second count that could go astray.
+
+    `next(newest)` is the idle slot used last; there must be one. (reversed() would cross the holes
+    behind the last entry every time, and a hundred leases in a row leave a hundred holes; popitem()
+    crosses each of them once. That it is put back within the same call, where nothing can come
+    between, is why each slot is its own value.)
     """
 
     __slots__ = (
         *("by_state", "checking", "closing", "idle", "leased", "opening", "resetting", "shared"),
-        "_all",
+        *("_all", "newest"),
     )
 
     def __init__(self) -> None:
-        self.by_state: dict[SlotState, dict[Slot[C], None]] = {
+        self.by_state: dict[SlotState, dict[Slot[C], Slot[C]]] = {
             state: {} for state in SlotState if state is not CLOSED
         }
         self.opening, self.idle = self.by_state[OPENING], self.by_state[IDLE]
@@ -84,59 +99,94 @@ class SlotTable(Generic[C]):
         self.shared = self.by_state[SHARED]
         self.resetting, self.closing = self.by_state[RESETTING], self.by_state[CLOSING]
         self._all: dict[Slot[C], None] = {}  # but for those that are closed
+        self.newest: Iterator[Slot[C]] = starmap(
+            self.idle.setdefault, iter(self.idle.popitem, None)
+        )
 
     def __iter__(self) -> Iterator[Slot[C]]:
         return chain.from_iterable(self.by_state.values())
 
     def move(self, slot: Slot[C], state: SlotState) -> None:
-        """Change a slot's state; a new slot comes from CLOSED."""
-        # Nothing is called here, so there is no moment for Ctrl-C.
+        """Change a slot's state, while nobody uses it; a new slot comes from CLOSED."""
         if slot.state is not CLOSED:
             del self.by_state[slot.state][slot]
         else:
             self._all[slot] = None
         if state is not CLOSED:
-            self.by_state[state][slot] = None
+            self.by_state[state][slot] = slot
         else:
             del self._all[slot]
         slot.state = state
 
-    def mend(self) -> None:
-        """Have each where its state says that it is: an interrupt may have struck in between."""
-        for slot in self._all:
-            for state, slots in self.by_state.items():
-                if state is slot.state:
-                    slots.setdefault(slot)
-                else:
-                    slots.pop(slot, None)
+    def rest(self, slot: Slot[C], now: float) -> None:
+        """What `move` would do to IDLE; note since when."""
+        del self.by_state[slot.state][slot]
+        self.idle[slot] = slot
+        slot.state, slot.idle_since = IDLE, now
+
+    def open(self, slot: Slot[C], now: float, connect_time: Tally) -> None:
+        """From OPENING to IDLE; count how long it took."""
+        connect_time.add(now - slot.started_at)
+        del self.opening[slot]
+        self.idle[slot] = slot
+        slot.state, slot.idle_since = IDLE, now
 
     def lend(self, slot: Slot[C], owner: Hashable, now: float) -> None:
-        """What `move` would do from IDLE to LEASED, and note who has it since when."""
+        """From IDLE to LEASED; note who has it since when."""
         del self.idle[slot]
-        self.leased[slot] = None
+        self.leased[slot] = slot
         slot.state = LEASED
         slot.owner = owner
         slot.leased_at = now
         slot.uses += 1
 
-    def rest(self, slot: Slot[C], now: float) -> None:
-        """What `move` would do to IDLE, where there is something to be idle; note since when."""
-        if slot.state is LEASED:
-            del self.leased[slot]
-        else:
-            del self.by_state[slot.state][slot]
-        self.idle[slot] = None
-        slot.state, slot.idle_since = IDLE, now
-
     def join(self, slot: Slot[C], now: float) -> None:
         """Let one more share a connection, which is idle or SHARED already."""
         if slot.state is IDLE:
             del self.idle[slot]
-            self.shared[slot] = None
+            self.shared[slot] = slot
             slot.state, slot.becomes = SHARED, IDLE
             slot.busy_since = now
         slot.users += 1
         slot.uses += 1
+
+    def grant(self, slot: Slot[C], waiter: Waiter[C], now: float, wait_time: Tally) -> None:
+        """What `lend` or `join` would do, for one who has waited; count for how long.
+
+        It is written out, as these would begin a step of their own.
+        """
+        wait_time.add(now - waiter.since)
+        if not waiter.shared:
+            del self.idle[slot]
+            self.leased[slot] = slot
+            slot.state = LEASED
+            slot.owner = waiter.owner
+            slot.leased_at = now
+        else:
+            if slot.state is IDLE:
+                del self.idle[slot]
+                self.shared[slot] = slot
+                slot.state, slot.becomes = SHARED, IDLE
+                slot.busy_since = now
+            slot.users += 1
+        slot.uses += 1
+        waiter.slot = slot
+
+    def give_back(self, slot: Slot[C], state: SlotState, now: float, use_time: Tally) -> None:
+        """The lease, or the last of those who share, is over; count how long it was.
+
+        What comes next is one of IDLE, RESETTING and CLOSING.
+        """
+        if slot.state is LEASED:
+            use_time.add(now - slot.leased_at)
+            del self.leased[slot]
+            slot.owner = None  # what is idle keeps nobody alive
+        else:
+            use_time.add(now - slot.busy_since)
+            del self.shared[slot]
+            slot.users = 0
+        self.by_state[state][slot] = slot
+        slot.state, slot.idle_since = state, now
 
     @property
     def open_count(self) -> int:

@@ -18,13 +18,12 @@ from pgwire.pool import effects
 from pgwire.pool.backoff import Backoff
 from pgwire.pool.config import Counters, PoolConfig
 from pgwire.pool.slots import C, Slot, SlotState, SlotTable
-from pgwire.pool.waiters import WaitQueue
+from pgwire.pool.waiters import ABANDONED, Waiter, WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Container, Hashable
 
     from pgwire.pool.histogram import Tally
-    from pgwire.pool.waiters import Waiter
 
 # A query that has run for longer than this may run for much longer: nobody queues up behind it.
 HEAD_LIMIT = 0.050  # seconds
@@ -61,7 +60,7 @@ class Supply(Generic[C]):
         self._max_pipeline = config.max_pipeline
 
         self._slots: SlotTable[C] = SlotTable()
-        self._idle = self._slots.idle
+        self._idle, self._newest = self._slots.idle, self._slots.newest
         self._waiting: WaitQueue[C] = WaitQueue()
         self.pending: list[effects.Effect[C]] = []  # see take_effects()
 
@@ -70,6 +69,8 @@ class Supply(Generic[C]):
         self._backoff = Backoff(jitter)
         self._retry_wanted = False  # an opening waits for the back-off to end
         self._count = Counters()
+        # Who has begun to share while `acquire` was not done yet: see interrupted().
+        self._joined: dict[Hashable, Slot[C]] = {}
 
     def tally_with(self, make: Callable[[Tally], Tally]) -> None:
         """Have times counted by other tallies: by what `make` makes of each that there is."""
@@ -93,18 +94,27 @@ class Supply(Generic[C]):
         """Every connection that has been opened and not been closed."""
         return [slot.connection for slot in self._slots if slot.state is not OPENING]
 
-    def interrupted(self, owner: Hashable, since: float) -> Slot[C] | Waiter[C] | None:
+    def interrupted(
+        self, owner: Hashable, since: float, known: Container[Slot[C]] = ()
+    ) -> Slot[C] | Waiter[C] | None:
         """What this owner has of an `acquire` at `since` that did not return: Ctrl-C struck in it.
 
-        The request in the queue that he made last, or the connection that he was lent; None if it
-        had not come so far.
+        His request, or the connection that he was lent, which is none of those `known` to be his;
+        None if it had not come so far. If it was to be shared, that is to be asked before anybody
+        else makes an input.
         """
-        self._slots.mend()
+        if owner in self._joined:
+            slot = self._joined[owner]
+            del self._joined[owner]
+            return slot
+        for effect in self.pending:
+            if isinstance(effect, Waiter) and effect.owner is owner and effect.since == since:
+                return effect
         for waiter in reversed(self._waiting):
-            if waiter.owner is owner:
+            if waiter.owner is owner and waiter.since == since:
                 return waiter
         for slot in reversed(self._slots.leased):
-            if slot.owner is owner and slot.leased_at == since:
+            if slot.owner is owner and slot.leased_at >= since and slot not in known:
                 return slot
         return None
 
@@ -112,12 +122,9 @@ class Supply(Generic[C]):
 
     def _newest_fit(self, now: float) -> Slot[C] | None:
         """The idle connection used last; those that are dead or past their time are closed."""
-        idle = self._idle
+        idle, newest = self._idle, self._newest
         while idle:
-            # reversed() would cross the holes behind the last entry every time, and a hundred
-            # leases in a row leave a hundred holes; popitem() crosses each of them once.
-            slot = idle.popitem()[0]
-            idle[slot] = None
+            slot = next(newest)
             if now >= slot.expires_at:
                 self._retire(slot)
             elif now - slot.looked_at < LOOK_AFTER:
@@ -152,6 +159,49 @@ class Supply(Generic[C]):
             and slot.uses < self._max_uses
         )
 
+    # What comes back
+
+    def _leave(self, slot: Slot[C], now: float, reusable: bool, reset: bool) -> None:
+        """The head of a shared connection has ended, and the next query becomes the head.
+
+        A step, which begins with the time's being counted.
+        """
+        self._count.use_time.add(now - slot.busy_since)
+        slot.busy_since = now
+        slot.users -= 1
+        if not reusable:
+            slot.becomes = CLOSING
+        elif reset and slot.becomes is IDLE:
+            slot.becomes = RESETTING
+
+    def _end_use(
+        self,
+        slot: Slot[C],
+        now: float,
+        reusable: bool = True,
+        reset: bool = False,
+        waiter: Waiter[C] | None = None,
+    ) -> None:
+        """The lease, or the last of those who share, is over; `waiter` has never taken it over."""
+        if slot.state is SHARED:
+            reusable = reusable and slot.becomes is not CLOSING
+            reset = reset or slot.becomes is RESETTING
+        uses = slot.uses - (waiter is not None)
+        retired = reusable and (now >= slot.expires_at or uses >= self._max_uses)
+        effect: effects.Effect[C] | None = None
+        becomes = IDLE
+        if retired or not reusable:
+            becomes, effect = CLOSING, effects.CloseConnection(slot)
+        elif reset and not self._has_surplus():
+            becomes, effect = RESETTING, effects.ResetConnection(slot)
+        self._slots.give_back(slot, becomes, now, self._count.use_time)
+        self._count.retired += retired
+        if waiter is not None:
+            waiter.slot, waiter.state, slot.uses = None, ABANDONED, uses
+        if effect is not None:
+            self._restless = self._restless or becomes is CLOSING
+            self.pending.append(effect)
+
     # What is too many, and what is missing
 
     def _has_surplus(self) -> bool:
@@ -166,8 +216,11 @@ class Supply(Generic[C]):
                 break
             self._retire(slot)
 
-    def _grow(self, demand: int, now: float) -> None:
-        """Open what is missing: for requests that have nothing on its way, and for the floor."""
+    def _grow(self, demand: int, now: float) -> bool:
+        """Open what is missing: for requests that have nothing on its way, and for the floor.
+
+        Whether more is to be opened, once the back-off ends.
+        """
         slots, config = self._slots, self.config
         # What is being checked or reset will be free sooner than a new one could be open.
         demand -= len(slots.checking) + len(slots.resetting)
@@ -176,12 +229,12 @@ class Supply(Generic[C]):
             if len(slots.opening) >= config.max_opening or slots.size >= config.max_size:
                 break
             if now < self._backoff.retry_at:
-                self._retry_wanted = True
-                break
+                return True
             slot: Slot[C] = Slot(now)
             effect = effects.OpenConnection(slot)
-            self._slots.move(slot, OPENING)
+            slots.move(slot, OPENING)
             self.pending.append(effect)
+        return False
 
     # What has had its time
 
@@ -203,17 +256,18 @@ class Supply(Generic[C]):
                 self._retire(slot)
 
     def _bury(self, slot: Slot[C], now: float) -> None:
-        self._count.lost += 1
         if not slot.uses and now - slot.idle_since < NEWBORN:
             self._backoff.died_unused(slot.started_at, now)
-        self._close(slot)
+        self._close(slot, lost=1)
 
     def _retire(self, slot: Slot[C]) -> None:
-        self._count.retired += 1
-        self._close(slot)
+        self._close(slot, retired=1)
 
-    def _close(self, slot: Slot[C]) -> None:
+    def _close(self, slot: Slot[C], lost: int = 0, retired: int = 0) -> None:
+        """One that nobody uses."""
         effect = effects.CloseConnection(slot)
         self._slots.move(slot, CLOSING)
-        self.pending.append(effect)  # no moment for Ctrl-C in between
+        self._count.lost += lost
+        self._count.retired += retired
         self._restless = True
+        self.pending.append(effect)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pgwire.pool.histogram import Tally
+from pgwire.pool.histogram import Tally, bucket_of
 
 if TYPE_CHECKING:
     from pgwire.pool.supply import Supply
@@ -36,8 +36,11 @@ class NotingTally(Tally):
         self._values: deque[float] = deque(maxlen=MOST)
 
     def add(self, seconds: float) -> None:
-        super().add(seconds)
-        self._values.append(seconds)
+        bucket = bucket_of(seconds)
+        # No call from here on: a step of the core's may have begun.
+        self._counts[bucket] += 1
+        self._sum += seconds
+        self._values += (seconds,)
 
     def take(self) -> list[float]:
         """The values since the last call. Any thread may call."""

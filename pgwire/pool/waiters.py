@@ -59,18 +59,15 @@ class Waiter(Generic[C]):
         return f"<Waiter {self.state.value}, deadline={self.deadline}>"
 
 
-WAITING, GRANTED, TIMED_OUT, FAILED, ABANDONED = WaiterState
-
-
 class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
     """Waiters in order of arrival, any of which may leave at any time.
 
-    They leave by `leave`, the head by `pop_head`, and in no other way, or `shared`, which is how
-    many of them would share, goes astray. All of it takes constant time, but for deadlines that
-    are before one that joined earlier: these are in a heap. All others are in order, as long as
-    all have the same patience. Who left stays among the deadlines until it is met there, or until
-    such entries are the greater part: so the memory follows the number of waiters, and nobody is
-    kept by a queue that is empty.
+    They leave by `leave` and in no other way, or `shared`, which is how many of them would share,
+    goes astray. It is part of a step (see `slots`) in which the waiter learns why; `forget` comes
+    behind that. All of it takes constant time, but for deadlines that are before one that joined
+    earlier: these are in a heap. All others are in order, as long as all have the same patience.
+    Who left stays among the deadlines until it is met there, or until such entries are the greater
+    part: so the memory follows the number of waiters, and nobody is kept by a queue that is empty.
 
     No deadline is before `earliest`; to know more, ask `next_deadline`.
     """
@@ -105,28 +102,30 @@ class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
         """Take out this one, which must be in the queue."""
         del self[waiter]
         self.shared -= waiter.shared
-        self._forget_who_left()
+        if not self:
+            self.earliest = inf
 
-    def pop_head(self) -> Waiter[C]:
-        """Take out who has waited longest; there must be one."""
-        waiter = self.popitem(last=False)[0]
-        self.shared -= waiter.shared
+    def forget(self, waiter: Waiter[C]) -> None:
+        """This one has left: its deadline is of no more interest."""
         if self and self._in_order and self._in_order[0][2] is waiter:
             self._in_order.popleft()
-        else:
-            self._forget_who_left()
-        return waiter
+        elif not self:
+            self._in_order.clear()
+            self._others.clear()
+        elif len(self._in_order) + len(self._others) > 2 * len(self) + 16:
+            self._in_order = deque(entry for entry in self._in_order if entry[2] in self)
+            others = [entry for entry in self._others if entry[2] in self]
+            heapify(others)
+            self._others = others
 
-    def pop_due(self, now: float) -> Waiter[C] | None:
-        """Take out one whose deadline is not after `now`, the earliest deadline first."""
+    def due(self, now: float) -> Waiter[C] | None:
+        """One whose deadline is not after `now`, the earliest deadline first."""
         self.earliest = self.next_deadline()
         if self.earliest > now:
             return None
         in_order, others = self._in_order, self._others
         first = others if others and not (in_order and in_order[0] < others[0]) else in_order
-        waiter = first[0][2]
-        self.leave(waiter)
-        return waiter
+        return first[0][2]
 
     def next_deadline(self) -> float:
         """The earliest deadline of those who wait; infinity if there is none."""
@@ -138,14 +137,3 @@ class WaitQueue(OrderedDict[Waiter[C], None], Generic[C]):
         if others and not (in_order and in_order[0] < others[0]):
             return others[0][0]
         return in_order[0][0] if in_order else inf
-
-    def _forget_who_left(self) -> None:
-        """Unless those who are still there are the greater part of the deadlines."""
-        if not self:
-            self._in_order.clear()
-            self._others.clear()
-            self.earliest = inf
-        elif len(self._in_order) + len(self._others) > 2 * len(self) + 16:
-            self._in_order = deque(entry for entry in self._in_order if entry[2] in self)
-            self._others = [entry for entry in self._others if entry[2] in self]
-            heapify(self._others)

@@ -230,24 +230,10 @@ def test_what_an_owner_has_of_a_request_that_was_interrupted() -> None:
     effect = core.take_effects()[0]
     assert isinstance(effect, OpenConnection)
     core.opened(effect.slot, "the connection", 1.0)
+    assert core.interrupted(me, 0.0) is waiter  # whose news nobody has yet
+    core.take_effects()
     assert core.interrupted(me, 1.0) is effect.slot
-    assert core.interrupted(me, 0.0) is None  # what was lent at another moment is no part of it
+    assert core.interrupted(me, 0.0) is effect.slot  # which has been granted in the meantime
+    assert core.interrupted(me, 0.0, {effect.slot}) is None
+    assert core.interrupted(me, 1.5) is None  # what was lent before is no part of it
     assert core.interrupted(object(), 1.0) is None
-
-
-def test_a_slot_that_was_about_to_be_moved_is_put_back() -> None:
-    core: PoolCore[str] = PoolCore(PoolConfig(max_size=2), jitter=lambda: 0.0)
-    me = object()
-    for _ in range(2):
-        core.acquire(0.0, None, me)
-    slots = [effect.slot for effect in core.take_effects() if isinstance(effect, OpenConnection)]
-    for slot in slots:
-        core.opened(slot, "a connection", 0.0)
-    core.release(slots[0], 1.0)
-    core._idle.popitem()
-    core._slots.leased.pop(slots[1])
-    core._slots.idle[slots[1]] = None
-    assert core.interrupted(me, 2.0) is None
-    assert core.total_count == 2
-    assert ([*core._slots.idle], [*core._slots.leased]) == ([slots[0]], [slots[1]])
-    assert core.acquire(3.0, None, me) is slots[0]

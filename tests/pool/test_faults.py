@@ -15,14 +15,12 @@ import pytest
 from pgwire.errors import PoolDeadlock
 from pgwire.pool import effects
 from pgwire.pool.core import PoolCore
-from pgwire.pool.slots import CHECKING, CLOSED, CLOSING, IDLE, LEASED, Slot, SlotTable
+from pgwire.pool.slots import CHECKING, CLOSED, IDLE, LEASED, Slot, SlotTable
 from pgwire.pool.waiters import (
     ABANDONED,
-    GRANTED,
     TIMED_OUT,
     WAITING,
     Waiter,
-    WaiterState,
     WaitQueue,
 )
 from tests.pool.walk import WalkFailed, walk
@@ -36,18 +34,19 @@ Core = PoolCore[int]
 class GrantNotRecorded(Core):
     """A connection leaves for a waiter, and the waiter does not have it."""
 
-    def _settle(self, waiter: Waiter[int], state: WaiterState, error: Exception | None) -> None:
-        super()._settle(waiter, state, error)
-        waiter.slot = None
+    def _grant(self, slot: Slot[int], now: float) -> None:
+        super()._grant(slot, now)
+        granted = self.pending[-1]
+        assert isinstance(granted, Waiter)
+        granted.slot = None
 
 
 class GrantNotDelivered(Core):
     """A waiter has its connection, and nobody wakes it."""
 
-    def _settle(self, waiter: Waiter[int], state: WaiterState, error: Exception | None) -> None:
-        super()._settle(waiter, state, error)
-        if state is GRANTED:
-            self.pending.pop()
+    def _grant(self, slot: Slot[int], now: float) -> None:
+        super()._grant(slot, now)
+        self.pending.pop()
 
 
 class AbandonedGrantDropped(Core):
@@ -99,27 +98,17 @@ class ReleaseServesNobody(Core):
         alive: bool = False,
     ) -> None:
         if reusable and not reset and slot.state is LEASED:
-            self._count.use_time.add(now - slot.leased_at)
-            slot.owner = None
-            slot.idle_since = now
-            self._slots.move(slot, IDLE)
+            self._slots.give_back(slot, IDLE, now, self._count.use_time)
         else:
             super().release(slot, now, reusable=reusable, reset=reset, alive=alive)
-
-
-class LifoQueue(WaitQueue[int]):
-    def pop_head(self) -> Waiter[int]:
-        last = next(reversed(self))
-        self.leave(last)
-        return last
 
 
 class LifoWaiters(Core):
     """Last come, first served."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._waiting = LifoQueue()
+    def _grant(self, slot: Slot[int], now: float) -> None:
+        self._waiting.move_to_end(next(reversed(self._waiting)), last=False)
+        super()._grant(slot, now)
 
 
 class PushyQueue(WaitQueue[int]):
@@ -240,6 +229,7 @@ class LeaseInterrupted(Core):
     def expire(self, now: float) -> None:
         super().expire(now)
         for slot in list(self._slots.leased):
+            slot.owner = None
             self._retire(slot)
 
 
@@ -263,9 +253,8 @@ class ClosedPoolKeepsIdle(Core):
 class CloseForgetsWaiters(Core):
     """close() ends the opening of connections, though some still wait for them."""
 
-    def _grow(self, demand: int, now: float) -> None:
-        if not self.ending:
-            super()._grow(demand, now)
+    def _grow(self, demand: int, now: float) -> bool:
+        return not self.ending and super()._grow(demand, now)
 
 
 class ErrorNotForTheHead(Core):
@@ -287,16 +276,15 @@ class ClosesWithoutSaying(Core):
     """A connection is to be closed, and nobody does it."""
 
     def _retire(self, slot: Slot[int]) -> None:
-        self._count.retired += 1
-        self._slots.move(slot, CLOSING)
-        self._restless = True
+        super()._retire(slot)
+        self.pending.pop()
 
 
 class ClosesTwice(Core):
     """An effect that is given out twice."""
 
-    def _close(self, slot: Slot[int]) -> None:
-        super()._close(slot)
+    def _close(self, slot: Slot[int], lost: int = 0, retired: int = 0) -> None:
+        super()._close(slot, lost, retired)
         self.pending.append(effects.CloseConnection(slot))
 
 
@@ -365,10 +353,9 @@ class NobodyIsAnOwner(Core):
 class OwnerForgotten(Core):
     """Who waited for a connection is not noted as its owner."""
 
-    def _settle(self, waiter: Waiter[int], state: WaiterState, error: Exception | None) -> None:
-        super()._settle(waiter, state, error)
-        if waiter.slot is not None:
-            waiter.slot.owner = None
+    def _grant(self, slot: Slot[int], now: float) -> None:
+        super()._grant(slot, now)
+        slot.owner = None
 
 
 class OwnerKept(Core):
@@ -400,10 +387,9 @@ class WaitMeasuredFromTheGrant(Core):
 class UseMeasuredFromTheOpening(Core):
     """The first lease is measured from when the connection began to be opened."""
 
-    def _settle(self, waiter: Waiter[int], state: WaiterState, error: Exception | None) -> None:
-        super()._settle(waiter, state, error)
-        if waiter.slot is not None:
-            waiter.slot.leased_at = waiter.slot.busy_since = waiter.slot.started_at
+    def _grant(self, slot: Slot[int], now: float) -> None:
+        super()._grant(slot, now)
+        slot.leased_at = slot.busy_since = slot.started_at
 
 
 class OneLookIsEnough(Core):

@@ -19,6 +19,11 @@ moves = st.one_of(
 )
 
 
+def take_out(queue: WaitQueue[int], waiter: Waiter[int]) -> None:
+    queue.leave(waiter)
+    queue.forget(waiter)
+
+
 @given(st.lists(deadlines, max_size=80), st.lists(moves, max_size=120))
 @settings(max_examples=60, derandomize=True, deadline=None)
 def test_the_queue_is_a_list_that_is_searched_anew_each_time(
@@ -32,17 +37,19 @@ def test_the_queue_is_a_list_that_is_searched_anew_each_time(
             queue.join(waiter)
             ought.append(waiter)
         elif move == "head" and ought:
-            assert queue.pop_head() is ought.pop(0)
+            take_out(queue, next(iter(queue)))
+            ought.pop(0)
         elif move == "leave" and ought:
             assert value is not None
-            queue.leave(ought.pop(int(value) % len(ought)))
+            take_out(queue, ought.pop(int(value) % len(ought)))
         elif move == "due":
             assert value is not None
             due = [w for w in ought if w.deadline is not None and w.deadline <= value]
             for waiter in sorted(due, key=lambda w: w.deadline or 0.0):  # equals keep their order
-                assert queue.pop_due(value) is waiter
+                assert queue.due(value) is waiter
+                take_out(queue, waiter)
                 ought.remove(waiter)
-            assert queue.pop_due(value) is None
+            assert queue.due(value) is None
         assert list(queue) == ought
         assert queue.shared == sum(waiter.shared for waiter in ought)
         known = [waiter.deadline for waiter in ought if waiter.deadline is not None]
@@ -57,9 +64,10 @@ def test_forgetting_those_who_left_keeps_the_deadlines_in_order() -> None:
         queue.join(waiter)
     for waiter in waiters:
         if waiter.deadline is not None and waiter.deadline % 4:
-            queue.leave(waiter)
-    assert queue.pop_due(0.0) is None
+            take_out(queue, waiter)
+    assert queue.due(0.0) is None
     order = []
-    while waiter_due := queue.pop_due(1000.0):
+    while waiter_due := queue.due(1000.0):
+        take_out(queue, waiter_due)
         order.append(waiter_due.deadline)
     assert order == [float(number) for number in range(4, 102, 4)]

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import dis
+import gc
 import sys
-from typing import TYPE_CHECKING
+import threading
+from contextlib import suppress
+from functools import cache
+from types import CodeType, FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+_CALLS = frozenset(
+    code for name, code in dis.opmap.items() if name.startswith("CALL") and "INTRINSIC" not in name
+)
+_JUMPS_BACK = frozenset(
+    code
+    for name, code in dis.opmap.items()
+    if "JUMP_BACKWARD" in name and "NO_INTERRUPT" not in name
+)
+
+_TOOL = 4  # of those that are nobody's by name
 
 
 class Interrupted(KeyboardInterrupt):
@@ -18,7 +35,7 @@ class Strike:
     """Ctrl-C the n-th time that Python looks for it while the calling thread is in these files.
 
     It looks when a function begins and when a built-in one has returned. (And at the end of a
-    loop's body, which changes nothing here.)
+    loop's body: `StrikeAnywhere` knows that as well.)
     """
 
     def __init__(self, nth: int, files: frozenset[str]) -> None:
@@ -29,10 +46,77 @@ class Strike:
     def __call__(self, frame: FrameType, event: str, _arg: object) -> None:
         if event not in ("call", "c_return") or frame.f_code.co_filename not in self.files:
             return
+        self.count(frame)
+
+    def count(self, frame: FrameType) -> None:
+        """One more moment."""
         self._left -= 1
         if self._left < 0 and not self.at:
             self.at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
             raise Interrupted
+
+
+class StrikeAnywhere(Strike):
+    """The same to the last moment, for what is short: it goes from instruction to instruction.
+
+    Python looks when a function of its own begins, when any other call has returned, that of a
+    class included, and when a loop jumps back. It does not when a function of its own returns.
+    """
+
+    def __init__(self, nth: int, files: frozenset[str]) -> None:
+        super().__init__(nth, files)
+        self._done: dict[FrameType, int] = {}  # the instruction before, in each frame
+        self._looked: set[FrameType] = set()  # it has called a function that looked by itself
+        self._codes: dict[CodeType, bytes] = {}
+        self._thread = threading.get_ident()
+
+    def begins(self, frame: FrameType) -> bool:
+        """A function begins: whether it is in one of the files."""
+        if frame.f_code.co_filename not in self.files:
+            return False
+        self._done[frame] = frame.f_lasti
+        self.count(frame)
+        return True
+
+    def goes_on(self, frame: FrameType, offset: int) -> None:
+        """One more instruction, of a function that is in one of the files."""
+        code = frame.f_code
+        if code not in self._codes:
+            self._codes[code] = code.co_code
+        done = self._codes[code][self._done.get(frame, 0)]
+        self._done[frame] = offset
+        if done in _JUMPS_BACK or (done in _CALLS and frame not in self._looked):
+            self.count(frame)
+        self._looked.discard(frame)
+
+    # Up to Python 3.11
+
+    def __call__(self, frame: FrameType, event: str, _arg: object) -> Any:
+        if event == "opcode":
+            self.goes_on(frame, frame.f_lasti)
+        elif event == "call":
+            caller = frame.f_back
+            # What a built-in function has called has another name than what was called here.
+            if caller in self._done and frame.f_code.co_name in caller.f_code.co_names:
+                self._looked.add(caller)
+            if not self.begins(frame):
+                return None
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self
+
+    # Since Python 3.12, where events are everybody's
+
+    def on_start(self, _code: CodeType, _offset: int) -> None:
+        if threading.get_ident() == self._thread:
+            self.begins(sys._getframe(1))
+
+    def on_call(self, _code: CodeType, _offset: int, called: object, _first: object) -> None:
+        if threading.get_ident() == self._thread and isinstance(called, FunctionType | MethodType):
+            self._looked.add(sys._getframe(1))
+
+    def on_instruction(self, _code: CodeType, offset: int) -> None:
+        if threading.get_ident() == self._thread:
+            self.goes_on(sys._getframe(1), offset)
 
 
 def strike_at(nth: int, call: Callable[[], object], files: frozenset[str]) -> str:
@@ -46,3 +130,50 @@ def strike_at(nth: int, call: Callable[[], object], files: frozenset[str]) -> st
     finally:
         sys.setprofile(None)
     return strike.at
+
+
+def strike_anywhere(nth: int, call: Callable[[], object], files: frozenset[str]) -> str:
+    """The same with every moment that there is. What is measured by tracing meanwhile is not."""
+    strike = StrikeAnywhere(nth, files)
+    go = _traced if sys.version_info < (3, 12) else _monitored
+    with suppress(Interrupted):
+        go(strike, call)
+    return strike.at
+
+
+def _traced(strike: StrikeAnywhere, call: Callable[[], object]) -> None:
+    before = sys.gettrace()
+    sys.settrace(strike)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+
+
+def _monitored(strike: StrikeAnywhere, call: Callable[[], object]) -> None:
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
+    events, codes = monitoring.events, _codes_of(strike.files)
+    monitoring.use_tool_id(_TOOL, "striking")
+    monitoring.register_callback(_TOOL, events.PY_START, strike.on_start)
+    monitoring.register_callback(_TOOL, events.CALL, strike.on_call)
+    monitoring.register_callback(_TOOL, events.INSTRUCTION, strike.on_instruction)
+    for code in codes:
+        wanted = events.PY_START | events.CALL | events.INSTRUCTION
+        monitoring.set_local_events(_TOOL, code, wanted)
+    try:
+        call()
+    finally:
+        for code in codes:
+            monitoring.set_local_events(_TOOL, code, 0)
+        monitoring.free_tool_id(_TOOL)
+
+
+@cache
+def _codes_of(files: frozenset[str]) -> list[CodeType]:
+    """What the functions of these files are made of."""
+    codes: list[CodeType] = []
+    functions = [thing for thing in gc.get_objects() if isinstance(thing, FunctionType)]
+    codes.extend(f.__code__ for f in functions if f.__code__.co_filename in files)
+    for code in codes:  # which grows: comprehensions, and functions within functions
+        codes.extend(const for const in code.co_consts if isinstance(const, CodeType))
+    return codes

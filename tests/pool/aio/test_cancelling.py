@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from tests.support.sweep import Cut, How, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from tests.support.loops import Runner
 
     Work = Callable[[pgwire.AsyncPool], Awaitable[Any]]
 
@@ -363,3 +366,25 @@ async def test_a_storm_of_cancellations(dsn: str, max_pipeline: int) -> None:
         await asyncio.gather(*[storm.user(limit) for _ in range(24)])
         assert storm.is_enough
         await all_is_back(p, 4)
+
+
+# ------------------------------------------------------------------ Ctrl-C
+
+
+def test_ctrl_c_in_a_program_that_runs_cancels_its_main_task(dsn: str, runner: Runner) -> None:
+    """I-19 to I-22: and what is true of that is true of Ctrl-C."""
+
+    async def main() -> None:
+        async with pool(dsn, max_size=1, application_name=NAME) as p:
+            query, other = p.query(SLEEP, [60]), p.query("select 1")
+            await until(lambda: p.waiting_count == 1)
+            signal.raise_signal(signal.SIGINT)
+            try:
+                await query
+            finally:
+                assert (await other).scalar() == 1
+                await all_is_back(p, 1)
+
+    make_loop = type(runner.loop)
+    with asyncio.Runner(loop_factory=make_loop) as program, pytest.raises(KeyboardInterrupt):
+        program.run(main())
