@@ -325,9 +325,9 @@ def test_one_preemption_at_any_line(scenario: Scenario) -> None:
 
 MISTAKES: list[tuple[object, str, Callable[..., Any], Scenario]] = [
     # Ctrl-C meets the grant, and the connection belongs to nobody.
-    (engine.Engine, "_undo", lambda self, answer: None, ctrl_c_meets_grant),
+    (engine.Engine, "_undo", lambda self, *what: None, ctrl_c_meets_grant),
     # Ctrl-C strikes in a release, and the connection belongs to nobody.
-    (engine.Engine, "orphan", lambda self, slot, uses: None, ctrl_c_meets_a_query),
+    (engine.Engine, "_recover_orphans", lambda self: None, ctrl_c_meets_a_query),
     # Nobody looks after lost leases.
     (engine.Engine, "look_after_leases", lambda self: None, orphan_meets_wait),
     # Nobody gives the core the time.
