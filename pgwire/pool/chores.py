@@ -71,7 +71,7 @@ def _introduce(engine: Engine, driver: Driver) -> Exception | None:
 def check_connection(engine: Engine, slot: Slot[Driver]) -> None:
     try:
         slot.connection.run(Ping(), CHECK_TIMEOUT)
-    except Exception:  # a listener of the connection may raise anything
+    except BaseException:  # a listener of the connection may raise anything
         engine.report(engine.core.checked, slot, ok=False)
     else:  # it may have told that it has another role
         engine.report(engine.core.checked, slot, ok=slot.connection.is_in_step)
@@ -99,8 +99,8 @@ def _see_it_cleaned(driver: Driver) -> Exception | None:
     """Read the answers of its cleaning: a hook need not talk to the server at all."""
     try:
         driver.run(Ping(), RESET_TIMEOUT)
-    except Exception as error:
-        return error
+    except BaseException as error:
+        return as_exception(error)
     return None
 
 

@@ -147,11 +147,13 @@ async def test_neighbours_of_a_cancelled_query_get_their_answers(
         queries[number % 4].cancel()
         results = await asyncio.gather(*queries, return_exceptions=True)
         for n, result in enumerate(results):
-            if not isinstance(result, asyncio.CancelledError):
+            if isinstance(result, asyncio.CancelledError):
+                assert n == number % 4
+            elif isinstance(result, errors.QueryCanceled):
+                assert result.stray  # on a busy machine the request may come when that has ended
+            else:
                 assert not isinstance(result, BaseException)
                 assert result.one()[0] == n
-            else:
-                assert n == number % 4
     assert not conn.closed
 
 

@@ -40,6 +40,8 @@ from pgwire.pool import (
 )
 from tests.pool.support import PATIENCE, Thread, messages, pool, until
 from tests.pool.watching import SLEEP, Call, within
+from tests.support import backend
+from tests.support.scripted import Line, ScriptedServer, serve
 from tests.support.striking import strike_at
 
 if TYPE_CHECKING:
@@ -193,6 +195,33 @@ def test_the_end_of_the_program_gets_out_of_a_callback_in_the_main_thread(dsn: s
         with pytest.raises(SystemExit):
             p.query("select 1")
         assert p.stats().leased == 0
+
+
+def test_a_listener_that_panics_in_a_check_costs_no_more_than_the_connection() -> None:
+    """The slot was being checked for ever."""
+    panics = False
+
+    def callback(_notice: object) -> None:
+        nonlocal panics
+        if panics:
+            panics = False
+            raise SystemExit
+
+    def script(line: Line) -> None:
+        line.let_in()
+        answers = {"select 1": (backend.column("v", 25), [b"a"])}
+        serve(line, answers, lambda answer: line.send(backend.notice(), answer))
+
+    with (
+        ScriptedServer(script) as server,
+        pool(server.dsn, max_size=1, check_after=0.0) as p,
+    ):
+        p.on("acquire", lambda conn: conn.on("notice", callback))
+        assert p.query("select 1").scalar() == "a"
+        panics = True
+        assert p.query("select 1", timeout=PATIENCE).scalar() == "a"
+        assert not panics
+        assert p.stats().opened == 2
 
 
 def test_what_a_callback_leaves_behind_is_gone_with_the_lease(dsn: str) -> None:
