@@ -127,6 +127,11 @@ def test_a_layout_is_learned_of_a_row() -> None:
     unpack, lengths, nulls = layouts.by_key[key]
     assert unpack(message, 1) == (len(message) - 1, 3, 4, 0, 4, b"four", -1, b"")
     assert (lengths, nulls) == ((len(message) - 1, 3, 4, 4, -1), True)
+    message = row([None, None, b"five5"])
+    assert layouts.learn(message[4], message, 0)
+    unpack, lengths, nulls = layouts.by_key[message[4]]
+    assert unpack(message, 1) == (len(message) - 1, 3, -1, b"", -1, b"", 5, b"five5")
+    assert (lengths, nulls) == ((len(message) - 1, 3, -1, -1, 5), True)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +143,9 @@ def test_a_layout_is_learned_of_a_row() -> None:
         row([bytes(4), b"text", b"x"])[:8]
         + b"\xff\xff\xff\xfe"
         + bytes(20),  # a length that is none
+        row([bytes(4), b"text", b"x"]).replace(
+            b"\0\0\0\4text", b"\xff\xff\xff\xfetext"
+        ),  # the same
         row([bytes(4), b"text", b"x"]).replace(b"\0\0\0\1x", b"\0\0\0\2xx"),  # ends elsewhere
     ],
 )

@@ -99,6 +99,8 @@ def all_three(data: bytes, **how: bool) -> Any:
 @example(False, ["usual", "usual"], backend.key_data(), True)
 @example(False, ["usual", "impossible"], backend.key_data(), True)
 @example(False, ["another encoding", "usual"], backend.key_data(), False)
+@example(False, ["another encoding"], backend.key_data(), True)
+@example(False, ["usual", "notice"], backend.key_data(), True)
 def test_the_same_as_message_by_message(
     scram: bool, reports: list[str], key: bytes, ready: bool
 ) -> None:

@@ -23,6 +23,12 @@ NUMBERS = "copy (select n from generate_series(1, {}) n) to stdout"
 MANY = NUMBERS.format(3_000_000)  # more than fits any buffer
 
 
+@pytest.fixture(autouse=True)
+def patience(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How soon a server that is busy stops sending, once it is asked to, is not the subject."""
+    monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 20)
+
+
 @pytest.fixture
 def table(conn: pgwire.Connection) -> pgwire.Connection:
     conn.query("create temp table copied (id int primary key, name text)")
