@@ -12,7 +12,7 @@ from pgwire.pgtypes import TypeRegistry
 from pgwire.protocol.credentials import Credentials
 from pgwire.protocol.session import Session
 from pgwire.protocol.startup import Startup
-from pgwire.protocol.welcome import take_welcome
+from pgwire.protocol.welcome import _MOST_KNOWN, _known, take_welcome
 from tests.support import backend
 from tests.support.scram_server import NONCE, SECRET, Server
 
@@ -138,6 +138,7 @@ def test_what_is_known_does_not_grow_for_ever() -> None:
     for number in range(300):
         data = backend.parameter_status("server_version", str(number)) + backend.key_data()
         all_three(backend.AUTHENTICATION_OK + data, scram=False)
+        assert len(_known) <= _MOST_KNOWN
 
 
 def test_some_reports_may_have_come_before() -> None:
@@ -149,6 +150,7 @@ def test_some_reports_may_have_come_before() -> None:
 @pytest.mark.parametrize("before", [b"", b"before"])
 def test_it_is_taken_in_one_go(scram: bool, before: bytes) -> None:
     """All but the key, which is another one each time, and what is behind it."""
+    _known.clear()
     _, startup, zones, final = begin(scram=scram)
     end = before + final * scram + backend.AUTHENTICATION_OK + REPORTS["usual"]
     data = end + backend.key_data() + backend.ready()
