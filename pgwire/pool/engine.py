@@ -37,7 +37,7 @@ from pgwire.pool.ledger import Ledger, name_of
 from pgwire.pool.listeners import Listeners
 from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.requesting import REENTRY, Requests
-from pgwire.pool.slots import LEASED, Slot
+from pgwire.pool.slots import Slot
 from pgwire.pool.waiters import Waiter, WaiterState
 from pgwire.protocol.watching import seeing_roles, take_role_loss
 
@@ -207,10 +207,7 @@ class Engine(Requests):
     def _seconds_until(self, deadline: float | None) -> float:
         if deadline is None:
             return -1
-        seconds = deadline - self._clock()
-        if 0 <= seconds <= _LONGEST_SLEEP:
-            return seconds
-        return 0.0 if seconds < 0 else _LONGEST_SLEEP
+        return min(max(0.0, deadline - self._clock()), _LONGEST_SLEEP)
 
     def timed_out(self, waited: float, cause: Exception | None) -> PoolTimeout:
         with self.lock:
@@ -284,7 +281,10 @@ class Engine(Requests):
                 slot, uses = self._orphans[0]  # no call of popleft(): Ctrl-C might strike behind it
                 del self._orphans[0]
                 try:
-                    if slot.state is LEASED and slot.uses == uses:
+                    with self.lock:
+                        claimed = self.core.claim(slot, uses)
+                        uses += claimed
+                    if claimed:
                         self.release(slot, discard=True)
                 except BaseException:
                     self._orphans += ((slot, uses),)

@@ -118,6 +118,15 @@ class Supply(Generic[C]):
                 return slot
         return None
 
+    def claim(self, slot: Slot[C], uses: int) -> bool:
+        """Whether the lease with this number is still out: then it is the caller's, to release.
+
+        It has another number from now on (one more), so that nobody else releases it as well.
+        """
+        is_out = slot.state is LEASED and slot.uses == uses
+        slot.uses += is_out
+        return is_out
+
     # What is fit
 
     def _newest_fit(self, now: float) -> Slot[C] | None:

@@ -237,3 +237,15 @@ def test_what_an_owner_has_of_a_request_that_was_interrupted() -> None:
     assert core.interrupted(me, 0.0, {effect.slot}) is None
     assert core.interrupted(me, 1.5) is None  # what was lent before is no part of it
     assert core.interrupted(object(), 1.0) is None
+
+
+def test_a_lease_that_was_lost_is_claimed_once() -> None:
+    """Who was struck in a release puts it aside, and so may whoever called him."""
+    sim = pool(max_size=1)
+    slot = lease(sim)
+    uses = slot.uses
+    assert not sim.core.claim(slot, uses - 1)
+    assert sim.core.claim(slot, uses)
+    assert not sim.core.claim(slot, uses)
+    sim.release(slot, reusable=False)
+    assert not sim.core.claim(slot, slot.uses)
