@@ -13,6 +13,7 @@ import pytest
 
 import pgwire
 from pgwire import errors
+from tests.pool.support import FORKS_QUIETLY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,7 +248,7 @@ def test_a_forked_child_may_not_use_it_and_the_parent_keeps_it(
 ) -> None:
     url = request.getfixturevalue("tls_server").tls_url if tls else request.getfixturevalue("dsn")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FORK, url, how],
+        [sys.executable, "-W", "error", *FORKS_QUIETLY, "-c", FORK, url, how],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.getcwd()},

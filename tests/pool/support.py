@@ -110,6 +110,10 @@ def messages(records: list[logging.LogRecord]) -> list[str]:
     ]
 
 
+# From Python 3.12 on it warns whenever there are threads.
+FORKS_QUIETLY = ("-W", "ignore:This process:DeprecationWarning")
+
+
 def run_script(script: str, dsn: str, *options: str) -> str:
     """Run a program of its own; its output. It must end well, and say nothing in error.
 
@@ -121,7 +125,7 @@ def run_script(script: str, dsn: str, *options: str) -> str:
         f"DSN = {dsn!r}\n"
     )
     done = subprocess.run(
-        [sys.executable, *options, "-c", preamble + textwrap.dedent(script)],
+        [sys.executable, *options, *FORKS_QUIETLY, "-c", preamble + textwrap.dedent(script)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -23,6 +23,10 @@ _JUMPS_BACK = frozenset(
     for name, code in dis.opmap.items()
     if "JUMP_BACKWARD" in name and "NO_INTERRUPT" not in name
 )
+# From Python 3.14 on a `with` is entered by a call, behind which Python does not look; 3.14 itself
+# does, by mistake (gh-148874).
+_ENTERS = dis.opmap.get("LOAD_SPECIAL", -1)
+_UNIT = 2  # bytes of an instruction
 
 _TOOL = 4  # of those that are nobody's by name
 
@@ -43,9 +47,11 @@ class Strike:
         self.files = files
         self.at = ""
 
-    def __call__(self, frame: FrameType, event: str, _arg: object) -> None:
+    def __call__(self, frame: FrameType, event: str, arg: object) -> None:
         if event not in ("call", "c_return") or frame.f_code.co_filename not in self.files:
             return
+        if event == "c_return" and getattr(arg, "__name__", "") == "__enter__":
+            return  # see `_ENTERS`
         self.count(frame)
 
     def count(self, frame: FrameType) -> None:
@@ -83,9 +89,11 @@ class StrikeAnywhere(Strike):
         code = frame.f_code
         if code not in self._codes:
             self._codes[code] = code.co_code
-        done = self._codes[code][self._done.get(frame, 0)]
+        instructions, at = self._codes[code], self._done.get(frame, 0)
+        done, before = instructions[at], instructions[at - _UNIT]
         self._done[frame] = offset
-        if done in _JUMPS_BACK or (done in _CALLS and frame not in self._looked):
+        called = done in _CALLS and before != _ENTERS and frame not in self._looked
+        if called or done in _JUMPS_BACK:
             self.count(frame)
         self._looked.discard(frame)
 
