@@ -55,7 +55,7 @@ class GivingUp(DriverBase):
             operation.abandon()
             self._abandoned = True
             pending = self.session.pending
-            if pending and pending[0] is operation:
+            if pending and pending[0].abandoned:  # it, or what nobody wanted from the beginning
                 self._recover_head()
             if not self._receiving:
                 self._flush_soon()
