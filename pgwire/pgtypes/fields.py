@@ -58,7 +58,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.errors import DataError
 from pgwire.pgtypes.codec import unpacking
-from pgwire.pgtypes.packing import OTHER, TESTS, TEXT, packed_kind
+from pgwire.pgtypes.generating import (
+    OTHER,
+    TEXT,
+    conversion_of,
+    indented,
+    kind_of,
+    struct_code,
+    width,
+)
+from pgwire.pgtypes.packing import TESTS, packed_kind
 from pgwire.pgtypes.text import decode_utf8
 
 if TYPE_CHECKING:
@@ -70,10 +79,6 @@ if TYPE_CHECKING:
     Decoder = Callable[[bytes, int, int], Any]
     Encoder = Callable[[Sequence[Any]], bytes]
 
-# Behind a struct code: a function makes the value of what is unpacked.
-_CONVERTED = "<"
-# Behind a struct code: the value is a number of steps from an origin, if that does not overflow.
-_COUNTED = "~"
 # To compile a source takes as long as so many values, read plainly.
 WORTH = 100
 # There is no source for more fields than these.
@@ -81,10 +86,6 @@ MOST_FIELDS = 100
 
 _count = struct.Struct(">i")
 _type = struct.Struct(">I")
-
-
-def _indented(source: str, levels: int) -> str:
-    return "".join(" " * 4 * levels + line for line in source.splitlines(keepends=True))
 
 
 # ---------------------------------------------------------------- reading
@@ -126,15 +127,6 @@ if length_{n} >= 0:
 value_{n} = None
 if length_{n} >= 0:
     value_{n} = decode_{n}(buffer, at_{n}, stop_{n})
-""",
-    _CONVERTED: """\
-value_{n} = convert_{n}(value_{n})
-""",
-    _COUNTED: """\
-try:
-    value_{n} = origin_{n} + step_{n} * value_{n}
-except OverflowError:
-    value_{n} = convert_{n}(value_{n})
 """,
 }
 
@@ -186,16 +178,12 @@ def _kind(codec: Codec) -> str:
     if codec.decode is decode_utf8:
         return TEXT
     steps = unpacking(codec)
-    if steps is None:
-        return OTHER
-    if steps.convert is None:
-        return steps.code
-    return steps.code + (_CONVERTED if steps.step is None else _COUNTED)
+    return OTHER if steps is None else kind_of(steps)
 
 
 def _code(kind: str) -> str:
     """What unpacks a value, if all of them have one width."""
-    return "" if kind in (TEXT, OTHER) else kind.rstrip(_CONVERTED + _COUNTED)
+    return "" if kind in (TEXT, OTHER) else struct_code(kind)
 
 
 def decode_source(kinds: Sequence[str], is_tuple: bool) -> tuple[str, list[str]]:
@@ -209,7 +197,7 @@ def decode_source(kinds: Sequence[str], is_tuple: bool) -> tuple[str, list[str]]
             codes += f"{8 if n else 12}s{code}"
             names += [f"prefix_{n}", f"value_{n}"]
             checks.append(f"prefix_{n} == is_{n}")
-            values += _VALUES.get(kind[-1], "").format(n=n)
+            values += conversion_of(n, kind)
             continue
         codes += "Ii" if n else "iIi"
         names += [*(() if n else ("count",)), f"type_{n}", f"length_{n}"]
@@ -217,19 +205,19 @@ def decode_source(kinds: Sequence[str], is_tuple: bool) -> tuple[str, list[str]]
         checks.append(f"length_{n} >= -1")
         values += _VALUES[kind].format(n=n)
         unpack += _RUN.format(names=", ".join(names), number=len(runs), stop=stop)
-        unpack += _LENGTH.format(n=n, stop=stop, width=struct.calcsize(f">{codes}"))
+        unpack += _LENGTH.format(n=n, stop=stop, width=width(codes))
         runs.append(codes)
         codes, names, stop = "", [], f"stop_{n}"
     if codes:
         unpack += _RUN.format(names=", ".join(names), number=len(runs), stop=stop)
-        stop += f" + {struct.calcsize(f'>{codes}')}"
+        stop += f" + {width(codes)}"
         runs.append(codes)
     made = f"({''.join(f'value_{n}, ' for n in range(len(kinds)))})"
     return _DECODE.format(
-        unpack=_indented(unpack, 2),
+        unpack=indented(unpack, 2),
         checks=" and ".join(checks),
         stop=stop,
-        values=_indented(values, 2),
+        values=indented(values, 2),
         made=made if is_tuple else f"row({made})",
     ), runs
 
@@ -249,7 +237,7 @@ def _generated(layout: _Layout, kinds: tuple[str, ...], names: dict[str, Any]) -
     for n, (type_oid, kind, codec) in enumerate(zip(type_oids, kinds, codecs, strict=True)):
         names[f"decode_{n}"], names[f"is_{n}"] = codec.decode, type_oid
         if code := _code(kind):
-            prefix = _type.pack(type_oid) + _count.pack(struct.calcsize(f">{code}"))
+            prefix = _type.pack(type_oid) + _count.pack(width(code))
             names[f"is_{n}"] = prefix if n else _count.pack(len(codecs)) + prefix
         if (steps := unpacking(codec)) is not None:
             names[f"convert_{n}"] = steps.convert
@@ -326,7 +314,7 @@ def encode_source(kinds: Sequence[str]) -> tuple[str, list[str]]:
     return _ENCODE.format(
         values="".join(f"value_{n}, " for n in range(len(kinds))),
         tests=" and ".join(TESTS[kind].format(n=n) for n, kind in enumerate(kinds)),
-        steps=_indented(steps, 3),
+        steps=indented(steps, 3),
         checks=" and ".join(checks) or "True",
         terms=", ".join(terms),
     ), packs

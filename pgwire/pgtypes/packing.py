@@ -10,15 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgwire.pgtypes.codec import PACKED_FROM
+from pgwire.pgtypes.generating import OTHER, TEXT
 from pgwire.pgtypes.text import decode_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgwire.pgtypes.codec import Codec
-
-TEXT = "text"
-OTHER = "other"
 
 # What is usual of a value; whatever else it may be is left to the plain encoder.
 TESTS = {code: f"value_{{n}}.__class__ is {kind.__name__}" for code, kind in PACKED_FROM.items()}

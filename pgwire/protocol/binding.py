@@ -6,9 +6,7 @@ as there are runs of parameters of fixed width. What is taken for granted is wha
 large, or cannot be encoded goes to the plain encoder, which is the specification, and has the
 words for it. Only numbers and struct codes get into the source.
 
-A parameter is of one of these kinds: a struct code, whose values are packed as they are; a struct
-code and "<", whose values a function of the type turns into a number first; `TEXT`; `OTHER`, what
-the type's own `encode` makes of it.
+A parameter is of one of the kinds of `pgtypes.packing`.
 
 For int4, text and timestamptz the source reads (in longer lines):
 
@@ -35,7 +33,8 @@ from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError
-from pgwire.pgtypes.packing import OTHER, TESTS, TEXT
+from pgwire.pgtypes.generating import OTHER, TEXT
+from pgwire.pgtypes.packing import TESTS
 from pgwire.protocol.frontend import pack_int32
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError
-from pgwire.protocol.shapes import struct_code, width
+from pgwire.pgtypes.generating import struct_code, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

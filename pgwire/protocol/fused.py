@@ -76,18 +76,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgwire.pgtypes.generating import TEXT, conversion_of, indented, struct_code, width
 from pgwire.protocol.blocks import LEAST_ROWS
-from pgwire.protocol.shapes import (
-    CONVERTED,
-    COUNTED,
-    PARSED,
-    TEXT,
-    all_fixed,
-    has_layouts,
-    is_fixed,
-    struct_code,
-    width,
-)
+from pgwire.protocol.shapes import PARSED, all_fixed, has_layouts, is_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -227,17 +218,6 @@ _OTHER_VALUE = """\
     if stop > end:
         {leave}
     value_{n} = decode_{n}(buffer, at, stop)"""
-_CONVERSIONS = {
-    CONVERTED: """\
-value_{n} = convert_{n}(value_{n})
-""",
-    COUNTED: """\
-try:
-    value_{n} = origin_{n} + step_{n} * value_{n}
-except OverflowError:
-    value_{n} = convert_{n}(value_{n})
-""",
-}
 _STEP = """\
 if length_{n} == {width}:
     {names} = value_of_{n}(buffer, stop)
@@ -251,14 +231,6 @@ _NEXT = """\
 length_{n}, = int_at(buffer, stop)
 stop += 4
 """
-
-
-def indented(source: str, levels: int) -> str:
-    return "".join(" " * 4 * levels + line for line in source.splitlines(keepends=True))
-
-
-def conversion_of(n: int, kind: str) -> str:
-    return _CONVERSIONS.get(kind[-1], "").format(n=n)
 
 
 def _values(count: int) -> str:

@@ -16,19 +16,12 @@ from functools import lru_cache, partial
 from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
+from pgwire.pgtypes.generating import TEXT, struct_code, width
 from pgwire.protocol import keyed
 from pgwire.protocol.blocks import block_decoder
 from pgwire.protocol.decoder import blame, blame_row, malformed_row, read_length, read_value
 from pgwire.protocol.fused import fused_source, runs, single_source, step_codes, stepwise_source
-from pgwire.protocol.shapes import (
-    TEXT,
-    all_fixed,
-    has_layouts,
-    is_fixed,
-    names_of,
-    struct_code,
-    width,
-)
+from pgwire.protocol.shapes import all_fixed, has_layouts, is_fixed, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

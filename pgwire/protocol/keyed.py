@@ -50,9 +50,17 @@ from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
+from pgwire.pgtypes.generating import (
+    CONVERTED,
+    COUNTED,
+    TEXT,
+    conversion_of,
+    indented,
+    struct_code,
+    width,
+)
 from pgwire.protocol.decoder import read_length
-from pgwire.protocol.fused import conversion_of, indented
-from pgwire.protocol.shapes import CONVERTED, COUNTED, PARSED, TEXT, is_fixed, struct_code, width
+from pgwire.protocol.shapes import PARSED, is_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -51,7 +51,8 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import DataError, ProgrammingError
 from pgwire.pgtypes.codec import PACKED_FROM, Literal, NeedsText, encoded, part_literal
-from pgwire.pgtypes.packing import OTHER, TESTS, TEXT, packed_kind
+from pgwire.pgtypes.generating import OTHER, TEXT
+from pgwire.pgtypes.packing import TESTS, packed_kind
 from pgwire.pgtypes.temporal import EPOCHS
 from pgwire.protocol.binding import LONGEST, can_generate, terms_of
 from pgwire.protocol.frontend import pack_int32, pack_uint16

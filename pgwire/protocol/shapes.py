@@ -1,16 +1,16 @@
 """Shapes: what the columns of a result are to the generators of row decoders.
 
-A kind is all that gets into a source: a struct code, or one of the words below. The functions and
-values that belong to a column are put beside the source, under the number of the column.
+A kind is all that gets into a source: one of `pgtypes.generating`, or the word below. The functions
+and values that belong to a column are put beside the source, under the number of the column.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgwire.pgtypes.codec import unpacking
+from pgwire.pgtypes.generating import OTHER, TEXT, kind_of
 from pgwire.pgtypes.text import decode_utf8
 from pgwire.protocol.decoder import parse_value
 
@@ -20,16 +20,8 @@ if TYPE_CHECKING:
     from pgwire.pgtypes import Codec
     from pgwire.protocol.decoder import ValueDecoder
 
-# The bytes are text in UTF-8, and the text is the value.
-TEXT = "text"
 # The bytes are text in UTF-8, and a function makes the value of it.
 PARSED = "parsed"
-# A function makes the value of the bytes.
-OTHER = "other"
-# Behind a struct code: a function makes the value of what is unpacked.
-CONVERTED = "<"
-# Behind a struct code: the value is a number of steps from an origin, if that does not overflow.
-COUNTED = "~"
 
 # With more columns than these no row is unpacked in one call.
 MOST_COLUMNS = 100
@@ -57,10 +49,7 @@ def shape_of(decode: ValueDecoder, codec: Codec) -> Shape:
     steps = unpacking(codec) if decode is codec.decode else None
     if steps is None:
         return Shape(OTHER, decode)
-    if steps.convert is None:
-        return Shape(steps.code, decode)
-    kind = steps.code + (CONVERTED if steps.step is None else COUNTED)
-    return Shape(kind, decode, steps.convert, steps.origin, steps.step)
+    return Shape(kind_of(steps), decode, steps.convert, steps.origin, steps.step)
 
 
 def is_fixed(kind: str) -> bool:
@@ -76,15 +65,6 @@ def all_fixed(kinds: Sequence[str]) -> bool:
 def has_layouts(kinds: Sequence[str]) -> bool:
     """Whether one call can unpack a row, once it is known how long its values are."""
     return OTHER not in kinds and 0 < len(kinds) <= MOST_COLUMNS
-
-
-def struct_code(kind: str) -> str:
-    """What unpacks a value of a fixed width."""
-    return kind.rstrip(CONVERTED + COUNTED)
-
-
-def width(codes: str) -> int:
-    return Struct("!" + codes).size
 
 
 def names_of(shapes: Iterable[Shape]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pgwire.pgtypes import Literal, TypeRegistry, fields, oids
 from pgwire.pgtypes.arrays import array_codec
 from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.pgtypes.composites import Field, composite_codec
-from pgwire.pgtypes.packing import OTHER, TEXT
+from pgwire.pgtypes.generating import OTHER, TEXT
 from tests.pgtypes.helpers import CODECS, encode, exactly
 
 if TYPE_CHECKING:

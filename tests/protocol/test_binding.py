@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 
 from pgwire.errors import Error
 from pgwire.pgtypes import Json, TypeRegistry
-from pgwire.pgtypes.packing import OTHER, TEXT
+from pgwire.pgtypes.generating import OTHER, TEXT
 from pgwire.protocol import frontend
 from pgwire.protocol.binding import bind_source, can_generate
 from pgwire.protocol.statement import Statement

@@ -14,8 +14,9 @@ from hypothesis import given, strategies as st
 
 from pgwire.errors import DataError
 from pgwire.pgtypes import TypeRegistry
+from pgwire.pgtypes.generating import OTHER
 from pgwire.protocol.generated import by_columns, generate
-from pgwire.protocol.shapes import OTHER, Shape, shape_of
+from pgwire.protocol.shapes import Shape, shape_of
 from tests.support.layouts import (
     REGISTRY,
     WIDTHS,

@@ -14,7 +14,7 @@ from hypothesis import example, given, strategies as st
 from pgwire.errors import DataError, Error, ProgrammingError
 from pgwire.pgtypes import TypeRegistry
 from pgwire.pgtypes.codec import NeedsText
-from pgwire.pgtypes.packing import OTHER, TEXT
+from pgwire.pgtypes.generating import OTHER, TEXT
 from pgwire.protocol.records import BinaryRecords, TextRecords, encode_source
 from pgwire.protocol.sources import CHUNK
 from tests.protocol.test_binding import OIDS, VALUES
