@@ -120,6 +120,7 @@ class TypeRegistry:
     def reset(self) -> None:
         """Make all codecs anew: a type, or what is registered for it, is not what it was."""
         self._codecs: dict[int, Codec] = {}
+        self._own: dict[int, Codec] = {}  # that of records has learned what they are made of
         self._heights: dict[int, int] = {}  # how many types deep each of these is
         self.epoch = object()
 
@@ -163,10 +164,14 @@ class TypeRegistry:
         if oid in HOMES:
             return family(HOMES[oid])[oid]
         if oid in _OWN:
-            # Anew after a reset, as that of records has learned what they are made of.
-            loads, dumps = self._json
-            own = _own_codecs(self.timezone, loads or json.loads, dumps or jsons.dumps, self.known)
-            return next(codec for codec in own if codec.oid == oid)
+            own = self._own  # another thread may reset them meanwhile
+            if not own:
+                loads, dumps = self._json
+                made = _own_codecs(
+                    self.timezone, loads or json.loads, dumps or jsons.dumps, self.known
+                )
+                own.update({codec.oid: codec for codec in made})
+            return own[oid]
         return _SHARED.get(oid)
 
     def _make(self, oid: int, inside: tuple[int, ...]) -> Codec | None:
