@@ -359,12 +359,6 @@ class AsyncDriver(GivingUp, Protocol):
         """Wait until nothing is under way any more, at most so long; whether it is so."""
         return await within(self._idle(), seconds)
 
-    def _idle(self) -> Future[None]:
-        """Done once nothing is under way any more, unless it was cancelled before."""
-        idle: Future[None] = self.loop.create_future()
-        self.when_idle(lambda: None if idle.done() else idle.set_result(None))
-        return idle
-
     def clean(self, reset: bool | None = None) -> bool:
         """Write what makes the session fit for its next user, without waiting.
 

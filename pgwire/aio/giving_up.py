@@ -153,8 +153,7 @@ class GivingUp(DriverBase):
         """
         limit = self.loop.time() + PATIENCE
         while self.session.pending and self.loop.time() < limit:
-            idle: Future[None] = self.loop.create_future()
-            self.when_idle(lambda idle=idle: idle.done() or idle.set_result(None))  # type: ignore[misc]
+            idle = self._idle()
             with suppress(TimeoutError, OSError, Error):
                 async with asyncio.timeout_at(limit):
                     await self._cancel_request(self)
@@ -177,6 +176,12 @@ class GivingUp(DriverBase):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def _idle(self) -> Future[None]:
+        """Done once nothing is under way any more, unless it was cancelled before."""
+        idle: Future[None] = self.loop.create_future()
+        self.when_idle(lambda: None if idle.done() else idle.set_result(None))
+        return idle
 
     # ---------------------------------------------------------------- the other part
 
