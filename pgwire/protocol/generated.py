@@ -190,6 +190,7 @@ def _keyed(kinds: tuple[str, ...], names: dict[str, Any]) -> RowDecoder:
     names = names | {
         "layouts": layouts.by_key,
         "learn": learner.learn,
+        "odd": keyed.ODD,
         "rests": learner.rests,
     }
     exec(_compiled_keyed(kinds), names)

@@ -3,9 +3,9 @@
 A layout is how long each value of a row is, and which are NULL. With one column of text and no NULL
 the length of the message tells it. Else rows of the same length often have the same one (codes,
 names, columns that are mostly NULL), so the last one that was seen is tried. What it unpacks says
-whether it was right: all lengths are compared. A row that has another layout is learned, as long as
-that pays (`Learner`); one that cannot be is left to others, and so is one whose values cannot be
-made: no errors are made here.
+whether it was right: all lengths are compared. If the one before was, it is put back; else the
+row's is learned, as long as that pays (`Learner`). One that cannot be is left to others, and so is
+one whose values cannot be made: no errors are made here.
 
 For int4, text and timestamptz the source reads:
 
@@ -13,16 +13,15 @@ For int4, text and timestamptz the source reads:
         if rests():
             return position
         append = rows.append
-        last = size - 19
+        last = size - 26
         try:
-            while position <= last and buffer[position] == 68:
+            while position <= last:
                 key = buffer[position + 4]
-                start = position + 1
                 unpack, lengths, nulls = layouts[key]
-                length, columns, length_0, value_0, length_1, value_1, length_2, value_2 = (
-                    unpack(buffer, start))
-                if (length, columns, length_0, length_1, length_2) != lengths:
-                    if learn(key, buffer, position, rows):
+                kind, length, columns, length_0, value_0, length_1, value_1, length_2, value_2 = (
+                    unpack(buffer, position))
+                if (length, length_0, length_1, length_2) != lengths or kind != 68 or columns != 3:
+                    if buffer[position] == 68 and learn(key, buffer, position, rows):
                         continue
                     break
                 if nulls:
@@ -31,14 +30,14 @@ For int4, text and timestamptz the source reads:
                         None if length_1 < 0 else value_1.decode(),
                         None if length_2 < 0 else origin_2 + step_2 * value_2,
                     ))
-                    position = start + length
+                    position += 1 + length
                     continue
                 try:
                     value_2 = origin_2 + step_2 * value_2
                 except OverflowError:
                     value_2 = convert_2(value_2)
                 append((value_0, value_1.decode(), value_2,))
-                position = start + length
+                position += 1 + length
         except Exception:
             pass  # it is raised again by who decodes the row in another way
         return position
@@ -47,7 +46,7 @@ For int4, text and timestamptz the source reads:
 from __future__ import annotations
 
 from functools import lru_cache
-from struct import Struct
+from struct import Struct, error as StructError
 from typing import TYPE_CHECKING, Any
 
 from pgwire.pgtypes.generating import (
@@ -65,8 +64,8 @@ from pgwire.protocol.shapes import PARSED, is_fixed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    # What unpacks a row, and the lengths that it then must find: of the message, the number of
-    # columns, of each column.
+    # What unpacks a row, the lengths that it then must find (of the message, of each column), and
+    # whether there are NULLs.
     Layout = tuple[Callable[[bytes, int], tuple[Any, ...]], tuple[int, ...], bool]
 
 # It takes so many bytes of rows, and so many more for each column, until compiling has paid.
@@ -75,6 +74,12 @@ WORTH, WORTH_PER_COLUMN = 50_000, 4_000
 LONGEST = 4_096
 # Values in all layouts of some kinds together; then they are forgotten.
 MOST_VALUES = 4_000
+# What comes behind the last row (CommandComplete, ReadyForQuery) is shorter, so it is not tried.
+LEAST = 26
+# With as many columns, cutting the lengths out of what is unpacked takes less than to gather them.
+WIDE = 20
+# Where they are in it.
+ODD = slice(1, None, 2)
 _KEYED = """\
 def decode_rows(buffer, position, size, rows):
     if rests():
@@ -82,23 +87,22 @@ def decode_rows(buffer, position, size, rows):
     append = rows.append
     last = size - {need}
     try:
-        while position <= last and buffer[position] == 68:
+        while position <= last:
             key = buffer[position + 4]
-            start = position + 1
             unpack, lengths, nulls = layouts[key]
-            length, columns, {names} = (
-                unpack(buffer, start))
-            if (length, columns, {lengths}) != lengths:
-                if learn(key, buffer, position, rows):
+            {whole}kind, length, columns, {names} = (
+                unpack(buffer, position))
+            if {found} != lengths or kind != 68 or columns != {count}:
+                if buffer[position] == 68 and learn(key, buffer, position, rows):
                     continue
                 break
             if nulls:
                 append((
 {nullable}                ))
-                position = start + length
+                position += 1 + length
                 continue
 {conversions}            append(({values}))
-            position = start + length
+            position += 1 + length
     except Exception:
         pass  # it is raised again by who decodes the row in another way
     return position
@@ -121,10 +125,26 @@ class Layouts:
         codes = [struct_code(kind) if is_fixed(kind) else "" for kind in kinds]
         # The code of each column that has a width, and the width.
         self._widths = [(code, width(code)) for code in codes]
-        nothing = (0, 0, *[0, b""] * len(kinds))
+        nothing = (0, 0, 0, *[0, b""] * len(kinds))
         self._unknown: Layout = (lambda _buffer, _position: nothing), (), False
         self.by_key: list[Layout] = [self._unknown] * 256
+        # Those that others have taken the place of.
+        self._former = self.by_key.copy()
         self._room = MOST_VALUES
+
+    def recall(self, key: int, buffer: bytes, position: int) -> bool:
+        """Put back the layout that was there before, if the row that begins there has it."""
+        former = self._former[key]
+        unpack, lengths, _ = former
+        try:
+            values = unpack(buffer, position)
+        except StructError:
+            return False
+        if values[ODD] != lengths or values[2] != len(self._widths):
+            return False
+        self._former[key] = self.by_key[key]
+        self.by_key[key] = former
+        return True
 
     def learn(self, key: int, buffer: bytes, position: int) -> bool:
         """Put in the layout of the row that begins there; False if it has none to learn."""
@@ -132,8 +152,8 @@ class Layouts:
         if length > LONGEST or columns != len(self._widths):
             return False
         at = position + 7
-        codes = "!iH"
-        lengths = [length, columns]
+        codes = "!BiH"
+        lengths = [length]
         for code, fixed in self._widths:
             (size,) = read_length(buffer, at)
             lengths.append(size)
@@ -149,8 +169,9 @@ class Layouts:
             return False
         self._room -= columns
         if self._room < 0:
-            self.by_key[:] = [self._unknown] * 256
+            self.by_key[:] = self._former[:] = [self._unknown] * 256
             self._room = MOST_VALUES
+        self._former[key] = self.by_key[key]
         self.by_key[key] = Struct(codes).unpack_from, tuple(lengths), -1 in lengths
         return True
 
@@ -164,11 +185,12 @@ def layouts_of(kinds: tuple[str, ...]) -> Layouts:
 class Learner:
     """Learns layouts for one decoder as long as that pays.
 
-    Each row that had a known layout earns 1, a lesson costs `COST`. Who can afford none rests for a
-    number of runs, twice as many each time, until `MOST` has been earned at once.
+    Each row that had a known layout earns 1; to put back one that was known costs `RECALLED`, a
+    lesson `COST`. Who can afford none rests for a number of runs, twice as many each time, until
+    `MOST` has been earned at once.
     """
 
-    COST, START, MOST = 8, 128, 1024
+    COST, RECALLED, START, MOST = 8, 3, 128, 1024
     LONGEST_REST = 1024
 
     def __init__(self, layouts: Layouts) -> None:
@@ -193,6 +215,9 @@ class Learner:
         credit = self._credit + earned
         if credit >= self.MOST:
             credit, self._rest = self.MOST, 1
+        if credit >= self.RECALLED and self._layouts.recall(key, buffer, position):
+            self._credit = credit - self.RECALLED
+            return True
         self._credit = credit - self.COST
         if self._credit >= 0:
             return self._layouts.learn(key, buffer, position)
@@ -206,10 +231,15 @@ def keyed_source(kinds: Sequence[str]) -> str:
     """The source for rows whose columns are of these kinds."""
     columns = range(len(kinds))
     fixed = [n for n in columns if is_fixed(kinds[n])]
+    is_wide = len(kinds) >= WIDE
     return _KEYED.format(
-        need=7 + 4 * len(kinds),
+        need=max(LEAST, 7 + 4 * len(kinds)),
         names=", ".join(f"length_{n}, value_{n}" for n in columns),
-        lengths=", ".join(f"length_{n}" for n in columns),
+        whole="unpacked = " * is_wide,
+        found="unpacked[odd]"
+        if is_wide
+        else f"(length, {', '.join(f'length_{n}' for n in columns)})",
+        count=len(kinds),
         conversions=indented("".join(conversion_of(n, kinds[n]) for n in fixed), 3),
         nullable="".join(_nullable(n, kinds[n]) for n in columns),
         values=", ".join(_VALUES.get(kinds[n], "value_{n}").format(n=n) for n in columns) + ",",

@@ -121,17 +121,17 @@ def test_a_layout_is_learned_of_a_row() -> None:
     message = row(values)
     key = message[4]
     unpack, lengths, nulls = layouts.by_key[key]
-    assert unpack(message, 1) == (0, 0, 0, b"", 0, b"", 0, b"")
+    assert unpack(message, 0) == (0, 0, 0, 0, b"", 0, b"", 0, b"")
     assert (lengths, nulls) == ((), False)
     assert layouts.learn(key, b"before" + message, 6)
     unpack, lengths, nulls = layouts.by_key[key]
-    assert unpack(message, 1) == (len(message) - 1, 3, 4, 0, 4, b"four", -1, b"")
-    assert (lengths, nulls) == ((len(message) - 1, 3, 4, 4, -1), True)
+    assert unpack(message, 0) == (68, len(message) - 1, 3, 4, 0, 4, b"four", -1, b"")
+    assert (lengths, nulls) == ((len(message) - 1, 4, 4, -1), True)
     message = row([None, None, b"five5"])
     assert layouts.learn(message[4], message, 0)
     unpack, lengths, nulls = layouts.by_key[message[4]]
-    assert unpack(message, 1) == (len(message) - 1, 3, -1, b"", -1, b"", 5, b"five5")
-    assert (lengths, nulls) == ((len(message) - 1, 3, -1, -1, 5), True)
+    assert unpack(message, 0) == (68, len(message) - 1, 3, -1, b"", -1, b"", 5, b"five5")
+    assert (lengths, nulls) == ((len(message) - 1, -1, -1, 5), True)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,59 @@ def test_layouts_are_forgotten_where_there_are_too_many(monkeypatch: pytest.Monk
     assert known == [1, 2, 3, 1]
 
 
+def test_a_layout_that_another_took_the_place_of_is_put_back() -> None:
+    layouts = Layouts(("text", "text"))
+    first, second, third = (row([b"x" * n, b"y" * (9 - n)]) for n in (3, 5, 7))
+    key = first[4]
+    for message in (first, second):
+        assert not layouts.recall(key, message, 0)
+        assert layouts.learn(key, message, 0)
+    known = layouts.by_key[key]
+    assert layouts.recall(key, b"before" + first, 6)
+    assert layouts.by_key[key][1] == (len(first) - 1, 3, 6)
+    # No other row, none that is cut, none with another number of columns.
+    for other in (first, third, second[:-1], second[:6] + b"\3" + second[7:]):
+        assert not layouts.recall(key, other, 0)
+    assert layouts.recall(key, second, 0)
+    assert layouts.by_key[key] is known
+
+
+def test_nothing_is_put_back_of_what_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts = Layouts(("text",))
+    messages = [row([b"x" * n]) for n in range(3)]
+    for message in messages[:2]:
+        assert layouts.learn(0, message, 0)
+    monkeypatch.setattr(layouts, "_room", 0)
+    assert layouts.learn(0, messages[2], 0)
+    assert not any(layouts.recall(0, message, 0) for message in messages)
+
+
+def test_rows_of_two_layouts_in_turns_are_learned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = list[bytes]()
+
+    def learn(self: Layouts, key: int, buffer: bytes, position: int) -> bool:
+        learned.append(buffer[position:])
+        return taught(self, key, buffer, position)
+
+    taught = Layouts.learn
+    monkeypatch.setattr(Layouts, "learn", learn)
+    keyed.layouts_of.cache_clear()
+    decode = generate(shapes_of([TEXT, TEXT]))
+    one, other = ([b"x" * n, b"y" * (30 - n)] for n in (9, 11))
+    rows = list[tuple[Any, ...]]()
+    buffer = (row(one) * 5 + row(other) * 5) * 40
+    assert decode(buffer, 0, len(buffer), rows) == len(buffer)
+    assert rows == ([("x" * 9, "y" * 21)] * 5 + [("x" * 11, "y" * 19)] * 5) * 40
+    assert len(learned) == 2
+
+
 def lessons(learner: Learner, earned: int) -> list[bool]:
     """Whether it learned, lesson after lesson, with so many rows between them, until it rests."""
-    message = row([b"x"])
     rows = list[Any]()
     learned = list[bool]()
     while not learner.rests() and len(learned) < 1000:
-        learned.append(learner.learn(message[4], message, 0, rows))
+        message = row([b"x" * (len(learned) % 3)])  # none of the two that were there before
+        learned.append(learner.learn(0, message, 0, rows))
         rows += [()] * earned
     return learned
 
@@ -200,6 +246,18 @@ def test_who_earns_what_a_lesson_costs_goes_on() -> None:
     assert len(lessons(learner, Learner.COST - 1)) == Learner.START - Learner.COST + 2
     assert rests(learner) == 2
     assert lessons(learner, Learner.COST) == [True] * 1000
+
+
+def test_what_is_put_back_costs_less_than_a_lesson() -> None:
+    learner = Learner(Layouts(("text",)))
+    messages = [row([b"x"]), row([b"xx"])]
+    assert [learner.learn(0, message, 0, []) for message in messages] == [True] * 2
+    left = Learner.START - 2 * Learner.COST
+    recalled = left // Learner.RECALLED
+    for n in range(recalled):
+        assert learner.learn(0, messages[n % 2], 0, [])
+    assert not learner.learn(0, messages[recalled % 2], 0, [])
+    assert learner.rests()
 
 
 def test_a_good_time_makes_up_for_bad_ones() -> None:
