@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pgwire.aio.future import hear
 from pgwire.errors import InterfaceError
 from pgwire.protocol.simple import SimpleQuery
-from pgwire.protocol.transaction import INTERLEAVED, TransactionBlock
+from pgwire.protocol.transaction import GIVEN_UP, INTERLEAVED, TransactionBlock
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -54,35 +54,48 @@ class AsyncTransaction:
         await self._answer(self._block.rollback())
 
     async def _answer(self, sql: str) -> list[Result[Any]]:
-        sent = self._send(sql)
-        try:
-            results: list[Result[Any]] = await sent
-        finally:
-            if not sent.cancelled():  # else it is still to come
-                self._block.answered()
+        results: list[Result[Any]] = await self._send(sql)
         return results
 
     def _send(self, sql: str) -> QueryFuture:
         operation = SimpleQuery(sql)
         operation.is_brief = True
-        return self._connection._driver.submit(operation, self._connection._default_timeout)
+        sent = self._connection._driver.submit(operation, self._connection._default_timeout)
+        if operation.done:
+            self._block.answered()
+        else:  # whether or not somebody still waits for it then
+            sent.finished = self._block.answered
+        return sent
 
     async def __aenter__(self) -> AsyncTransaction:
         if self._entered:
             raise InterfaceError("a transaction block can be entered once")
         self._entered = True
-        connection = self._connection
-        sent = self._send(self._block.begin(connection.transaction_status))
+        sql = self._block.begin(self._connection.transaction_status)
+        try:
+            sent = self._send(sql)
+        except BaseException:  # in another event loop
+            self._block.not_begun()
+            raise
         try:
             await sent
-            self._block.answered()
         except BaseException:
             if sent.operation.error is not None:
-                self._block.forget()
-            elif (sql := self._block.undo_begin()) is not None:  # it has begun, or may still begin
-                self._send(sql).add_done_callback(hear)
+                self._block.not_begun()
+            else:  # it has begun, or may still begin
+                self._undo_begin(sent)
             raise
         return self
+
+    def _undo_begin(self, sent: QueryFuture) -> None:
+        block = self._block
+        if block.bears_others:
+            block.forget()
+            self._connection._driver.abort(GIVEN_UP)
+            return
+        sent.finished = None  # all is answered once the ROLLBACK is
+        if (sql := block.undo_begin()) is not None:
+            self._send(sql).add_done_callback(hear)
 
     async def __aexit__(
         self,

@@ -76,7 +76,7 @@ class Transaction:
             connection._run(SimpleQuery(self._block.begin(status)), None)
             self._block.answered()
         except BaseException:
-            self._block.forget()
+            self._block.not_begun()
             if connection.transaction_status is not status:
                 # It has begun all the same (a timeout, Ctrl-C), and nobody would end it.
                 connection._driver.abort()

@@ -30,6 +30,12 @@ INTERLEAVED = (
     "connection is closed; tasks and threads with transactions at the same time need connections "
     "of their own, as a pool has them"
 )
+# Nobody waits any more for the BEGIN of a block inside of which others are open.
+GIVEN_UP = (
+    "the transaction that others have begun theirs inside of was given up before it had begun: "
+    "nothing is committed, and the connection is closed; tasks and threads with transactions at "
+    "the same time need connections of their own, as a pool has them"
+)
 ISOLATION_LEVELS = ("read uncommitted", "read committed", "repeatable read", "serializable")
 
 
@@ -119,7 +125,7 @@ class TransactionBlock:
         self.ended = False
 
     def begin(self, status: TransactionStatus) -> str:
-        """What to send; `status` is the session's. If that fails, call `forget`."""
+        """What to send; `status` is the session's. If that fails, call `not_begun`."""
         if self._stack.expected(status) is TransactionStatus.IDLE:
             self._stack.append(self)
             self._stack.unanswered = self
@@ -142,20 +148,34 @@ class TransactionBlock:
         """Whether no other block is open inside it."""
         return self._stack[-1:] == [self]
 
-    def answered(self) -> None:
+    def answered(self, _sent: object = None) -> None:
         """What was sent at its beginning, or its end, has been answered."""
         self._stack.answered(self)
+
+    @property
+    def bears_others(self) -> bool:
+        """Whether it is the outermost one, and others inside of it would be undone with it."""
+        return self._savepoint is None and self in self._stack and not self.is_innermost
 
     def undo_begin(self) -> str | None:
         """What to send where nobody waits any more for `begin`, which was sent; None: nothing.
 
-        A savepoint does no harm: the transaction around it fails, or ends it.
+        A savepoint does no harm: the transaction around it fails, or ends it, and what was begun
+        inside of it goes on. Where it `bears_others` the connection is to be closed instead: they
+        would go on outside of any transaction.
         """
-        self.forget()
+        self.not_begun()
         if self._savepoint is not None:
             return None
         self._stack.unanswered = self
         return "ROLLBACK"
+
+    def not_begun(self) -> None:
+        """It has not begun; what others have begun inside of it is theirs."""
+        self.ended = True
+        self._stack.answered(self)
+        if self in self._stack:
+            self._stack.remove(self)
 
     def commit(self, status: TransactionStatus) -> str:
         """What to send; where the block has failed, the server's answer will say so."""
@@ -187,7 +207,7 @@ class TransactionBlock:
             self._stack.unanswered = self
 
     def forget(self) -> None:
-        """It has not begun, or its connection is gone: neither it nor what is inside it is open."""
+        """Its connection is gone: neither it nor what is inside it is open."""
         self.ended = True
         self._stack.answered(self)
         if self in self._stack:

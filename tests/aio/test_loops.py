@@ -95,7 +95,8 @@ def test_once_its_loop_is_closed(dsn: str, use: Callable[[Any], Any]) -> None:
 
 
 async def answers(conn: pgwire.AsyncConnection) -> bool:
-    return bool((await conn.query("select 5")).scalar() == 5)
+    async with conn.transaction(isolation="serializable"):  # it is no savepoint
+        return bool((await conn.query("select 5")).scalar() == 5)
 
 
 def test_connecting_needs_a_loop_when_it_is_awaited(dsn: str) -> None:

@@ -259,3 +259,66 @@ async def test_a_transaction_behind_a_commit_that_is_not_waited_for(
         async with conn.transaction():
             assert conn.transaction_status is pgwire.TransactionStatus.IN_TRANSACTION
     assert conn.transaction_status is pgwire.TransactionStatus.IDLE
+
+
+@pytest.mark.parametrize("what", ["BEGIN", "COMMIT"])
+async def test_by_hand_behind_one_that_is_not_waited_for(
+    conn: pgwire.AsyncConnection, what: str
+) -> None:
+    """Its BEGIN is cancelled, or its COMMIT; a block inside of the next BEGIN is a savepoint."""
+    await conn.query("create temp table t (a int)")
+
+    block = conn.transaction()
+    if what == "COMMIT":
+        await block.__aenter__()
+    task = asyncio.ensure_future(block.commit() if what == "COMMIT" else block.__aenter__())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await conn.query("begin")
+    async with conn.transaction():
+        await conn.query("insert into t values (1)")
+    assert conn.transaction_status is pgwire.TransactionStatus.IN_TRANSACTION
+    await conn.query("rollback")
+    assert (await conn.query("select * from t")).rows == []
+
+
+async def test_a_transaction_behind_a_commit_that_has_run_out_of_time(
+    conn: pgwire.AsyncConnection,
+) -> None:
+    await conn.query("create temp table t (a int)")
+    first = await conn.transaction().__aenter__()
+    conn._default_timeout = 1e-9  # as a pool's `query_timeout`
+    with pytest.raises(pgwire.QueryTimeout):
+        await first.commit()
+    conn._default_timeout = None
+    async with conn.transaction(isolation="serializable"):
+        await conn.query("insert into t values (1)")
+    assert (await conn.query("select * from t")).scalars() == [1]
+
+
+async def test_nothing_goes_on_inside_of_a_transaction_that_was_given_up(
+    dsn: str, connect: Connect, conn: pgwire.AsyncConnection
+) -> None:
+    """It did, outside of any, and each statement was committed by itself."""
+    other = await connect(dsn)
+    await conn.query("create table given_up (a int)")
+    try:
+
+        async def work() -> None:
+            async with conn.transaction():
+                await conn.query("insert into given_up values (1)")
+
+        outer, inner = asyncio.ensure_future(work()), asyncio.ensure_future(work())
+        await asyncio.sleep(0)
+        outer.cancel()
+        await asyncio.wait([outer, inner])
+        assert outer.cancelled()
+        lost = inner.exception()
+        assert isinstance(lost, pgwire.ConnectionLost)
+        assert "was given up before it had begun" in str(lost.__cause__)
+        assert conn.closed
+        assert (await other.query("select * from given_up")).rows == []
+    finally:
+        await other.query("drop table given_up")

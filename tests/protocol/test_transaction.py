@@ -233,7 +233,8 @@ def test_a_begin_that_has_failed_is_no_transaction() -> None:
     stack = Blocks()
     first = TransactionBlock(stack, None, None, None)
     first.begin(IDLE)
-    first.forget()
+    first.not_begun()
+    first.not_begun()  # once is enough
     assert (stack, first.ended, first.is_innermost) == ([], True, False)
     assert begun(stack, IDLE)[1] == "BEGIN"
 
@@ -244,3 +245,17 @@ def test_behind_a_begin_that_is_undone_there_is_none() -> None:
     first.begin(IDLE)
     assert first.undo_begin() == "ROLLBACK"
     assert begun(stack, OPEN)[1] == "BEGIN"
+
+
+def test_what_was_begun_inside_of_a_savepoint_that_is_given_up_goes_on() -> None:
+    """It is open, and what is around it must not end before it."""
+    stack = Blocks()
+    outer, given_up, inner = (TransactionBlock(stack, None, None, None) for _ in range(3))
+    for block in (outer, given_up, inner):
+        block.begin(IDLE)
+    assert (outer.bears_others, given_up.bears_others, inner.bears_others) == (True, False, False)
+    assert given_up.undo_begin() is None
+    assert stack == [outer, inner]
+    assert (given_up.ended, outer.is_innermost, inner.is_innermost) == (True, False, True)
+    assert inner.commit(OPEN) == "RELEASE SAVEPOINT _pgwire_3"
+    assert outer.commit(OPEN) == "COMMIT"
