@@ -43,7 +43,7 @@ def class_codec(codec: Codec, cls: type, attributes: Sequence[str] | None = None
 
 def _composite(codec: Codec, cls: type, attributes: Sequence[str]) -> Codec:
     def parts(value: Any) -> Any:
-        if not isinstance(value, cls) or isinstance(value, Mapping):
+        if not isinstance(value, cls) or isinstance(value, Mapping | str):
             return value
         try:
             return tuple([getattr(value, name) for name in attributes])

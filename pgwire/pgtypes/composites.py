@@ -169,7 +169,8 @@ class _Layouts:
                 self._by_head.clear()
             decoder = generated.decoder(type_oids, codecs, None, self.decode)
             self._decoders[type_oids] = decoder
-        self._by_head[buffer[start : start + 8]] = decoder
+        if found:  # else these bytes are those of whatever stands behind it
+            self._by_head[buffer[start : start + 8]] = decoder
         return tuple(values)
 
 
@@ -240,7 +241,7 @@ def _values(name: str, fields: Sequence[Field], value: Any) -> Sequence[Any]:
             hint = f"it lacks {', '.join(missing)}" if missing else "it has others too"
             raise misfit(f"a dict with the keys {', '.join(names)}", value, hint)
         return [value[name] for name in names]
-    if isinstance(value, list | set | frozenset | bytes | int | float):
+    if isinstance(value, str | list | set | frozenset | bytes | int | float):
         raise misfit(f"a tuple, dict, or object with the attributes {', '.join(names)}", value)
     try:
         return [getattr(value, name) for name in names]

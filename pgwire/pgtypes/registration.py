@@ -225,16 +225,21 @@ def _binary(base: Codec, given: Registration) -> Codec:
         )
     if (user_encode := given.encode) is not None:
 
-        def encode(value: Any) -> bytes:
+        def binary(value: Any) -> bytes:
             data = _called(base, "encode", user_encode, value)
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise misfit(f"bytes from the function registered to encode {base.name}", data)
             return bytes(data)
 
+        def encode(value: Any) -> bytes | Literal:
+            if isinstance(value, str) and not base.takes_str:  # of a class that is not `str` itself
+                return Literal(str.__str__(value))
+            return binary(value)
+
         def literal(value: Any) -> str:
             if not base.has_binary:
                 raise DataError(f"{base.name} must be text here, but its encoder gives binary only")
-            data = encode(value)
+            data = binary(value)
             return _as_text(base, data, 0, len(data))
 
         codec = replace(codec, encode=encode, literal=literal, number=None)

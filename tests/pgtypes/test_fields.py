@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -178,6 +179,25 @@ def test_more_layouts_than_are_remembered() -> None:
             names = ["int4", *["text"] * count]
             data = row(names, [bytes((0, 0, 0, turn)), *[b"x"] * count])
             assert record.decode(data, 0, len(data)) == (turn, *"x" * count)
+
+
+def test_records_without_fields_leave_nothing_behind() -> None:
+    """What stands behind one is another value, which was remembered with it."""
+    record = TypeRegistry().codec(CODECS["record"].oid)
+    buffers = [bytes(4) + struct.pack("!i", n) for n in range(2_000)]
+
+    def read_all() -> None:
+        for buffer in buffers:
+            assert record.decode(buffer, 0, 4) == ()
+
+    read_all()
+    buffers = [bytes(4) + struct.pack("!i", -n) for n in range(1, 2_000)]
+    tracemalloc.start()
+    try:
+        read_all()
+        assert tracemalloc.get_traced_memory()[0] < 20_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_registry_that_is_reset_forgets_what_records_were_made_of() -> None:

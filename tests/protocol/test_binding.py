@@ -16,7 +16,9 @@ from hypothesis import given, strategies as st
 
 from pgwire.errors import Error
 from pgwire.pgtypes import Json, TypeRegistry
+from pgwire.pgtypes.catalog import TypeInfo
 from pgwire.pgtypes.generating import OTHER, TEXT
+from pgwire.pgtypes.registration import Registrations, registration
 from pgwire.protocol import frontend
 from pgwire.protocol.binding import bind_source, can_generate
 from pgwire.protocol.statement import Statement
@@ -144,6 +146,33 @@ def test_the_source_is_made_for_eyes() -> None:
         "    return plain(params)\n"
     )
     assert bind_source(["?", "d"])[1] == ["{head}si?id{tail}s"]
+
+
+class Words(str):
+    """A `str` like any other, with an attribute."""
+
+    n = 5
+
+
+@pytest.mark.parametrize("name", ["uuid", "bytea", "pair", "pair of a class"])
+def test_what_is_a_str_is_a_literal_whatever_else_it_is(name: str) -> None:
+    """Generated code asked for the class `str` alone, and then for bytes."""
+    registrations = Registrations()
+    for of_bytes in ("uuid", "bytea"):
+        given = registration(of_bytes, None, None, str.encode, "binary")
+        registrations.add(of_bytes, given)
+    registry = TypeRegistry(registrations=registrations)
+    pair = TypeInfo(90_000, "public", "pair", "c", attribute_names=("n",), attribute_types=(23,))
+    registry.catalog.learn([pair])
+    if name == "pair of a class":
+        registrations.add("pair", registration("pair", Words, None, None, "text"))
+    oid = {"uuid": 2950, "bytea": 17}.get(name, 90_000)
+    statement = Statement(b"s\0", "select $1", (oid,), (), registry)
+    value = Words("(7)")
+    message = statement.bind_query([value])
+    assert b"\0\0\0\3(7)" in message
+    statement.generate()
+    assert statement.bind_query([value]) == message
 
 
 def test_many_parameters_go_the_plain_way() -> None:
