@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgwire.aio.future import hear
-from pgwire.errors import InterfaceError
+from pgwire.errors import ConnectionLost, InterfaceError
 from pgwire.protocol.simple import SimpleQuery
 from pgwire.protocol.transaction import GIVEN_UP, INTERLEAVED, TransactionBlock
 
@@ -91,7 +91,9 @@ class AsyncTransaction:
         block = self._block
         if block.bears_others:
             block.forget()
-            self._connection._driver.abort(GIVEN_UP)
+            driver = self._connection._driver
+            driver.session.fail(ConnectionLost(GIVEN_UP))  # before it there may be another's COMMIT
+            driver.abort()
             return
         sent.finished = None  # all is answered once the ROLLBACK is
         if (sql := block.undo_begin()) is not None:

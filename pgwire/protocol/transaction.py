@@ -32,9 +32,9 @@ INTERLEAVED = (
 )
 # Nobody waits any more for the BEGIN of a block inside of which others are open.
 GIVEN_UP = (
-    "the transaction that others have begun theirs inside of was given up before it had begun: "
-    "nothing is committed, and the connection is closed; tasks and threads with transactions at "
-    "the same time need connections of their own, as a pool has them"
+    "the connection is closed: a transaction was given up before it had begun, but others had "
+    "begun theirs inside of it; tasks and threads with transactions at the same time need "
+    "connections of their own, as a pool has them"
 )
 ISOLATION_LEVELS = ("read uncommitted", "read committed", "repeatable read", "serializable")
 

@@ -287,15 +287,22 @@ async def test_by_hand_behind_one_that_is_not_waited_for(
 async def test_a_transaction_behind_a_commit_that_has_run_out_of_time(
     conn: pgwire.AsyncConnection,
 ) -> None:
-    await conn.query("create temp table t (a int)")
+    await conn.script("""
+        create temp table t (a int);
+        create function pg_temp.slow() returns trigger language plpgsql
+            as 'begin perform pg_sleep(0.3); return null; end';
+        create constraint trigger slow after insert on t initially deferred
+            for each row when (new.a = 1) execute function pg_temp.slow()
+    """)
     first = await conn.transaction().__aenter__()
-    conn._default_timeout = 1e-9  # as a pool's `query_timeout`
+    await conn.query("insert into t values (1)")
+    conn._default_timeout = 0.05  # as a pool's `query_timeout`
     with pytest.raises(pgwire.QueryTimeout):
         await first.commit()
     conn._default_timeout = None
     async with conn.transaction(isolation="serializable"):
-        await conn.query("insert into t values (1)")
-    assert (await conn.query("select * from t")).scalars() == [1]
+        await conn.query("insert into t values (2)")
+    assert (await conn.query("select * from t")).scalars() == [1, 2]
 
 
 async def test_nothing_goes_on_inside_of_a_transaction_that_was_given_up(
@@ -322,3 +329,15 @@ async def test_nothing_goes_on_inside_of_a_transaction_that_was_given_up(
         assert (await other.query("select * from given_up")).rows == []
     finally:
         await other.query("drop table given_up")
+
+
+async def test_what_ran_before_one_that_was_given_up_may_have_been_carried_out(
+    conn: pgwire.AsyncConnection,
+) -> None:
+    """It may be a COMMIT, say: its error must not seem to know."""
+    running = asyncio.ensure_future(conn.script("select 1 into t from pg_sleep(60)"))
+    outer, inner = (asyncio.ensure_future(conn.transaction().__aenter__()) for _ in range(2))
+    await asyncio.sleep(0)
+    outer.cancel()
+    told, *_ = await asyncio.gather(running, outer, inner, return_exceptions=True)
+    assert str(told).endswith("whether the server has carried it out is not known")
