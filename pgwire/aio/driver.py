@@ -128,7 +128,7 @@ class AsyncDriver(GivingUp, Protocol):
         completed = self.session.completed
         try:
             while completed:
-                self._settle_one(completed.pop(0))
+                self._settle_one(completed.popleft())
         finally:
             self._settling = False
 

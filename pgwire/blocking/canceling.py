@@ -68,7 +68,7 @@ def _end_among_others(driver: Driver, operation: Operation, deadline: float | No
     finally:
         if driver._unsafe:
             driver.abort()
-        driver.session.completed[:0] = bystander.completed
+        driver.session.completed.extendleft(reversed(bystander.completed))
     if not operation.done:
         raise out_of_time()
 

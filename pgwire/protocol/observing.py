@@ -174,6 +174,16 @@ class ObservedSession(Session):
             self._watched.remove(operation)
             self._end(operation)
 
+    def _withdraw_unwanted(self, first: Operation) -> None:
+        self._look()  # then what is done among these has been withdrawn
+        super()._withdraw_unwanted(first)
+        watched, self._watched = self._watched, deque()
+        for operation in watched:
+            if operation.done:
+                self._end(operation)
+            else:
+                self._watched.append(operation)
+
     # ---------------------------------------------------------------- what comes out
 
     def _look(self) -> None:

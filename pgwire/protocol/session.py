@@ -83,7 +83,7 @@ class Session(Fencing):
         self._unsent: deque[Operation] = deque()
         self.floor: Operation | None = None  # who has more to write than is written
         self.out: list[bytes] = []  # what operations have written, to be sent
-        self.completed: list[Operation] = []  # those with a waiter: see `take_completed`
+        self.completed: deque[Operation] = deque()  # those with a waiter: see `take_completed`
         # Whether what was submitted together may be carried out in another order: where each
         # operation is somebody else's, as on a shared connection of a pool.
         self.unordered = False
@@ -233,7 +233,8 @@ class Session(Fencing):
 
     def take_completed(self) -> list[Operation]:
         """The operations with a waiter that have been completed since the last call."""
-        completed, self.completed = self.completed, []
+        completed = list(self.completed)
+        self.completed.clear()
         return completed
 
     @property
@@ -298,7 +299,7 @@ class Session(Fencing):
     def _give_floor(self, operation: Operation) -> None:
         self.floor = operation
         if operation.abandoned and not operation.is_brief:
-            self._withdraw(operation)
+            self._withdraw_unwanted(operation)
             return
         try:
             if not operation.begin(self) and not self.is_pooled:
@@ -311,8 +312,31 @@ class Session(Fencing):
     def _withdraw(self, operation: Operation) -> None:
         """Complete an operation that has written nothing."""
         self.floor = None
-        self.pending.remove(operation)
+        if self.pending[-1] is operation:
+            self.pending.pop()
+        else:
+            self.pending.remove(operation)
         self._finish(operation)
+
+    def _withdraw_unwanted(self, first: Operation) -> None:
+        """Complete it, and all behind it that nobody wants and that have written nothing either.
+
+        One by one each would be looked for among `pending`.
+        """
+        pending, unsent = self.pending, self._unsent
+        behind, gone = tuple(unsent), [first]
+        self.floor = None
+        unsent.clear()
+        for _ in range(1 + len(behind)):
+            pending.pop()
+        for operation in behind:
+            if operation.abandoned and not operation.is_brief:
+                gone.append(operation)
+            else:
+                unsent.append(operation)
+                pending.append(operation)
+        for operation in gone:
+            self._finish(operation)
 
     def complete(self, operation: Operation) -> None:
         """The head of `pending` has had its ReadyForQuery."""

@@ -211,14 +211,16 @@ def test_given_up() -> None:
 
 def test_given_up_before_it_was_written() -> None:
     session = observed()
-    first, second, third = (Query(f"echo /* {n} */", [n]) for n in range(3))
-    for query in (first, second, third):
+    queries = [Query(f"echo /* {n} */", [n]) for n in range(4)]
+    for query in queries:
         session.submit(query)
-    second.told = QueryTimeout("time is up")
-    second.abandon()
+    for query in queries[1::2]:
+        query.told = QueryTimeout("time is up")
+        query.abandon()
     run(session, BackendDouble())
     told = {report.sql: report.error for report in reports(session)}
-    assert told == {first.sql: None, second.sql: second.told, third.sql: None}
+    assert told == {query.sql: query.told for query in queries}
+    assert told[queries[3].sql] is queries[3].told is not None
 
 
 def test_copies() -> None:

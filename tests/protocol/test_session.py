@@ -149,6 +149,23 @@ def test_an_operation_that_never_began_is_handed_out_too() -> None:
     assert session.in_step
 
 
+def test_all_that_nobody_wants_leaves_when_the_first_of_it_would_begin() -> None:
+    """What was to be written between them is, in its order."""
+    session = Session(REGISTRY)
+    first, kept, last = Query("a"), Ping(), Ping()
+    unwanted, misfit, other = SimpleQuery("b"), SimpleQuery("c\0"), SimpleQuery("d")
+    for operation in (first, unwanted, kept, misfit, other, last):
+        operation.waiter = object()
+        session.submit(operation)
+    unwanted.abandon()
+    other.abandon()
+    session.receive_data(backend.described())
+    assert session.take_completed() == [unwanted, other, misfit]
+    assert list(session.pending) == [first, kept, last]
+    session.receive_data(backend.executed() + backend.ready() * 2)
+    assert session.take_completed() == [first, kept, last]
+
+
 def test_what_is_submitted_when_abandoned_already_is_never_said() -> None:
     session = Session(REGISTRY)
     ping = Ping()
