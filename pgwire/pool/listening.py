@@ -176,7 +176,7 @@ class Hub:
         driver = self._slots[link].connection
         try:
             catch_up(driver)
-        except Exception as error:  # a callback's, or the pool has closed it
+        except BaseException as error:  # a callback's, SystemExit too; or the pool has closed it
             if not isinstance(error, Error):
                 logger.exception(subscribing.RAISED, self._name)
         self._hand_on(link, driver)
@@ -257,8 +257,10 @@ class Hub:
             driver.run(operation, subscribing.TELL_TIMEOUT)
         except Error as error:
             failure = error
-        except Exception:
+        except BaseException:  # a callback's, SystemExit too: it is nobody's main program
             logger.exception(subscribing.RAISED, self._name)
+            if isinstance(operation.error, Error):
+                failure = operation.error
         self._hand_on(link, driver)
         if failure is None:
             self._core_input(self._core.told, link)

@@ -106,15 +106,18 @@ def test_callbacks_of_the_pool_see_its_connection(dsn: str) -> None:
         assert (first, second, pid) == ("acquire", "release", again)
 
 
+@pytest.mark.parametrize("error", [LookupError, SystemExit, KeyboardInterrupt])
 def test_a_connections_callback_that_raises_is_logged(
-    dsn: str, caplog: pytest.LogCaptureFixture
+    dsn: str, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
+    """Whatever it is: the thread that calls it listens for everybody else as well."""
+
     def broken(_notification: object) -> None:
-        raise LookupError("no")
+        raise error("no")
 
     with (
         pool(dsn, name="mine", on_connect=lambda conn: conn.on("notification", broken)) as p,
-        p.listen("news") as subscription,
+        p.listen("news", timeout=10) as subscription,
     ):
         with pgwire.connect(dsn) as other:
             notify(other, 1, 2)
