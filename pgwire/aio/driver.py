@@ -96,21 +96,21 @@ class AsyncDriver(GivingUp, Protocol):
         alone = not session.pending
         try:
             session.submit(operation)
+            if session.completed:  # a misfit: nothing was written
+                self._settle()
+                self.tell_observers()
+            if timeout is not None and not operation.done:
+                when = self.loop.time() + timeout
+                future.with_extra().entry = self._deadlines.add(when, future)
+            if not self._receiving:
+                if alone:
+                    self._flush()
+                elif not self._flush_planned:
+                    self._flush_soon()
         except BaseException:  # Ctrl-C, say: nobody knows how far it came, and has the future
             future.add_done_callback(hear)
             self.abort()
             raise
-        if session.completed:  # a misfit: nothing was written
-            self._settle()
-            self.tell_observers()
-        if timeout is not None and not operation.done:
-            when = self.loop.time() + timeout
-            future.with_extra().entry = self._deadlines.add(when, future)
-        if not self._receiving:
-            if alone:
-                self._flush()
-            elif not self._flush_planned:
-                self._flush_soon()
 
     def _refuse(self, operation: Operation) -> None:
         try:
@@ -128,7 +128,12 @@ class AsyncDriver(GivingUp, Protocol):
         completed = self.session.completed
         try:
             while completed:
-                self._settle_one(completed.popleft())
+                self._settle_one(completed[0])
+                del completed[0]
+        except BaseException:  # Ctrl-C, say: what has not been told yet stays
+            if completed and completed[0].waiter is None:
+                del completed[0]
+            raise
         finally:
             self._settling = False
 
@@ -290,10 +295,14 @@ class AsyncDriver(GivingUp, Protocol):
         self._flush_planned = False
         if self._paused or session.failure is not None:
             return
-        if data := session.data_to_send():
-            self.send(data)
-            if session.floor is not None:
-                self._flush_soon()
+        try:
+            if data := session.data_to_send():
+                self.send(data)
+                if session.floor is not None:
+                    self._flush_soon()
+        except BaseException:  # Ctrl-C, say: nobody knows how much was written
+            self.abort()
+            raise
         if session.completed:  # a source raised before anything was written
             self._go_on()
 

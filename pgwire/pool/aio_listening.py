@@ -104,6 +104,8 @@ class AsyncSubscription:
     async def close(self) -> None:
         """End it: nothing more comes, and who waits for that goes on. Idempotent, never waits."""
         self._check_process()
+        if self._hub is not None and not self.closed:
+            self._engine.enter()  # in another loop it would be no end
         self._close()
 
     def __await__(self) -> Generator[Any, None, Self]:

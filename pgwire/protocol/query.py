@@ -320,7 +320,7 @@ class Query(Preparing):
             return
         if tag in FORGETTING:
             session.note_command(tag)
-        session.pending.popleft()  # as `session.complete` does
+        del session.pending[0]  # as `session.complete` does
         self.done = True
         if self.waiter is not None:
             session.completed.append(self)

@@ -340,7 +340,7 @@ class Session(Fencing):
 
     def complete(self, operation: Operation) -> None:
         """The head of `pending` has had its ReadyForQuery."""
-        self.pending.popleft()
+        del self.pending[0]  # no call: behind one Ctrl-C might strike, and it would be lost
         operation.done = True
         if operation.waiter is not None:
             self.completed.append(operation)

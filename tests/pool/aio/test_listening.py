@@ -13,7 +13,7 @@ from pgwire.pool.subscribing import NEVER_CLOSED
 from tests.pool.support import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from tests.support.loops import Runner
 
@@ -160,15 +160,31 @@ async def test_its_connection_is_opened_by_a_task_that_is_cancelled(
             await task
 
 
-async def test_another_loop_is_told_so(dsn: str, runner: Runner) -> None:
+@pytest.mark.parametrize(
+    "use", [pgwire.AsyncSubscription.__anext__, pgwire.AsyncSubscription.close]
+)
+async def test_another_loop_is_told_so(
+    dsn: str, runner: Runner, use: Callable[[pgwire.AsyncSubscription], Coroutine[Any, Any, object]]
+) -> None:
     async with pgwire.AsyncPool(dsn) as pool, pool.listen("news") as subscription:
 
         def elsewhere() -> None:
             with pytest.raises(pgwire.InterfaceError, match="another event loop"):
-                asyncio.run(_step(subscription))
+                asyncio.run(use(subscription))
 
         await asyncio.to_thread(elsewhere)
+        await pool.query("notify news")
+        assert isinstance(await anext(subscription), pgwire.Notification)
 
 
-async def _step(subscription: pgwire.AsyncSubscription) -> None:
-    await anext(subscription)
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # nobody has closed it
+@pytest.mark.filterwarnings("ignore:a subscription:ResourceWarning")
+def test_once_its_loop_is_closed(dsn: str) -> None:
+    async def begin() -> pgwire.AsyncSubscription:
+        return await pgwire.AsyncPool(dsn).listen("news")
+
+    subscription = asyncio.run(begin())
+    with pytest.raises(pgwire.InterfaceError, match=r"another event loop.*closed"):
+        asyncio.run(subscription.close())
+    del subscription
+    gc.collect()
