@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pgwire.errors import ConnectionLost, Error, InterfaceError, PostgresError, QueryTimeout
 from pgwire.observing import log_end, log_notice, tell
+from pgwire.protocol.callables import no_end
 from pgwire.protocol.collector import go_on_after_fork
 from pgwire.protocol.events import ReportsAreThere
 from pgwire.protocol.listening import refuse_held
@@ -122,7 +123,10 @@ class DriverBase:
             if isinstance(event, PostgresError):
                 log_notice(event, self)
             if listener is not None:
-                listener(event)
+                try:
+                    listener(event)
+                except StopIteration as error:
+                    raise no_end(error) from error
 
     def deliver_events_after(self, operation: Operation) -> None:
         """The same once an operation has come to an end, whose own error is the one to be raised.

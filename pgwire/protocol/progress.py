@@ -13,6 +13,7 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgwire.errors import ProgrammingError
+from pgwire.protocol.callables import no_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,10 @@ class Meter:
 
     def tell(self, rows: int | None) -> None:
         """So far it has come. What the callback raises comes through."""
-        self._callback(Progress(rows, self.bytes))
+        try:
+            self._callback(Progress(rows, self.bytes))
+        except (StopIteration, StopAsyncIteration) as error:
+            raise no_end(error) from error
 
     def sent(self, operation: Operation, size: int, rows: int | None) -> None:
         """So much more has been sent. What the callback raises is the operation's error, too."""

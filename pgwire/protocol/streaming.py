@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pgwire.errors import ProgrammingError
 from pgwire.pgtypes.codec import UnknownTypes
 from pgwire.protocol import backend, frontend
+from pgwire.protocol.callables import no_end
 from pgwire.protocol.fetching import ClosePortal, Fetch, check_suspended
 from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.mapping import check_row, mapping
@@ -132,9 +133,10 @@ class Streaming(Query):
         try:
             rows = mapping(self._row, self._row_class._names)(tuples)
         except Exception as error:
+            told = no_end(error)
             with suppress(Exception):  # of an exception that takes no notes
-                error.add_note(f"of a batch behind {self._made} rows")
-            raise
+                told.add_note(f"of a batch behind {self._made} rows")
+            raise told  # noqa: B904 (its cause is set)
         self._made += len(rows)
         return rows
 

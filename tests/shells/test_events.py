@@ -85,6 +85,24 @@ def test_one_that_raises_keeps_nothing_from_the_others(
     assert seen == ["one"] * 3
 
 
+def test_what_one_raises_is_not_the_end_of_a_stream(conn: pgwire.Connection, shell: Shell) -> None:
+    """In asyncio it is for the loop's handler."""
+
+    def callback(_: object) -> None:
+        raise StopIteration
+
+    conn.script("""
+        create function pg_temp.loud(int) returns int language plpgsql
+            as 'begin raise notice ''%'', $1; return $1; end'
+    """)
+    conn.on("notice", callback)
+    if not shell.is_blocking:
+        shell.loop.set_exception_handler(lambda *_: None)  # type: ignore[attr-defined]
+    numbers = conn.stream("select pg_temp.loud(n) from generate_series(1, 4) n", fetch_size=2)
+    with pytest.raises(RuntimeError) if shell.is_blocking else nullcontext():
+        assert len(list(numbers)) == 4
+
+
 def test_an_event_that_does_not_exist(conn: pgwire.Connection) -> None:
     with pytest.raises(pgwire.ProgrammingError, match=r"weather.*notice"):
         conn.on("weather", print)  # type: ignore[call-overload]

@@ -86,6 +86,22 @@ class TestRows:
                     list(conn.stream("select 1 as m", row=Number))
         assert is_in_step(conn)
 
+    @pytest.mark.parametrize("end", [StopIteration, StopAsyncIteration])
+    @pytest.mark.parametrize("what", ["row", "progress"])
+    def test_what_functions_raise_is_no_end(
+        self, conn: pgwire.Connection, what: str, end: type[Exception]
+    ) -> None:
+        """The rows that were left were missing in silence."""
+
+        def function(_: object) -> None:
+            raise end
+
+        given: Any = {what: function}
+        with pytest.raises(RuntimeError, match=f"a function raised {end.__name__}") as caught:
+            list(conn.stream(NUMBERS, [MANY], fetch_size=2, **given))
+        assert isinstance(caught.value.__cause__, end)
+        assert is_in_step(conn)
+
     def test_there_may_be_none(self, conn: pgwire.Connection) -> None:
         assert list(conn.stream(NUMBERS, [0])) == []
         assert list(conn.stream("")) == []
