@@ -5,12 +5,13 @@ the length of the message tells it. Else rows of the same length often have the 
 names, columns that are mostly NULL), so the last one that was seen is tried. What it unpacks says
 whether it was right: all lengths are compared. If the one before was, it is put back; else the
 row's is learned, as long as that pays (`Learner`). One that cannot be is left to others, and so is
-one whose values cannot be made: no errors are made here.
+one whose values cannot be made: no errors are made here. The end of the buffer is the only one that
+is seen: what has another `size` is left to others as a whole.
 
 For int4, text and timestamptz the source reads:
 
     def decode_rows(buffer, position, size, rows):
-        if rests():
+        if rests() or size < len(buffer):
             return position
         append = rows.append
         last = size - 26
@@ -82,7 +83,7 @@ WIDE = 20
 ODD = slice(1, None, 2)
 _KEYED = """\
 def decode_rows(buffer, position, size, rows):
-    if rests():
+    if rests() or size < len(buffer):
         return position
     append = rows.append
     last = size - {need}

@@ -41,6 +41,17 @@ def test_each_byte_is_looked_at(offset: int) -> None:
         assert outcome(generated, buffer, 0) == outcome(plain, buffer, 0)
 
 
+def test_no_row_is_read_that_ends_behind_the_size() -> None:
+    """Though all of it is in the buffer."""
+    plain, generated = pair([TEXT, INT4])
+    message = row([b"x" * 20, bytes(4)])
+    buffer = message * 50
+    for size in range(40 * len(message), 41 * len(message) + 1):
+        found, expected = (list[tuple[Any, ...]]() for _ in range(2))
+        assert generated(buffer, 0, size, found) == plain(buffer, 0, size, expected)
+        assert found == expected
+
+
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 200, 228, 229, 240, 255, 256, 300, 484, 70_000])
 def test_short_texts_and_long_ones(length: int) -> None:
     """What is looked up is the last byte of a length; of very long rows nothing is learned."""
