@@ -43,11 +43,14 @@ def test_the_hot_code_does_no_more_than_it_did() -> None:
 
 def test_there_is_a_table_for_each_python_that_pgwire_is_for(guard: Any, guard_paths: Any) -> None:
     tables = guard.json.loads(guard.TABLE.read_text())
-    assert tables.keys() >= {"3.11", "3.12", "3.13"}
+    assert tables.keys() >= {"3.11", "3.12", "3.13", "3.14", "3.15"}
     with ExitStack() as stack:
         names = [path.name for path in guard_paths.paths(stack)]
-    for table in tables.values():
-        assert list(table) == names
+    for version, table in tables.items():
+        # The newest are not on every machine: there a path may be missing until one of them has
+        # counted it, which the guard itself asks for.
+        newest = version not in {"3.11", "3.12", "3.13"}
+        assert list(table) == [name for name in names if name in table or not newest]
 
 
 def test_every_path_has_a_result(guard_paths: Any) -> None:
