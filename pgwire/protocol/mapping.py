@@ -19,6 +19,7 @@ So are dicts, by their number of columns: 0.18 ms for 1,000 rows of 6, `dict(zip
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
 
     Mapping = Callable[[Sequence[tuple[Any, ...]]], list[Any]]
     Calls = Callable[[Callable[..., Any], Iterator[tuple[Any, ...]]], list[Any]]
+
+if sys.version_info >= (3, 14):
+    # `signature` evaluates annotations unless told otherwise, and they may name what only type
+    # checkers import. Names and kinds of parameters are all that is looked for.
+    from annotationlib import Format
+
+    signature = partial(signature, annotation_format=Format.STRING)
 
 # Classes that are kept alive by what is remembered of them, at most.
 _REMEMBERED = 256
@@ -113,8 +121,8 @@ def _shape(kind: Any) -> _Shape:
     try:
         parameters = signature(kind).parameters.values()
     except Exception:
-        # A class in C tells nothing; and since Python 3.14 annotations are evaluated here, which
-        # may fail by whatever they name. Such a class finds out for itself what does not fit.
+        # A class in C tells nothing; a `__signature__` or an `__annotate__` of its own may raise
+        # anything. Such a class finds out for itself what does not fit.
         return _ANYTHING
     for parameter in parameters:
         if parameter.kind is Parameter.POSITIONAL_ONLY and parameter.default is Parameter.empty:
