@@ -294,9 +294,11 @@ class AsyncConnection(AsyncReplicates, Handle):
         """An `async with` block that commits at its end, and rolls back on an exception.
 
         Blocks nest as savepoints; the modes belong to the outermost one. A COMMIT that the
-        server answers with ROLLBACK raises. It is the connection's: what other tasks ask for
-        there meanwhile is part of it, and a block that is left before one inside it (of another of
-        them, say) is `InterfaceError`, and closes the connection. Manual: "BEGIN", "SAVEPOINT".
+        server answers with ROLLBACK raises, and so does leaving a block whose transaction was ended
+        inside it by SQL (`InterfaceError`: what came behind that was none). It is the
+        connection's: what other tasks ask for there meanwhile is part of it, and a block that is
+        left before one inside it (of another of them, say) is `InterfaceError`, and closes the
+        connection. Manual: "BEGIN", "SAVEPOINT".
         """
         return AsyncTransaction(self, isolation, read_only, deferrable)
 

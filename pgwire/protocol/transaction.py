@@ -179,8 +179,12 @@ class TransactionBlock:
 
     def commit(self, status: TransactionStatus) -> str:
         """What to send; where the block has failed, the server's answer will say so."""
+        is_over = status is TransactionStatus.IDLE and self._stack.unanswered is not self
         self._end("commit")
         if self._savepoint is None:
+            if is_over:  # the server would answer with COMMIT and a warning
+                self.answered()
+                raise _ended_inside()
             return "COMMIT"
         if status is TransactionStatus.IN_FAILED_TRANSACTION:
             return self._undo()  # as COMMIT does by itself: the block around this one goes on
@@ -225,3 +229,11 @@ class TransactionBlock:
             error.message = str(error.args[0])
             error.hint = "Let the error leave the block, or put what may fail into a nested one."
             raise error
+
+
+def _ended_inside() -> InterfaceError:
+    return InterfaceError(
+        "this transaction has been ended inside of its block, by SQL: what came before that is "
+        "committed, or undone, already, and what came after it is committed, each statement by "
+        "itself; use commit() or rollback() of the block"
+    )

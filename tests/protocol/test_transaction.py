@@ -144,6 +144,16 @@ def test_a_block_that_has_not_begun_cannot_end() -> None:
         TransactionBlock(stack, None, None, None).commit(OPEN)
 
 
+def test_a_block_whose_transaction_was_ended_by_sql_cannot_commit() -> None:
+    stack = Blocks()
+    block, _ = begun(stack, IDLE)
+    with pytest.raises(InterfaceError, match="ended inside of its block"):
+        block.commit(IDLE)
+    assert block.ended
+    assert not stack
+    assert TransactionBlock(stack, None, None, None).begin(IDLE) == "BEGIN"
+
+
 def test_a_lost_connection_takes_a_block_and_all_inside_it() -> None:
     stack = Blocks()
     outer, _ = begun(stack, IDLE)

@@ -216,6 +216,26 @@ class TestMisuse:
         with pytest.raises(pgwire.InterfaceError, match="ended already"):
             transaction.rollback()
 
+    @pytest.mark.parametrize(("sql", "kept"), [("commit", [1, 2]), ("rollback", [2])])
+    def test_ending_it_by_sql(self, conn: pgwire.Connection, sql: str, kept: list[int]) -> None:
+        """What came after that was no transaction, and who left the block must hear of it."""
+        with pytest.raises(pgwire.InterfaceError, match="ended inside of its block"):
+            with conn.transaction():
+                insert(conn, 1)
+                conn.query(sql)
+                insert(conn, 2)
+        assert values(conn) == kept
+        with conn.transaction():
+            insert(conn, 3)
+        assert values(conn) == [*kept, 3]
+
+    def test_ending_it_by_sql_and_beginning_another(self, conn: pgwire.Connection) -> None:
+        with conn.transaction():
+            insert(conn, 1)
+            conn.script("commit; begin")
+            insert(conn, 2)
+        assert values(conn) == [1, 2]
+
     def test_ending_while_an_inner_block_is_open(self, conn: pgwire.Connection) -> None:
         with conn.transaction() as outer:
             insert(conn, 1)
@@ -264,13 +284,6 @@ class TestMisuse:
         with pytest.raises(pgwire.InterfaceError):
             conn.transaction().commit()
         assert conn.transaction_status is IDLE
-
-    def test_ending_it_behind_its_back(self, conn: pgwire.Connection) -> None:
-        """The server warns, and what was committed is committed."""
-        with conn.transaction():
-            insert(conn, 1)
-            conn.query("commit")
-        assert (conn.transaction_status, values(conn)) == (IDLE, [1])
 
     def test_on_a_closed_connection(self, connect: Connect) -> None:
         other = connect()
