@@ -336,6 +336,26 @@ def script(body: str) -> list[str]:
     return [sys.executable, "-c", head + textwrap.indent(textwrap.dedent(body), "    ")]
 
 
+STRUCK_BEFORE_WAITING = """
+import os, select, signal
+from collections import deque
+from functools import partial
+from operator import call
+from pgwire.embedded.__main__ import wait_for_interrupt
+
+def struck(wait, *args):
+    deque(map(call, [partial(os.killpg, 0, signal.SIGINT), partial(wait, *args)]), maxlen=0)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.pause = partial(struck, signal.pause)
+select.select = partial(struck, select.select)
+try:
+    wait_for_interrupt()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
 class TestCommand:
     def test_it_prints_the_url_and_runs_until_interrupted(self) -> None:
         with subprocess.Popen(
@@ -350,6 +370,17 @@ class TestCommand:
             rest = process.communicate()
         assert (process.returncode, rest[0]) == (0, "")
         assert rest[1].startswith("PostgreSQL ")
+
+    def test_an_interruption_just_before_it_waits_is_seen(self) -> None:
+        """In one call of C code: a signal, and the waiting. Python looks for signals behind it."""
+        done = subprocess.run(
+            [sys.executable, "-c", STRUCK_BEFORE_WAITING],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            start_new_session=True,  # it strikes its process group
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
     def test_it_says_in_one_line_what_is_missing(self, tmp_path: Path) -> None:
         done = subprocess.run(
