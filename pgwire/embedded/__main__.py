@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import sys
+from typing import NoReturn
 
 from pgwire.embedded import Unavailable, server
 
@@ -27,7 +28,7 @@ def main() -> int:
         return 1
 
 
-def wait_for_interrupt() -> None:
+def wait_for_interrupt() -> NoReturn:
     """Wait for a KeyboardInterrupt, which is raised.
 
     Before the system call that waits Python does not look for signals: `signal.pause` would sleep
