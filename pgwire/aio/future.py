@@ -6,6 +6,7 @@ from asyncio import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgwire.driving import out_of_time
+from pgwire.protocol.callables import no_end
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
@@ -95,9 +96,7 @@ class QueryFuture(Future[Any]):
             self.set_result(result)
             return
         if isinstance(error, StopIteration):  # a future cannot hold it
-            stopped = RuntimeError("a function, or a source of records, raised StopIteration")
-            stopped.__cause__ = error
-            error = stopped
+            error = no_end(error, "a function, or a source of records,")
         self.set_exception(error)
 
 
