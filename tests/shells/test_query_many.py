@@ -97,15 +97,12 @@ def test_a_prepared_statement_over_many(conn: pgwire.Connection) -> None:
 
 
 def test_memory_does_not_grow_with_the_records(table: pgwire.Connection) -> None:
-    def peak(records: int) -> int:
-        table.query("truncate many")
-        tracemalloc.reset_peak()
-        table.query_many(INSERT, ((n, "x" * 100) for n in range(records)))
-        return tracemalloc.get_traced_memory()[1]
-
     tracemalloc.start()
     try:
-        few = peak(5_000)
-        assert peak(50_000) < 2 * few
+        table.query_many(INSERT, ((n, "x" * 100) for n in range(50_000)))
+        peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+    # It is 0.2 to 0.4 MB, and 0.8 where the server had to wait for the processor: its answers
+    # pile up then, of which uvloop takes 256 KB at a time. The messages are 6.5 MB together.
+    assert peak < 1_500_000
