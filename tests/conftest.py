@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 from pgwire import embedded
-from tests.support import guards, pgbouncer as poolers, servers, standby
+from tests.support import guards, heap, pgbouncer as poolers, servers, standby
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,6 +184,10 @@ def _give_up(reason: str) -> NoReturn:
 
 def pytest_configure() -> None:
     guards.show_here()
+
+
+def pytest_collection_finish() -> None:
+    heap.set_aside()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.support import heap
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from types import FrameType
@@ -391,12 +393,10 @@ def _one_processor() -> Iterator[None]:
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
     """Destructors of earlier runs would be steps of this one."""
-    gc.collect()
-    gc.freeze()
+    heap.set_aside()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
-        gc.unfreeze()
         gc.collect()

@@ -7,7 +7,6 @@ an unheard error, a thread or a socket behind.
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["pytest_pyfunc_call"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _young_garbage_only() -> Iterator[None]:
-    """Every test has the collector look for what it has left; what was there before, it has not."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
