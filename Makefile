@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 # The tests of the pure cores: no server, no socket, no clock; seconds altogether.
 PURE_TESTS := tests/protocol tests/pgtypes \
 	$(wildcard tests/pool/test_core*.py) \
-	$(patsubst %,tests/pool/test_%.py,bounds complexity config contract faults faults_sharing histogram machine) \
+	$(patsubst %,tests/pool/test_%.py,bounds complexity config contract faults faults_sharing histogram ledger machine) \
 	$(patsubst %,tests/pool/test_%.py,pace search times waiters walk) \
 	$(wildcard tests/test_config*.py) $\
 	$(wildcard $(patsubst %,tests/test_%.py,conninfo demands errors keywords parameters)) \

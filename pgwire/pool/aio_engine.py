@@ -38,7 +38,7 @@ from pgwire.pool.aio_listeners import AsyncListeners
 from pgwire.pool.aio_queries import Queries
 from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import OpenConnection
-from pgwire.pool.ledger import Ledger, name_of
+from pgwire.pool.ledger import Ledger
 from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.slots import CHECKING, CLOSING, LEASED, OPENING, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
@@ -256,12 +256,12 @@ class AsyncEngine:
     def report_leaks(self) -> None:
         """Tell of leases that have been held for too long, once each."""
         now, limit = self._clock(), self.options.leak_after
-        for slot, place in self.leases.leaks(inf if limit is None else limit, now):
+        for slot, held, holder, place in self.leases.leaks(inf if limit is None else limit, now):
             logger.warning(
                 "%s: a lease has been held for %.3g s by task %r, taken at %s",
                 self.options.name,
-                now - slot.leased_at,
-                name_of(slot.owner),
+                held,
+                holder,
                 place,
             )
             self.listeners.emit("leak", AsyncConnection(slot.connection))

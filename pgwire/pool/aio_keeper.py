@@ -33,7 +33,7 @@ class AsyncKeeper:
     def plan(self) -> None:
         """See to it that the core is told the time when something is due."""
         due = self._core.next_deadline()
-        if self._watches and self._engine.leases:
+        if self._watches and self._engine.leases and not self._core.aborted:
             look = self._clock() + self._interval
             due = look if due is None else min(due, look)
         if due is None:

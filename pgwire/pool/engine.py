@@ -33,7 +33,7 @@ from pgwire.pool.chores import CHORES
 from pgwire.pool.core import PoolCore
 from pgwire.pool.crew import Crew
 from pgwire.pool.keeper import Keeper
-from pgwire.pool.ledger import Ledger, name_of
+from pgwire.pool.ledger import Ledger
 from pgwire.pool.listeners import Listeners
 from pgwire.pool.options import ABORT_TIMEOUT
 from pgwire.pool.requesting import REENTRY, Requests
@@ -299,12 +299,12 @@ class Engine(Requests):
 
     def _report_leaks(self, limit: float) -> None:
         now = self._clock()
-        for slot, place in self.leases.leaks(limit, now):
+        for slot, held, holder, place in self.leases.leaks(limit, now):
             logger.warning(
                 "%s: a lease has been held for %.3g s by thread %r, taken at %s",
                 self.options.name,
-                now - slot.leased_at,
-                name_of(slot.owner),
+                held,
+                holder,
                 place,
             )
             self.crew.do(self.listeners.emit, "leak", Connection(slot.connection))

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pgwire.pool.slots import LEASED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType, FrameType
@@ -59,7 +61,9 @@ def told(place: Place) -> str:
 
 
 def name_of(holder: Any) -> str:
-    """What the program calls a thread or a task."""
+    """What the program calls a thread or a task; None is one that nobody knows."""
+    if holder is None:
+        return "unknown"
     return str(holder.get_name() if hasattr(holder, "get_name") else holder.name)
 
 
@@ -75,17 +79,27 @@ class Ledger(dict["Slot[Any]", "Place"]):
         return [told(place) for slot, place in tuple(self.items()) if slot.owner is holder]
 
     def holders(self) -> list[str]:
-        """Where each lease was taken, and by whom."""
-        return [
-            f"taken at {told(place)} by {name_of(slot.owner)}"
-            for slot, place in tuple(self.items())
-        ]
+        """Where each lease was taken, and by whom.
 
-    def leaks(self, limit: float, now: float) -> Iterator[tuple[Slot[Any], str]]:
-        """Leases that are older than the limit, and where they were taken; each is named once."""
+        What `end` has closed by force is nobody's any more, and stays here until it is released.
+        """
+        found = []
         for slot, place in tuple(self.items()):
-            if now - slot.leased_at > limit and self._reported.get(slot) != slot.uses:
-                self._reported[slot] = slot.uses
-                yield slot, told(place)
+            owner = slot.owner
+            found.append(f"taken at {told(place)}" + (f" by {name_of(owner)}" if owner else ""))
+        return found
+
+    def leaks(self, limit: float, now: float) -> Iterator[tuple[Slot[Any], float, str, str]]:
+        """Leases that are older than the limit: for how long, whose, where they were taken.
+
+        Each is named once. They may be given back at any moment, by other threads: so what is told
+        of one is read before it is seen to be out.
+        """
+        for slot, place in tuple(self.items()):
+            uses, owner, held = slot.uses, slot.owner, now - slot.leased_at
+            is_out = slot.state is LEASED and slot.uses == uses
+            if is_out and held > limit and self._reported.get(slot) != uses:
+                self._reported[slot] = uses
+                yield slot, held, name_of(owner), told(place)
         for slot in self._reported.keys() - self.keys():
             del self._reported[slot]

@@ -35,6 +35,7 @@ ON_BOTH: dict[str, set[str]] = {
     },
     "test_end": {
         "test_it_names_the_leases_that_are_still_out",
+        "test_who_ends_it_by_force_behind_another_is_told_of_them_too",
         "test_a_callback_that_would_wait_for_itself_is_told_so",
         "test_a_hook_that_would_wait_for_itself_is_told_so",
         "test_with_a_time_limit_a_callback_may_end_the_pool",

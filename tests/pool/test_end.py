@@ -152,6 +152,25 @@ def test_it_names_the_leases_that_are_still_out(dsn: str) -> None:
         thread.outcome()
 
 
+def test_who_ends_it_by_force_behind_another_is_told_of_them_too(dsn: str) -> None:
+    """They have been closed by then, and are nobody's: there was an AttributeError."""
+    p = pgwire.Pool(dsn)
+    told: list[str] = []
+
+    def end_again(_conn: object) -> None:
+        try:
+            p.end(timeout=0)
+        except BaseException as error:
+            told.append(f"{type(error).__name__}: {error}")
+
+    p.on("remove", end_again)
+    lease = p.connect()
+    with pytest.raises(pgwire.PoolTimeout):
+        p.end(timeout=0)
+    assert re.search(r"^PoolTimeout: end\(0\): 1 lease still out.*test_end\.py", told[0]), told
+    lease.release()
+
+
 def test_running_queries_are_cancelled_on_the_server(dsn: str) -> None:
     """Also where the request to cancel overtakes the query."""
     with pgwire.connect(dsn) as witness:

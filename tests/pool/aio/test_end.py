@@ -133,6 +133,29 @@ async def test_by_force_cancels_cuts_and_names_the_leases(dsn: str, timeout: flo
     assert_ended(p)
 
 
+async def test_by_force_twice_at_once(dsn: str) -> None:
+    """For the second, the leases are closed already, and nobody's: there was an AttributeError."""
+    p = pgwire.AsyncPool(dsn)
+    lease = await p.connect()
+    ends = [start(p.end(timeout=0)) for _ in range(2)]
+    for error in [await ended_with(end) for end in ends]:
+        assert isinstance(error, pgwire.PoolTimeout)
+        assert re.search(f"1 lease still out.*taken at .*{HERE}", str(error))
+    lease.release()
+    assert_ended(p)
+
+
+async def test_by_force_ends_the_watch_over_long_leases_too(dsn: str) -> None:
+    """They have been closed: the timer went on for as long as the program kept one, and raised."""
+    p = pgwire.AsyncPool(dsn, leak_after=0.05)
+    lease = await p.connect()
+    with pytest.raises(pgwire.PoolTimeout):
+        await p.end(timeout=0)
+    assert p._engine.keeper._timer is None
+    lease.release()
+    assert_ended(p)
+
+
 async def test_by_force_while_another_end_waits_without_a_limit(dsn: str) -> None:
     p = pgwire.AsyncPool(dsn)
     lease = await p.connect()
