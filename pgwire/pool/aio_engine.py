@@ -31,6 +31,7 @@ from pgwire.aio.future import QueryFuture
 from pgwire.aio.loops import check_loop, running_loop
 from pgwire.driving import DriverBase
 from pgwire.errors import ConnectionFailed, PoolClosed
+from pgwire.log import pool_logger as logger
 from pgwire.pool import telling
 from pgwire.pool.aio_chores import CANCELLED, CHORES
 from pgwire.pool.aio_keeper import AsyncKeeper
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 
     Answer = Slot[AsyncDriver] | Waiter[AsyncDriver]
 
-logger = logging.getLogger("pgwire.pool")
 
 _WAITING, _GRANTED, _TIMED_OUT, _, _ = WaiterState
 

@@ -7,7 +7,6 @@ connections are taken by tasks, and a timer gives the core the time, once a seco
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import secrets
 import warnings
@@ -20,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from pgwire.driving import DriverBase
 from pgwire.errors import Error, InterfaceError, OperationalError
+from pgwire.log import pool_logger as logger
 from pgwire.pool import subscribing
 from pgwire.pool.feeds import FeedState
 from pgwire.pool.hub import Connect, Disconnect, HubCore, LinkState
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     Event = Notification | NotificationGap
     NotificationCallback = Callable[[Event], object]
 
-logger = logging.getLogger("pgwire.pool")
 
 WAITING, LIVE, ENDED = FeedState
 

@@ -28,6 +28,7 @@ from pgwire.blocking.connection import Connection
 from pgwire.blocking.driver import Driver
 from pgwire.driving import DriverBase
 from pgwire.errors import InterfaceError, PoolClosed, PoolFull
+from pgwire.log import pool_logger as logger
 from pgwire.pool import telling
 from pgwire.pool.chores import CHORES
 from pgwire.pool.core import PoolCore
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
     Answer = Slot[Driver] | Waiter[Driver] | None
 
-logger = logging.getLogger("pgwire.pool")
 
 _WAITING = WaiterState.WAITING
 

@@ -8,12 +8,12 @@ query would never come to an end.
 
 from __future__ import annotations
 
-import logging
 import threading
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
+from pgwire.log import pool_logger as logger
 from pgwire.observing import tell
 from pgwire.protocol.observing import completed, report_of
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pgwire.protocol.operation import Operation
 
     Callback = Callable[..., object]
-
-logger = logging.getLogger("pgwire.pool")
 
 
 class Listeners(dict[str, list["Callback"]]):

@@ -8,7 +8,6 @@ Callbacks have a thread each, which takes from its feed as everybody does.
 
 from __future__ import annotations
 
-import logging
 import random
 import secrets
 import threading
@@ -22,6 +21,7 @@ from pgwire.blocking.connection import Connection
 from pgwire.blocking.net import Waker
 from pgwire.blocking.notifying import catch_up
 from pgwire.errors import Error, InterfaceError, OperationalError
+from pgwire.log import pool_logger as logger
 from pgwire.pool import subscribing
 from pgwire.pool.feeds import FeedState
 from pgwire.pool.hub import Connect, Disconnect, HubCore, LinkState
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     Event = Notification | NotificationGap
     NotificationCallback = Callable[[Event], object]
 
-logger = logging.getLogger("pgwire.pool")
 
 WAITING, LIVE, ENDED = FeedState
 

@@ -10,7 +10,6 @@ while.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from concurrent.futures import CancelledError, Future
@@ -19,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.connection import Connection
+from pgwire.log import pool_logger as logger
 from pgwire.pool.options import check_timeout
 from pgwire.pool.sharing import SharedLine, Sharing
 from pgwire.pool.slots import SHARED, Slot
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pgwire.pool.engine import Engine
     from pgwire.protocol.rows import Result
 
-logger = logging.getLogger("pgwire.pool")
 
 # A worker without work goes after so many looks, so many seconds apart.
 _LOOKS = 10
