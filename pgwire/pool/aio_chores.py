@@ -8,13 +8,13 @@ raise, or whoever cancels it: else its slot would be lost.
 from __future__ import annotations
 
 import asyncio
-import logging
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from pgwire.aio.connection import AsyncConnection
 from pgwire.driving import CLOSE_PATIENCE
 from pgwire.errors import ConnectionFailed, Error, OperationalError
+from pgwire.log import pool_logger as logger
 from pgwire.pool.effects import (
     CheckConnection,
     CloseConnection,
@@ -22,7 +22,7 @@ from pgwire.pool.effects import (
     ResetConnection,
 )
 from pgwire.pool.options import CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
-from pgwire.pool.telling import as_exception
+from pgwire.pool.telling import as_exception, left_unfit, may_be_mended
 from pgwire.protocol.connecting import waiting_may_help
 from pgwire.protocol.simple import Ping
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     Hook = Callable[[AsyncConnection], object]
     Chore = Callable[[AsyncEngine, Slot[AsyncDriver]], Coroutine[Any, Any, None]]
 
-logger = logging.getLogger("pgwire.pool")
 
 CANCELLED = "the opening was cancelled"
 
@@ -57,13 +56,14 @@ async def open_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
     if unfit is None:
         engine.opened(slot, driver)
         return
+    mendable = may_be_mended(unfit, driver.session.failure)
     try:
         if driver.session.pending:
             await driver.interrupt()
         await driver.close()
     finally:
         driver.abort()
-        engine.opening_failed(slot, unfit, mendable=False)
+        engine.opening_failed(slot, unfit, mendable=mendable)
 
 
 async def _introduce(engine: AsyncEngine, driver: AsyncDriver) -> Exception | None:
@@ -81,7 +81,7 @@ async def _introduce(engine: AsyncEngine, driver: AsyncDriver) -> Exception | No
         except asyncio.CancelledError as error:
             return as_exception(error)
         if not driver.clean(False):
-            return OperationalError('a callback for "connect" left its connection closed or in use')
+            return left_unfit('a callback for "connect"', driver.session.failure)
     return None
 
 
@@ -167,7 +167,7 @@ async def run_hook(
     if (failure := task.result()) is not None:
         return failure
     if not driver.clean(False):
-        return OperationalError(f"{name} left its connection closed or in use")
+        return left_unfit(name, driver.session.failure)
     return None
 
 

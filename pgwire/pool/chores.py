@@ -7,11 +7,11 @@ raise: else its slot would be lost.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.connection import Connection
 from pgwire.errors import Error, OperationalError
+from pgwire.log import pool_logger as logger
 from pgwire.pool.effects import (
     CheckConnection,
     CloseConnection,
@@ -19,7 +19,7 @@ from pgwire.pool.effects import (
     ResetConnection,
 )
 from pgwire.pool.options import CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
-from pgwire.pool.telling import as_exception
+from pgwire.pool.telling import as_exception, left_unfit, may_be_mended
 from pgwire.protocol.connecting import waiting_may_help
 from pgwire.protocol.simple import Ping
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     Hook = Callable[[Connection], object]
     Chore = Callable[[Engine, Slot[Driver]], None]
-
-logger = logging.getLogger("pgwire.pool")
 
 
 def open_connection(engine: Engine, slot: Slot[Driver]) -> None:
@@ -49,8 +47,9 @@ def open_connection(engine: Engine, slot: Slot[Driver]) -> None:
     if unfit is None:
         engine.opened(slot, driver)
     else:
+        mendable = may_be_mended(unfit, driver.session.failure)
         _close(driver)
-        engine.opening_failed(slot, unfit, mendable=False)
+        engine.opening_failed(slot, unfit, mendable=mendable)
 
 
 def _introduce(engine: Engine, driver: Driver) -> Exception | None:
@@ -64,7 +63,7 @@ def _introduce(engine: Engine, driver: Driver) -> Exception | None:
     if "connect" in engine.listeners:
         engine.listeners.emit("connect", Connection(driver))
         if not driver.clean(False):
-            return OperationalError('a callback for "connect" left its connection closed or in use')
+            return left_unfit('a callback for "connect"', driver.session.failure)
     return None
 
 
@@ -151,7 +150,7 @@ def run_hook(
     if failures:
         return failures[0]
     if not driver.clean(False):
-        return OperationalError(f"{name} left its connection closed or in use")
+        return left_unfit(name, driver.session.failure)
     return None
 
 

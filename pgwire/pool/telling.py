@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgwire.errors import InterfaceError, OperationalError, PoolTimeout
+from pgwire.errors import ConnectionLost, InterfaceError, OperationalError, PoolTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,3 +87,23 @@ def as_exception(error: BaseException) -> Exception:
     failure = OperationalError(f"a hook raised {error!r}")
     failure.__cause__ = error
     return failure
+
+
+def left_unfit(what: str, failure: Exception | None) -> OperationalError:
+    """User code has ended on a connection that cannot be used; `failure` is the session's."""
+    if _is_loss(failure):
+        return ConnectionLost(f"the connection was lost while {what} ran: {failure}")
+    return OperationalError(f"{what} left its connection closed or in use")
+
+
+def may_be_mended(unfit: Exception, failure: Exception | None) -> bool:
+    """Whether a new connection is unfit only because it was lost: then another may be fit.
+
+    `unfit` is what user code has raised on it, or has left behind. Else that is for a caller, who
+    would take the loss for that of his own query.
+    """
+    return isinstance(unfit, ConnectionLost) and _is_loss(failure)
+
+
+def _is_loss(failure: Exception | None) -> bool:
+    return failure is not None and type(failure) is not InterfaceError  # `close` says that

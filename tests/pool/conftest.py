@@ -44,6 +44,7 @@ ON_BOTH: dict[str, set[str]] = {
         "test_a_backend_that_is_frozen",
     },
     "test_faults_server": {
+        "test_and_so_is_one_that_is_lost_under_a_callback",  # which is waited for nowhere else
         "test_a_line_that_breaks_anywhere_in_a_conversation",  # takes long, and has its own
     },
     "test_hooks": {
@@ -67,6 +68,7 @@ ON_BOTH: dict[str, set[str]] = {
         "test_one_that_is_dropped_is_closed_with_a_warning",  # in the loop's own time
         "test_one_that_would_wait_for_itself_is_told_so",
     },
+    "test_logging": set(),
     "test_node_postgres": {
         "test_a_query_that_times_out_is_cancelled_and_its_connection_clean",  # behind its back
     },

@@ -269,6 +269,42 @@ def test_a_port_that_refuses_for_a_while(embedded_server: embedded.Server, proxy
         assert [thread.outcome() for thread in threads] == list(range(6))
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_new_connection_that_is_lost_under_its_hook_is_an_opening_that_failed(
+    embedded_server: embedded.Server, tells: bool
+) -> None:
+    """As in a restart: it was told to a caller as the loss of his own query, never sent."""
+    victims: list[int] = []
+
+    def use(conn: pgwire.Connection) -> None:
+        if len(victims) < 2:
+            victims.append(conn.backend_pid)
+            kill(embedded_server.socket_url, victims[-1:])
+        with suppress(*([] if tells else [pgwire.ConnectionLost])):
+            conn.query("select 1")
+
+    with pool(embedded_server, max_size=1, on_connect=use) as p:
+        assert ask(p, 1) == 1
+        stats = p.stats()
+        assert (stats.failed, stats.open_failures, stats.opened) == (0, 2, 1)
+
+
+def test_and_so_is_one_that_is_lost_under_a_callback(embedded_server: embedded.Server) -> None:
+    victims: list[int] = []
+
+    def use(conn: pgwire.Connection) -> None:
+        if not victims:
+            victims.append(conn.backend_pid)
+            kill(embedded_server.socket_url, victims)
+        conn.query("select 1")  # what it raises is logged
+
+    with pool(embedded_server, max_size=1) as p:
+        p.on("connect", use)
+        assert ask(p, 1) == 1
+        stats = p.stats()
+        assert (stats.failed, stats.open_failures, stats.opened) == (0, 1, 1)
+
+
 def test_one_hung_connect_delays_nobody_else(
     embedded_server: embedded.Server, proxy: Proxy
 ) -> None:
