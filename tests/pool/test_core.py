@@ -247,5 +247,6 @@ def test_a_lease_that_was_lost_is_claimed_once() -> None:
     assert not sim.core.claim(slot, uses - 1)
     assert sim.core.claim(slot, uses)
     assert not sim.core.claim(slot, uses)
+    assert not sim.core.claim(slot, uses - 1)  # nor by somebody who comes late with an earlier one
     sim.release(slot, reusable=False)
     assert not sim.core.claim(slot, slot.uses)

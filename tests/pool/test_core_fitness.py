@@ -13,7 +13,7 @@ from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import OpenConnection
 from pgwire.pool.slots import SlotState
 from pgwire.pool.supply import LOOK_AFTER
-from pgwire.pool.waiters import WaiterState
+from pgwire.pool.waiters import Waiter, WaiterState
 from tests.pool.stories import idle, in_state, lease, leases, pool, wait
 
 OPENING, IDLE, CHECKING, LEASED, SHARED, RESETTING, CLOSING, CLOSED = SlotState
@@ -71,6 +71,21 @@ def test_a_look_or_an_answer_is_good_for_less_than_a_round_trip(answered: bool) 
     core.release(effect.slot, 1.0 + LOOK_AFTER / 2)
     assert core.acquire(1.0 + 2 * LOOK_AFTER, None) is effect.slot
     assert len(looks) == 2 + (not answered)
+
+
+def test_a_release_is_no_answer_unless_it_says_so() -> None:
+    alive: set[int] = {1}
+    core: PoolCore[int] = PoolCore(
+        PoolConfig(max_size=1), jitter=lambda: 0.0, is_alive=alive.__contains__
+    )
+    core.acquire(0.0, None)
+    [effect] = core.take_effects()
+    assert isinstance(effect, OpenConnection)
+    core.opened(effect.slot, 1, 0.0)
+    alive.clear()
+    core.release(effect.slot, 1.0)
+    assert isinstance(core.acquire(1.0, None), Waiter)
+    assert effect.slot.state is CLOSING
 
 
 def test_an_idle_connection_that_is_lost_is_closed() -> None:

@@ -56,6 +56,19 @@ def test_the_queue_is_a_list_that_is_searched_anew_each_time(
         assert queue.next_deadline() == min(known, default=inf)
 
 
+def test_equal_deadlines_end_in_the_order_of_arrival() -> None:
+    """Also those that are before one that has joined earlier."""
+    queue: WaitQueue[int] = WaitQueue()
+    waiters = [Waiter[int](0.0, deadline, None) for deadline in (9.0, 5.0, 5.0, 9.0, 5.0)]
+    for waiter in waiters:
+        queue.join(waiter)
+    ended = []
+    while waiter_due := queue.due(9.0):
+        take_out(queue, waiter_due)
+        ended.append(waiters.index(waiter_due))
+    assert ended == [1, 2, 4, 0, 3]
+
+
 def test_forgetting_those_who_left_keeps_the_deadlines_in_order() -> None:
     """What is left of a heap when some are taken out need not be one."""
     queue: WaitQueue[int] = WaitQueue()
