@@ -75,8 +75,8 @@ async def _introduce(engine: AsyncEngine, driver: AsyncDriver) -> Exception | No
             return failure
         driver.session.changed = False  # what it has set is how sessions begin here
     if "connect" in engine.listeners:
-        engine.listeners.emit("connect", AsyncConnection(driver))
         try:
+            await engine.listeners.emit_connect(AsyncConnection(driver), OPEN_TIMEOUT)
             await driver.wait_idle(OPEN_TIMEOUT)
         except asyncio.CancelledError as error:
             return as_exception(error)

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 class AsyncListeners(Listeners):
     """Plain callbacks run where the event happens; coroutines become tasks, by `spawn`.
 
+    Those for "connect" are waited for (`emit_connect`): nobody else has the connection yet.
+
     Which user code is running is a matter of the task. Those that it starts do not call it again
     either, but are not in it: it may have ended, and they may end the pool.
     """
 
-    def __init__(self, name: str, spawn: Callable[[Coroutine[Any, Any, Any]], object]) -> None:
+    def __init__(
+        self, name: str, spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+    ) -> None:
         super().__init__(name)
+        self._connecting: list[asyncio.Task[Any]] = []
         self._spawn = spawn
         self._codes: ContextVar[tuple[tuple[Callable[..., Any], object], ...]]
         self._codes = ContextVar("codes", default=())
@@ -39,7 +44,19 @@ class AsyncListeners(Listeners):
             self._report(event)
         else:
             if iscoroutine(result):
-                self._spawn(self._finish(event, callback, result))
+                task = self._spawn(self._finish(event, callback, result))
+                if event == "connect":
+                    self._connecting.append(task)
+
+    async def emit_connect(self, connection: object, seconds: float) -> None:
+        """Tell of a new connection, and wait until coroutines that are told have ended.
+
+        At most so long: what takes longer goes on beside.
+        """
+        self.emit("connect", connection)
+        tasks, self._connecting = self._connecting, []
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
     async def _finish(self, event: str, code: Callback, work: Coroutine[Any, Any, Any]) -> None:
         try:

@@ -506,6 +506,19 @@ def test_a_wrong_password_fails_at_once(embedded_server: Any) -> None:
         assert p.total_count == 0
 
 
+def test_so_do_a_database_that_is_not_there_and_a_certificate_of_nobody(tls_server: Any) -> None:
+    """Nobody's deadline is waited for: there is none."""
+    with pool(tls_server.url, dbname="no_such_database", checkout_timeout=None) as p:
+        with pytest.raises(pgwire.ConnectionFailed) as refused:
+            p.query("select 1")
+        assert getattr(refused.value, "sqlstate", None) == "3D000"
+    with pool(
+        tls_server.url, sslmode="verify-full", sslrootcert="system", checkout_timeout=None
+    ) as p:
+        with pytest.raises(pgwire.TLSError):
+            p.query("select 1")
+
+
 def test_a_server_that_is_not_there_is_tried_until_the_deadline() -> None:
     with pool("host=127.0.0.1 port=1 user=x", checkout_timeout=0.5) as p:
         with pytest.raises(pgwire.PoolTimeout) as caught:

@@ -212,6 +212,23 @@ def test_an_idle_connection_whose_peer_went_silent_is_bounded(
         os.kill(pid, signal.SIGCONT)
 
 
+def test_a_block_whose_end_took_force_says_so_or_notes_it(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its body has raised is never replaced."""
+    monkeypatch.setattr("pgwire.pool.blocking.END_TIMEOUT", 0.01)
+    with pytest.raises(pgwire.PoolTimeout, match="1 lease still out"), pgwire.Pool(dsn) as p:
+        lease = p.connect()
+    lease.release()
+    failing = pgwire.Pool(dsn)
+    lease = failing.connect()
+    with pytest.raises(ZeroDivisionError) as caught, failing:
+        raise ZeroDivisionError
+    lease.release()
+    [note] = caught.value.__notes__
+    assert re.search("the pool did not end cleanly.*1 lease still out", note)
+
+
 # ------------------------------------------------------------------ from inside
 
 

@@ -408,6 +408,15 @@ def test_a_callback_that_raises_what_no_program_catches_leaves_the_pool_whole(ds
         assert p.stats().leased == 0
 
 
+def test_what_a_callback_for_connect_sets_lasts_until_the_first_leases_end(dsn: str) -> None:
+    with pool(dsn, max_size=1) as p:
+        p.on("connect", lambda conn: conn.query("set work_mem = '77MB'"))
+        with p.connect() as conn:
+            assert conn.query("show work_mem").scalar() == "77MB"
+        with p.connect() as conn:
+            assert conn.query("show work_mem").scalar() != "77MB"
+
+
 def test_a_listener_set_at_connect_stays_with_the_connection(dsn: str) -> None:
     """As `on_connect` may; a lease's own listeners end with it."""
     baseline: list[str] = []
