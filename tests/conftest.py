@@ -51,6 +51,7 @@ settings.load_profile(
 )
 
 _in_use: dict[str, str] = {}
+_dsns: list[str] = []  # of `server`, once it has started
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +59,18 @@ def server() -> Iterator[servers.TestServer]:
     """A PostgreSQL of any origin, for the whole run: do not stop it, or change its settings."""
     with _started("server", servers.any_server()) as found:
         _in_use["server"] = found.origin
+        _dsns.append(found.dsn)
         yield found
+        _dsns.clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No module leaves queries behind on `server`, for which those after it would have to wait."""
+    yield
+    of_module = (item for item in request.session.items if item.path == request.path)
+    if _dsns and any(item.get_closest_marker("server") for item in of_module):
+        guards.wait_until_idle(_dsns[0])
 
 
 @pytest.fixture(scope="session")

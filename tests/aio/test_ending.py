@@ -14,7 +14,7 @@ import pytest
 import pgwire
 from pgwire import errors
 from tests.support import backend
-from tests.support.guards import go_on
+from tests.support.guards import SEES_THAT_WE_ARE_GONE, go_on
 from tests.support.scripted import Line, ScriptedServer, serve
 from tests.support.virtual_loop import in_virtual_time
 from tests.support.wire import Wire, answer, canceled, turns
@@ -60,7 +60,7 @@ class TestClosing:
 
     async def test_when_all_tasks_are_cancelled_it_is_cut(self, dsn: str, connect: Connect) -> None:
         """As `asyncio.run` does at the end of a program."""
-        conn = await connect(dsn)
+        conn = await connect(dsn, settings=SEES_THAT_WE_ARE_GONE)
         query = conn.query("select pg_sleep(60)")
         closing = asyncio.ensure_future(conn.close())
         await turns()

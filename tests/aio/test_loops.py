@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
+from tests.support.guards import SEES_THAT_WE_ARE_GONE
 from tests.support.shells import LOOPS
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ async def test_connections_of_a_loop_get_each_its_own(
 @pytest.mark.parametrize("kind", [pgwire.connect_async, partial(pgwire.AsyncPool, max_size=1)])
 def test_a_program_that_ends_in_the_middle_of_queries_ends_without_a_word(
     dsn: str,
-    kind: Callable[[str], Any],
+    kind: Callable[..., Any],
     name: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -147,7 +148,7 @@ def test_a_program_that_ends_in_the_middle_of_queries_ends_without_a_word(
         await opened.query("select pg_sleep(60)")
 
     async def main() -> object:
-        opened = kind(dsn)
+        opened = kind(dsn, settings=SEES_THAT_WE_ARE_GONE)
         if isinstance(opened, pgwire.AsyncPool):
             await opened.query("select 1")
         else:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pgwire
+from tests.support.guards import SEES_THAT_WE_ARE_GONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,8 +118,10 @@ FORKS_QUIETLY = ("-W", "ignore:This process:DeprecationWarning")
 def run_script(script: str, dsn: str, *options: str) -> str:
     """Run a program of its own; its output. It must end well, and say nothing in error.
 
-    `DSN` is the server's; `until` and `Thread` are there as well.
+    `DSN` is the server's, which sees when the program is gone; `until` and `Thread` are there as
+    well.
     """
+    settings = " ".join(f"-c {name}={value}" for name, value in SEES_THAT_WE_ARE_GONE.items())
     preamble = (
         "import gc, os, sys, threading, time, warnings, pgwire\n"
         "from tests.pool.support import PATIENCE, Thread, pid_of, until\n"
@@ -130,7 +133,7 @@ def run_script(script: str, dsn: str, *options: str) -> str:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PGOPTIONS": settings},
         timeout=PATIENCE,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -26,6 +26,7 @@ from tests.pool.support import (
     threads_of,
     until,
 )
+from tests.support.guards import SEES_THAT_WE_ARE_GONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -372,7 +373,7 @@ owner.pool = pgwire.Pool(DSN, max_size=2, connect_timeout=30)
 
 def test_without_a_key_to_cancel_with_the_line_is_cut_all_the_same(dsn: str) -> None:
     """A pooler in between may give none; asking again would then never run out of time."""
-    with pgwire.connect(dsn) as conn:
+    with pgwire.connect(dsn, settings=SEES_THAT_WE_ARE_GONE) as conn:
         driver = conn._driver
         driver.session.backend_key = None
         busy = Thread(lambda: conn.query("select pg_sleep(10)"))

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+import pgwire
+from tests.support.shells import LATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HANG = 30.0
+_LINGERING = 5.0
+SEES_THAT_WE_ARE_GONE = {"client_connection_check_interval": "50ms"}
+"""Settings of a session: while a query runs, PostgreSQL looks whether its client is still there."""
 _shown_on = 2
 
 
@@ -29,12 +36,38 @@ def go_on(seconds: float = HANG) -> None:
     faulthandler.dump_traceback_later(seconds, exit=True, file=_shown_on)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is there, and slow as the machine is busy, is not given up as silent."""
+    for module in ("aio.giving_up", "blocking.driver", "blocking.notifying", "blocking.together"):
+        monkeypatch.setattr(f"pgwire.{module}.PATIENCE", LATE)
+
+
 @pytest.fixture(autouse=True)
 def watch() -> Iterator[None]:
     """A test that hangs ends the run, with the stacks of all threads."""
     go_on()
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+def wait_until_idle(dsn: str) -> None:
+    """Wait until nobody else does anything in this database; after some seconds that fails, and
+    who still does is terminated.
+
+    A test that leaves a query behind connects with the settings SEES_THAT_WE_ARE_GONE.
+    """
+    sql = """
+        select pid, query from pg_stat_activity where datname = current_database()
+        and pid <> pg_backend_pid() and backend_type = 'client backend' and state <> 'idle'
+    """
+    end = time.monotonic() + _LINGERING
+    with pgwire.connect(dsn) as conn:
+        while (found := conn.query(sql).rows) and time.monotonic() < end:
+            time.sleep(0.01)
+        for left in found:
+            conn.query("select pg_terminate_backend($1)", [left.pid])
+    assert not found, f"this was left behind, and went on: {[left.query for left in found]}"
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 SHELLS = ["blocking", *LOOPS]
 
 COARSE = 0.005  # seconds; uvloop counts in milliseconds, from the beginning of its turn
+LATE = 20.0  # seconds; less says that a minute was not waited for, on the busiest machine as well
 
 _PATIENCE = 20.0
 _WRAPPED = (
