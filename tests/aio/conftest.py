@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
-from tests.support.guards import no_environment as no_environment, watch as watch
+from tests.support.gate import gate as gate
+from tests.support.guards import (
+    no_environment as no_environment,
+    patient as patient,
+    watch as watch,
+)
 from tests.support.loops import (
     Runner,
     run_coroutine as pytest_pyfunc_call,
@@ -41,7 +46,7 @@ def connect(runner: Runner, request: pytest.FixtureRequest) -> Iterator[Connect]
 
 
 @pytest.fixture
-def conn(runner: Runner, dsn: str, connect: Connect) -> pgwire.AsyncConnection:
+def conn(runner: Runner, dsn: str, connect: Connect, patient: None) -> pgwire.AsyncConnection:
     """A connection to the test server."""
 
     async def open_one() -> pgwire.AsyncConnection:

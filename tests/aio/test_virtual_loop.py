@@ -17,7 +17,7 @@ def test_an_hour_takes_no_time() -> None:
 
     began = time.monotonic()
     assert run(main()) == 3600
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_timers_run_in_their_order_and_at_their_time() -> None:

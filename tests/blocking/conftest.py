@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
-from tests.support.guards import no_environment as no_environment, watch as watch
+from tests.support.gate import gate as gate
+from tests.support.guards import (
+    no_environment as no_environment,
+    patient as patient,
+    watch as watch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +38,6 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def conn(dsn: str, connect: Connect) -> pgwire.Connection:
+def conn(dsn: str, connect: Connect, patient: None) -> pgwire.Connection:
     """A connection to the test server."""
     return connect(dsn)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.blocking.conftest import Connect
+    from tests.support.gate import Gate
 
 
 def run_in_threads(count: int, work: Callable[[int], object]) -> None:
@@ -55,21 +55,15 @@ class TestSharing:
 
         run_in_threads(8, work)
 
-    def test_waiting_for_the_turn_counts_into_the_timeout(self, conn: pgwire.Connection) -> None:
-        started = threading.Event()
-
-        def hold() -> None:
-            started.set()
-            conn.query("select pg_sleep(0.5)")
-
-        holder = threading.Thread(target=hold)
+    def test_waiting_for_the_turn_counts_into_the_timeout(
+        self, conn: pgwire.Connection, gate: Gate
+    ) -> None:
+        holder = threading.Thread(target=conn.query, args=[f"select 1 from {gate.waiting}"])
         holder.start()
-        started.wait()
-        time.sleep(0.1)  # the holder may take the turn a little later; it has 0.5 s to
-        began = time.monotonic()
+        gate.wait_for_somebody()
         with pytest.raises(pgwire.QueryTimeout, match="another thread"):
             conn.query("select 1", timeout=0.1)
-        assert time.monotonic() - began < 0.35
+        gate.open()
         holder.join()
         assert conn.query("select 1", timeout=5).scalar() == 1
 
@@ -131,15 +125,20 @@ class TestClosing:
             statement.query()
         statement.close()
 
-    def test_while_another_thread_is_busy_it_waits_for_its_turn(self, connect: Connect) -> None:
+    def test_while_another_thread_is_busy_it_waits_for_its_turn(
+        self, connect: Connect, gate: Gate
+    ) -> None:
         conn = connect()
         answers: list[Any] = []
         thread = threading.Thread(
-            target=lambda: answers.append(conn.query("select 1, pg_sleep(0.2)").scalar())
+            target=lambda: answers.append(conn.query(f"select 1 from {gate.waiting}").scalar())
         )
         thread.start()
-        time.sleep(0.05)
+        gate.wait_for_somebody()
+        opening = threading.Timer(0.05, gate.open)  # `close` waits by then, mostly
+        opening.start()
         conn.close()
+        opening.join()
         thread.join()
         assert answers == [1]
 

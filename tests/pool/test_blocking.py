@@ -498,11 +498,11 @@ def test_the_loss_of_an_idle_connection_is_an_event_and_not_fatal(dsn: str) -> N
 
 def test_a_wrong_password_fails_at_once(embedded_server: Any) -> None:
     url = embedded_server.url_for("postgres", password="wrong")
-    with pool(url, checkout_timeout=PATIENCE) as p:
+    with pool(url, checkout_timeout=60) as p:
         started = time.monotonic()
         with pytest.raises(pgwire.AuthenticationError):
             p.query("select 1")
-        assert time.monotonic() - started < PATIENCE / 2
+        assert time.monotonic() - started < PATIENCE
         assert p.total_count == 0
 
 

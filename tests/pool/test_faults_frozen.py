@@ -20,6 +20,7 @@ from tests.pool.watching import (
     running,
     within,
 )
+from tests.support.shells import LATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,14 +41,14 @@ def test_a_server_that_is_frozen_and_goes_on(fresh_server: embedded.Server) -> N
         open_connections(p, 2)
         with frozen(fresh_server):
             threads = [Call(lambda: p.query("select 1", timeout=0.2)) for _ in range(3)]
-            with within(5):
+            with within(LATE):
                 found = [type(thread.ending()) for thread in threads]
             assert sorted(found, key=str) == [
                 pgwire.PoolTimeout,
                 pgwire.QueryTimeout,
                 pgwire.QueryTimeout,
             ]
-        with within(10):
+        with within(LATE):
             burst(p, 6)
 
 
@@ -57,7 +58,7 @@ def test_a_backend_that_is_frozen(embedded_server: embedded.Server) -> None:
         pid = pid_of(p)
         os.kill(pid, signal.SIGSTOP)
         try:
-            with within(5), pytest.raises(pgwire.QueryTimeout, match="closed"):
+            with within(LATE), pytest.raises(pgwire.QueryTimeout, match="closed"):
                 p.query("select 1", timeout=0.1)
             assert pid_of(p) != pid
         finally:
@@ -68,7 +69,7 @@ def test_the_end_while_the_server_is_frozen(fresh_server: embedded.Server) -> No
     """Idle connections get two seconds to close, and then no more."""
     p = pgwire.Pool(fresh_server.url, max_size=3)
     open_connections(p, 3)
-    with frozen(fresh_server), within(6):
+    with frozen(fresh_server), within(LATE):
         p.end()
     assert p.total_count == 0
 
@@ -79,7 +80,7 @@ def test_the_bounded_end_while_queries_run_on_a_frozen_server(
     p = pgwire.Pool(fresh_server.url, max_size=3)
     busy = [Call(p.query, SLEEP, [n]) for n in range(2)]
     until(lambda: len(running(fresh_server, SLEEP)) == 2)
-    with frozen(fresh_server), within(6):
+    with frozen(fresh_server), within(LATE):
         with pytest.raises(pgwire.PoolTimeout):
             p.end(timeout=0.1)
         for thread in busy:

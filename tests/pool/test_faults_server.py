@@ -31,6 +31,7 @@ from tests.support import backend
 from tests.support.guards import go_on
 from tests.support.proxy import Link, Proxy
 from tests.support.scripted import Line, ScriptedServer, serve
+from tests.support.shells import LATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ def test_an_idle_connection_whose_peer_has_vanished(
         open_connections(p, 2)
         proxy.swallow()
         for _ in range(2):
-            with within(5), pytest.raises(pgwire.QueryTimeout):
+            with within(LATE), pytest.raises(pgwire.QueryTimeout):
                 p.query("select 1", timeout=0.2)
         burst(p, 4)
         proxy.cut()
@@ -115,7 +116,7 @@ def test_a_network_that_is_gone_and_comes_back(
         open_connections(p, 2)
         proxy.stall()
         for error in (pgwire.QueryTimeout, pgwire.QueryTimeout, pgwire.PoolTimeout):
-            with within(5), pytest.raises(error):
+            with within(LATE), pytest.raises(error):
                 p.query("select 1", timeout=0.2)
         proxy.flow()
         burst(p, 4)
@@ -310,7 +311,7 @@ def test_one_hung_connect_delays_nobody_else(
 ) -> None:
     with pool(embedded_server, proxy, max_size=3) as p:
         proxy.hold(1)
-        with within(5):
+        with within(LATE):
             burst(p, 10)
         until(lambda: p.stats().opening == 1)
         proxy.flow()
@@ -389,7 +390,7 @@ def test_a_server_that_comes_round(refusal: bytes) -> None:
 
 def test_a_wrong_password_fails_each_request_at_once(embedded_server: embedded.Server) -> None:
     url = embedded_server.url_for("postgres", password="wrong")
-    with pgwire.Pool(url, max_size=3, checkout_timeout=PATIENCE) as p, within(PATIENCE / 2):
+    with pgwire.Pool(url, max_size=3, checkout_timeout=60) as p, within(LATE):
         threads = [Call(ask, p, n) for n in range(6)]
         for thread in threads:
             assert isinstance(thread.ending(), pgwire.AuthenticationError)
@@ -418,7 +419,7 @@ def test_the_bounded_end_does_not_wait_for_an_opening(
     p = pgwire.Pool(proxy.dsn(embedded_server.url), max_size=2)
     waits = Call(ask, p, 1)
     until(lambda: proxy.accepted == 1)
-    with within(3), pytest.raises(pgwire.PoolTimeout):
+    with within(LATE), pytest.raises(pgwire.PoolTimeout):
         p.end(timeout=0.1)
     assert isinstance(waits.ending(), pgwire.PoolClosed)
     assert p.total_count == 0

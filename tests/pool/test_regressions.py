@@ -40,6 +40,7 @@ from tests.pool.watching import (
     within,
 )
 from tests.support.proxy import Proxy
+from tests.support.shells import LATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,10 +152,10 @@ def test_the_deadline_holds_whatever_happens_inside(
     """
     proxy.hold()
     with pgwire.Pool(proxy.dsn(embedded_server.url), max_size=2) as p:
-        with within(2), pytest.raises(pgwire.PoolTimeout):
+        with within(LATE), pytest.raises(pgwire.PoolTimeout):
             p.connect(timeout=0.1)
         proxy.refuse()
-        with within(2), pytest.raises(pgwire.PoolTimeout):
+        with within(LATE), pytest.raises(pgwire.PoolTimeout):
             p.query("select 1", timeout=0.1)
         proxy.accept()
         proxy.flow()
@@ -180,7 +181,7 @@ def test_a_hook_that_raises_anything_costs_no_slot(dsn: str) -> None:
 
 
 def test_release_on_a_dead_peer_returns_at_once(
-    embedded_server: embedded.Server, proxy: Proxy
+    embedded_server: embedded.Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Giving back asked the server first, and waited for a peer that was gone.
 
@@ -190,9 +191,11 @@ def test_release_on_a_dead_peer_returns_at_once(
         lease = p.connect()
         lease.query("begin")
         proxy.swallow()
-        with within(0.5):
+        with within(LATE), monkeypatch.context() as patient:
+            for name in ("PATIENCE", "CANCEL_PATIENCE", "CLOSE_PATIENCE"):
+                patient.setattr(f"pgwire.blocking.driver.{name}", 60)
             lease.release()
-        with within(5), pytest.raises(pgwire.QueryTimeout):
+        with within(LATE), pytest.raises(pgwire.QueryTimeout):
             p.query("select 1", timeout=0.1)
         assert ask(p, 1) == 1
 
@@ -273,7 +276,7 @@ def test_a_failed_opening_makes_room_that_somebody_is_told_of(
     with pgwire.Pool(proxy.dsn(embedded_server.url), max_size=1, checkout_timeout=None) as p:
         proxy.break_after(0)
         waiting = [Call(ask, p, n) for n in range(2)]
-        with within(5):
+        with within(LATE):
             assert [thread.outcome() for thread in waiting] == [0, 1]
         assert p.stats().open_failures == 1
 
@@ -370,7 +373,7 @@ def test_a_release_in_the_middle_of_a_query_does_not_pile_up_either(dsn: str) ->
     with seen_by_server(dsn, "pile", 1):
         with pgwire.Pool(dsn, max_size=1, application_name="pile") as p:
             lease = p.connect()
-            busy = Call(lease.query, "select pg_sleep(0.3)")
+            busy = Call(lease.query, "select pg_sleep(60)")
             until(lambda: bool(lease._driver.session.pending))
             lease.release()
             assert ask(p, 1) == 1

@@ -9,6 +9,7 @@ import socket
 import tempfile
 import threading
 import time
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from tests.support import backend
 from tests.support.guards import go_on
 from tests.support.leaks import all_that_shows
 from tests.support.scripted import CLEARTEXT, LET_IN, MD5, Line, ScriptedServer
-from tests.support.shells import COARSE
+from tests.support.shells import COARSE, LATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class TestTime:
         began = time.monotonic()
         with pytest.raises(pgwire.ConnectionFailed, match=r"within 0\.2 s \(connect_timeout\)"):
             connect_to(Line.wait_for_hang_up, connect_timeout=0.2)
-        assert 0.2 - COARSE <= time.monotonic() - began < 2
+        assert 0.2 - COARSE <= time.monotonic() - began < LATE
 
     def test_the_full_queue_of_a_unix_socket_is_waited_for(self, connect: Connect) -> None:
         """It is neither an error, nor are we connected, as a loop would have it."""
@@ -98,13 +99,13 @@ class TestTime:
         def drip(line: Line) -> None:
             line.read_untyped()
             line.send(backend.AUTHENTICATION_OK)
-            for byte in backend.parameter_status("a", "b" * 1_000_000):
+            for byte in cycle(backend.parameter_status("a", "b")):
                 line.send(bytes((byte,)))
 
         began = time.monotonic()
         with pytest.raises(pgwire.ConnectionFailed, match="connect_timeout"):
             connect_to(drip, connect_timeout=0.3)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < LATE
 
     def test_a_silent_answer_to_the_request_for_tls(self, connect_to: ConnectTo) -> None:
         with pytest.raises(pgwire.ConnectionFailed, match="connect_timeout"):
@@ -389,5 +390,5 @@ class TestWhatTheServerMayLeaveOut:
             conn = connect(server.dsn)
             began = time.monotonic()
             conn.close()
-            assert 0.1 - COARSE <= time.monotonic() - began < 1
+            assert 0.1 - COARSE <= time.monotonic() - began < LATE
             assert conn.closed

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.shells.conftest import Connect
+    from tests.support.gate import Gate
     from tests.support.shells import Shell
 
 COLUMNS = [backend.column("n", oids.INT4)]
@@ -117,37 +118,44 @@ def test_what_is_canceled_by_others_meanwhile_was_meant(connect: Connect) -> Non
 
 
 def test_what_waits_behind_others_is_not_canceled_in_their_place(
-    conn: pgwire.Connection, shell: Shell
+    conn: pgwire.Connection, shell: Shell, gate: Gate
 ) -> None:
     """The request hit the head of the pipeline."""
-    with conn.pipeline() as p:
-        slow = p.query("select 'slept' from pg_sleep(0.3)")
+    with conn.pipeline() as p, gate:
+        slow = p.query(f"select 'slept' from {gate.waiting}")
         after = p.query("select 2")
         with pytest.raises(pgwire.QueryTimeout):
             conn.query("select 1", timeout=0.05)
         assert not slow.done
+        gate.open()
         assert slow.result().scalar() == "slept"
         assert after.result().scalar() == 2
     shell.settle()
     assert conn.query("select 7").scalar() == 7
 
 
-def test_it_is_canceled_when_it_is_its_turn(conn: pgwire.Connection, shell: Shell) -> None:
-    with conn.pipeline() as p:
-        slow = p.query("select 'slept' from pg_sleep(0.3)")
+def test_it_is_canceled_when_it_is_its_turn(
+    conn: pgwire.Connection, shell: Shell, gate: Gate
+) -> None:
+    with conn.pipeline() as p, gate:
+        slow = p.query(f"select 'slept' from {gate.waiting}")
         with pytest.raises(pgwire.QueryTimeout, match="is being canceled"):
             conn.query("select pg_sleep(60)", timeout=0.05)
+        gate.open()
         assert slow.result().scalar() == "slept"
     shell.settle()
     assert conn.query("select 7", timeout=10).scalar() == 7
 
 
-def test_a_stream_that_waits_behind_others(conn: pgwire.Connection, shell: Shell) -> None:
-    with conn.pipeline() as p:
-        slow = p.query("select 'slept' from pg_sleep(0.3)")
+def test_a_stream_that_waits_behind_others(
+    conn: pgwire.Connection, shell: Shell, gate: Gate
+) -> None:
+    with conn.pipeline() as p, gate:
+        slow = p.query(f"select 'slept' from {gate.waiting}")
         with pytest.raises(pgwire.QueryTimeout):
             with conn.stream("select generate_series(1, 10)", timeout=0.05) as rows:
                 next(iter(rows))
+        gate.open()
         assert slow.result().scalar() == "slept"
     shell.settle()
     assert conn.query("select 7", timeout=10).scalar() == 7
@@ -163,12 +171,13 @@ def test_a_stream_that_waits_behind_others(conn: pgwire.Connection, shell: Shell
     ],
 )
 def test_other_operations_that_wait_behind_others(
-    conn: pgwire.Connection, shell: Shell, work: Callable[[Any], object]
+    conn: pgwire.Connection, shell: Shell, gate: Gate, work: Callable[[Any], object]
 ) -> None:
-    with conn.pipeline() as p:
-        slow = p.query("select 'slept' from pg_sleep(0.3)")
+    with conn.pipeline() as p, gate:
+        slow = p.query(f"select 'slept' from {gate.waiting}")
         with pytest.raises(pgwire.QueryTimeout):
             work(conn)
+        gate.open()
         assert slow.result().scalar() == "slept"
         assert p.query("select 3").result().scalar() == 3
     shell.settle()
@@ -176,25 +185,27 @@ def test_other_operations_that_wait_behind_others(
 
 
 def test_whoever_comes_next_does_not_wait_for_what_nobody_wants(
-    conn: pgwire.Connection, shell: Shell
+    conn: pgwire.Connection, shell: Shell, gate: Gate
 ) -> None:
     """The pipeline does not go on meanwhile, and so does not see to it."""
-    with conn.pipeline() as p:
-        slow = p.query("select 'slept' from pg_sleep(0.2)")
+    with conn.pipeline() as p, gate:
+        slow = p.query(f"select 'slept' from {gate.waiting}")
         for _ in range(2):
             with pytest.raises(pgwire.QueryTimeout):
                 conn.query("select pg_sleep(60)", timeout=0.05)
+        gate.open()
         assert conn.query("select 1", timeout=20).scalar() == 1
         assert slow.result().scalar() == "slept"
         assert p.query("select 3").result().scalar() == 3
 
 
-def test_time_may_be_up_again_before_it_is_its_turn(conn: pgwire.Connection) -> None:
-    with conn.pipeline() as p:
-        slow = p.query("select 'slept' from pg_sleep(0.3)")
+def test_time_may_be_up_again_before_it_is_its_turn(conn: pgwire.Connection, gate: Gate) -> None:
+    with conn.pipeline() as p, gate:
+        slow = p.query(f"select 'slept' from {gate.waiting}")
         for _ in range(3):
             with pytest.raises(pgwire.QueryTimeout):
                 conn.query("select pg_sleep(60)", timeout=0.02)
+        gate.open()
         late = p.query("select 3", timeout=20)
         assert slow.result().scalar() == "slept"
         assert late.result().scalar() == 3

@@ -13,7 +13,7 @@ from pgwire import errors
 from pgwire.protocol.messages import TransactionStatus
 from tests.support import backend
 from tests.support.scripted import Line, ScriptedServer, serve
-from tests.support.shells import COARSE
+from tests.support.shells import COARSE, LATE
 
 if TYPE_CHECKING:
     from tests.shells.conftest import Connect
@@ -29,8 +29,8 @@ class TestTimeout:
         for _ in range(2):
             began = time.monotonic()
             with pytest.raises(pgwire.QueryTimeout) as caught:
-                conn.query("select pg_sleep(30)", timeout=0.1)
-            assert 0.1 - COARSE <= time.monotonic() - began < 1.5
+                conn.query("select pg_sleep(60)", timeout=0.1)
+            assert 0.1 - COARSE <= time.monotonic() - began < LATE
             assert isinstance(caught.value, TimeoutError)
             assert isinstance(caught.value, pgwire.OperationalError)
             assert marker(conn)
@@ -119,7 +119,7 @@ class TestTimeout:
             with pytest.raises(pgwire.QueryTimeout, match="closed" if shell.is_blocking else None):
                 conn.query("select 1", timeout=0.1)
             shell.settle()
-            assert 0.3 - COARSE <= time.monotonic() - began < 1.5
+            assert 0.3 - COARSE <= time.monotonic() - began < LATE
             assert len(server.cancels) == 1
             assert conn.closed
             with pytest.raises(pgwire.InterfaceError, match="closed"):
@@ -215,7 +215,7 @@ class TestTimeout:
             with pytest.raises(pgwire.QueryTimeout):
                 conn.query("select 1", timeout=0.1)
             shell.settle()
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < LATE
             assert conn.closed
 
     def test_a_server_that_does_not_read_a_large_parameter(
@@ -228,7 +228,7 @@ class TestTimeout:
             line.let_in()
             line.expect("PDH")
             line.send(backend.described([17], [backend.column("v", 25)]))
-            done.wait(20)
+            done.wait(60)
 
         with ScriptedServer(script) as server:
             conn = connect(server.dsn)
@@ -236,7 +236,7 @@ class TestTimeout:
             with pytest.raises(pgwire.QueryTimeout):
                 conn.query("select $1::bytea", [bytes(20_000_000)], timeout=0.3)
             shell.settle()
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < LATE
             assert conn.closed
             done.set()
 

@@ -34,6 +34,7 @@ from tests.pool.support import kill
 from tests.pool.watching import within
 from tests.support.guards import go_on
 from tests.support.proxy import Link, Proxy
+from tests.support.shells import LATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,9 +139,9 @@ async def test_a_cleaning_that_is_never_answered_keeps_nobody_waiting(
         await lease.query("begin")
         proxy.swallow()
         lease.release()
-        with within(5), pytest.raises(pgwire.QueryTimeout):
+        with within(LATE), pytest.raises(pgwire.QueryTimeout):
             await p.query("select 1", timeout=0.05)
-        with within(3):
+        with within(LATE):
             assert await ask(p, 1) == 1
 
 
@@ -156,7 +157,7 @@ async def test_a_cleaning_that_is_never_answered_does_not_hold_up_the_end(
         proxy.swallow()
         lease.release()
         (await p.connect()).release()
-        with within(5):
+        with within(LATE):
             await p.end()
 
 
@@ -179,7 +180,7 @@ async def test_half_open_peers(
     async with pool(through(embedded_server, proxy), max_size=2, check_after=0) as p:
         await open_connections(p, 2)
         proxy.swallow()
-        with within(5):
+        with within(LATE):
             await burst(p, 6)
         assert p.stats().lost == 2
         await until(lambda: not p.stats().opening)  # or that would be half-open as well
@@ -187,10 +188,10 @@ async def test_half_open_peers(
         lease = await p.connect()
         assert (await lease.query("select 1")).scalar() == 1
         proxy.swallow()
-        with within(5), pytest.raises(pgwire.QueryTimeout):
+        with within(LATE), pytest.raises(pgwire.QueryTimeout):
             await lease.query("select 1", timeout=0.05)
         lease.release()
-        with within(5):
+        with within(LATE):
             await burst(p, 4)
 
 
@@ -203,7 +204,7 @@ async def test_a_backend_that_is_frozen(
         pid = await pid_of(p)
         os.kill(pid, signal.SIGSTOP)
         try:
-            with within(5):
+            with within(LATE):
                 with pytest.raises(pgwire.QueryTimeout):
                     await p.query("select 1", timeout=0.05)
                 assert await pid_of(p) != pid
@@ -238,7 +239,7 @@ async def test_a_cancelled_task_on_a_frozen_backend(
             task = start(work[cancel]())
             await asyncio.sleep(0.02)
             task.cancel()
-            with within(5):
+            with within(LATE):
                 with pytest.raises(asyncio.CancelledError):
                     await task
                 assert await pid_of(p) != pid
