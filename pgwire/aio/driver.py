@@ -133,13 +133,14 @@ class AsyncDriver(GivingUp, Protocol):
         except BaseException:  # Ctrl-C, say: what has not been told yet stays
             if completed and completed[0].waiter is None:
                 del completed[0]
+            if self.lost_listener is not None:
+                self.loop.call_soon(self.lost_listener)  # a pool, which may not know of its end
             raise
         finally:
             self._settling = False
 
     def _settle_one(self, operation: Operation) -> None:
         future: QueryFuture = operation.waiter
-        operation.waiter = None  # else they would hold each other until the garbage collector comes
         if future.extra is None and operation.error is None:
             try:  # noqa: SIM105
                 future.set_result(operation.result)
@@ -148,6 +149,7 @@ class AsyncDriver(GivingUp, Protocol):
         else:
             self._forget_deadline(future)
             future.settle()
+        operation.waiter = None  # else they would hold each other until the garbage collector comes
         finished = future.finished
         if finished is not None:
             finished(future)
@@ -179,15 +181,15 @@ class AsyncDriver(GivingUp, Protocol):
                 self._settle()
             if session.events or session.failure or self._abandoned or self._when_idle:
                 self._go_on()
+            self._receiving = False
+            if session.out:
+                self._flush()
+            elif session.floor is not None:  # it may have more to write, but others have their turn
+                self._flush_soon()
         except BaseException:  # Ctrl-C, say: nobody knows how far it came
+            self._receiving = False
             self.abort()
             raise
-        finally:
-            self._receiving = False
-        if session.out:
-            self._flush()
-        elif session.floor is not None:  # it may have more to write, but others have their turn
-            self._flush_soon()
         if len(data) > RECEIVE and not (self._reads_no_more or self._transport.is_closing()):
             # Without `max_size`, that is uvloop's, which would read on at once, many times.
             self._transport.pause_reading()
@@ -229,10 +231,9 @@ class AsyncDriver(GivingUp, Protocol):
             self._fail()
         elif self._abandoned:
             self._recover_head()
-        if self._when_idle and not session.pending:
-            waiting, self._when_idle = self._when_idle, []
-            for callback in waiting:
-                callback()
+        while self._when_idle and not session.pending:
+            self._when_idle[0]()  # again, if Ctrl-C strikes there
+            del self._when_idle[0]
 
     def _deliver(self) -> None:
         while self.session.events:
@@ -246,15 +247,23 @@ class AsyncDriver(GivingUp, Protocol):
                 )
 
     def eof_received(self) -> None:
-        self.session.receive_eof()
-        self._go_on()
+        try:
+            self.session.receive_eof()
+            self._go_on()
+        except BaseException:  # Ctrl-C
+            self.abort()
+            raise
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is None:
-            self.session.receive_eof()
-        else:
-            self.session.fail(lost(exc))
-        self._go_on()
+        try:
+            if exc is None:
+                self.session.receive_eof()
+            else:
+                self.session.fail(lost(exc))
+            self._go_on()
+        except BaseException:  # Ctrl-C
+            self.abort()
+            raise
         if self._last_wait is not None:
             self._last_wait.cancel()
         if not self.gone.done():

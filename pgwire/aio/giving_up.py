@@ -65,9 +65,18 @@ class GivingUp(DriverBase):
         pending = self.session.pending
         if pending and pending[0].abandoned and pending[0] is not self._recovering:
             self._recovering = head = pending[0]
-            head.waiter.with_extra().ended = ended = self.loop.create_future()
-            self._spawn(self._recover(head, ended, *self._raise_fence(Fence())))
+            try:
+                head.waiter.with_extra().ended = ended = self.loop.create_future()
+                task = self._spawn(self._recover(head, ended, *self._raise_fence(Fence())))
+                task.add_done_callback(self._recovered)
+            except BaseException:  # Ctrl-C, say: nobody would lower the fence
+                self.abort()
+                raise
         self._abandoned = any(operation.abandoned for operation in pending)
+
+    def _recovered(self, task: Task[None]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self.abort()  # it may not even have begun
 
     def _raise_fence(self, fence: Fence) -> tuple[Fence, QueryFuture]:
         fenced = query_future(self.loop, fence, self)

@@ -2,12 +2,15 @@
 
 Opening, checking, resetting and closing, as the core's effects ask for it, each followed by its
 report; and the hooks and events that belong to them. A chore always reports, whatever hooks
-raise, or whoever cancels it: else its slot would be lost.
+raise, or whoever cancels it: else its slot would be lost. It is told by the state of its slot, so
+that one that Ctrl-C has prevented can be begun again; of two for the same only one does anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +18,8 @@ from pgwire.aio.connection import AsyncConnection
 from pgwire.driving import CLOSE_PATIENCE
 from pgwire.errors import ConnectionFailed, Error, OperationalError
 from pgwire.log import pool_logger as logger
-from pgwire.pool.effects import (
-    CheckConnection,
-    CloseConnection,
-    OpenConnection,
-    ResetConnection,
-)
 from pgwire.pool.options import CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
+from pgwire.pool.slots import CHECKING, CLOSING, OPENING, RESETTING
 from pgwire.pool.telling import as_exception, left_unfit, may_be_mended
 from pgwire.protocol.connecting import waiting_may_help
 from pgwire.protocol.simple import Ping
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
     from pgwire.aio.driver import AsyncDriver
     from pgwire.pool.aio_engine import AsyncEngine
-    from pgwire.pool.slots import Slot
+    from pgwire.pool.slots import Slot, SlotState
 
     Hook = Callable[[AsyncConnection], object]
     Chore = Callable[[AsyncEngine, Slot[AsyncDriver]], Coroutine[Any, Any, None]]
@@ -40,7 +38,50 @@ if TYPE_CHECKING:
 CANCELLED = "the opening was cancelled"
 
 
+def begin(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
+    """Do what the core wants done with a slot. Nobody's work, and so in nobody's context."""
+    state = slot.state
+    if state in CHORES:
+        task = engine.spawn(_do(engine, slot, state), Context())
+        task.add_done_callback(partial(_ended, engine, slot, state))
+
+
+async def _do(engine: AsyncEngine, slot: Slot[AsyncDriver], state: SlotState) -> None:
+    key, task = (slot, state), asyncio.current_task()
+    if slot.state is not state or key in engine.chores:
+        return  # it was begun twice
+    assert task is not None
+    try:
+        engine.chores[key] = task
+        await CHORES[state](engine, slot)
+    finally:
+        engine.chores.pop(key, None)
+
+
+def _ended(
+    engine: AsyncEngine, slot: Slot[AsyncDriver], state: SlotState, task: asyncio.Task[None]
+) -> None:
+    """One that was cancelled before its first step, or that Ctrl-C struck, has not reported."""
+    key = (slot, state)
+    if not task.cancelled() and task.exception() is None:
+        return
+    if slot.state is not state or key in engine.chores:
+        return
+    if state is OPENING:
+        engine.opening_failed(slot, ConnectionFailed(CANCELLED), mendable=True)
+    elif state is CLOSING:
+        slot.connection.abort()
+        engine.report(engine.core.closed, slot)
+    elif state is CHECKING:
+        engine.report(engine.core.checked, slot, ok=False)
+    else:
+        engine.report(engine.core.reset_done, slot, ok=False)
+
+
 async def open_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
+    if engine.aborting:
+        engine.opening_failed(slot, ConnectionFailed(CANCELLED), mendable=True)
+        return
     try:
         driver = await engine.opener.open(OPEN_TIMEOUT)
     except BaseException as error:  # SystemExit too, in a `password` function
@@ -51,11 +92,16 @@ async def open_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:
         if cancelled:
             raise
         return
-    engine.listeners.watch(driver, engine.options.clock)
-    unfit = await _introduce(engine, driver)
-    if unfit is None:
-        engine.opened(slot, driver)
-        return
+    try:
+        engine.listeners.watch(driver, engine.options.clock)
+        unfit = await _introduce(engine, driver)
+        if unfit is None:
+            engine.opened(slot, driver)
+            return
+    except BaseException:  # Ctrl-C
+        if slot.state is OPENING:
+            driver.abort()  # nobody has it
+        raise
     mendable = may_be_mended(unfit, driver.session.failure)
     try:
         if driver.session.pending:
@@ -183,9 +229,9 @@ async def _call_hook(engine: AsyncEngine, hook: Hook, driver: AsyncDriver) -> Ex
     return None
 
 
-CHORES: dict[type[Any], Chore] = {
-    OpenConnection: open_connection,
-    CheckConnection: check_connection,
-    ResetConnection: reset_connection,
-    CloseConnection: close_connection,
+CHORES: dict[SlotState, Chore] = {
+    OPENING: open_connection,
+    CHECKING: check_connection,
+    RESETTING: reset_connection,
+    CLOSING: close_connection,
 }

@@ -16,38 +16,38 @@ import asyncio
 import logging
 import os
 import random
-import weakref
-from asyncio import _get_running_loop
+from asyncio import CancelledError, _get_running_loop, current_task
 from collections import deque
 from contextlib import suppress
-from contextvars import Context
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet, ref
 
 from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.driver import AsyncDriver
 from pgwire.aio.future import QueryFuture
 from pgwire.aio.loops import check_loop, running_loop
 from pgwire.driving import DriverBase
-from pgwire.errors import ConnectionFailed, PoolClosed
+from pgwire.errors import ConnectionLost, Error, PoolClosed
 from pgwire.log import pool_logger as logger
 from pgwire.pool import telling
-from pgwire.pool.aio_chores import CANCELLED, CHORES
+from pgwire.pool.aio_chores import begin
+from pgwire.pool.aio_ending import AsyncEnding
 from pgwire.pool.aio_keeper import AsyncKeeper
 from pgwire.pool.aio_listeners import AsyncListeners
+from pgwire.pool.aio_mending import mend
 from pgwire.pool.aio_queries import Queries
 from pgwire.pool.core import PoolCore
-from pgwire.pool.effects import OpenConnection
 from pgwire.pool.ledger import Ledger
-from pgwire.pool.options import ABORT_TIMEOUT
-from pgwire.pool.slots import CHECKING, CLOSING, LEASED, OPENING, Slot
+from pgwire.pool.slots import IDLE, LEASED, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
 from pgwire.protocol.watching import seeing_roles, take_role_loss
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task
     from collections.abc import Callable, Coroutine, Iterable
+    from contextvars import Context
 
     from pgwire.aio.opening import AsyncOpener
     from pgwire.errors import PoolTimeout
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 _WAITING, _GRANTED, _TIMED_OUT, _, _ = WaiterState
 
 
-class AsyncEngine:
+class AsyncEngine(AsyncEnding):
     """See the module. `leases` is who holds what."""
 
     def __init__(self, config: PoolConfig, opener: AsyncOpener, options: Options) -> None:
@@ -87,12 +87,14 @@ class AsyncEngine:
         self.hub: AsyncHub | None = None
         self.loop: AbstractEventLoop | None = None
         self.aborting = self._started = False
+        # Of those who wait, and of those whose task has not taken over yet what it was granted.
         self.wakers: dict[Waiter[AsyncDriver], Future[Any]] = {}
+        self.coming_back: list[Slot[AsyncDriver]] = []  # once nothing is under way there
         self._changed: list[Future[None]] = []
         self._refusal: Exception | None = None  # why the last opening failed
         self._hopeless = False  # and whether waiting could have mended it
         self._tasks: set[Task[Any]] = set()
-        self._openings: dict[Slot[AsyncDriver], Task[Any]] = {}
+        self.chores: dict[tuple[Slot[AsyncDriver], SlotState], Task[Any]] = {}  # that have begun
         self._orphans: deque[tuple[Slot[AsyncDriver], int]] = deque()
         self.queries = Queries(self)
         self.keeper = AsyncKeeper(self)
@@ -144,40 +146,59 @@ class AsyncEngine:
 
     async def acquire(self, timeout: float | None) -> Slot[AsyncDriver]:
         """A leased slot, in turn. No step stands between its return and the caller's next."""
-        answer = self.ask(timeout)
-        return answer if isinstance(answer, Slot) else await self.wait_for(answer)
+        answer = None
+        try:
+            answer = self.ask(timeout)
+            return answer if isinstance(answer, Slot) else await self.wait_for(answer)
+        except (Error, CancelledError):
+            raise
+        except BaseException:  # Ctrl-C
+            self.disown(answer)
+            raise
 
     def ask(self, timeout: float | None) -> Slot[AsyncDriver] | Waiter[AsyncDriver]:
         """Take a place in the queue now: a leased slot, or what to `wait` for."""
         loop = self.enter()
         since = self._clock()
         deadline = None if timeout is None else since + timeout
-        answer = self.core.acquire(since, deadline, asyncio.current_task(loop))
+        task = current_task(loop)
+        # Weak, as the traceback of a task that has failed may be all that has the lease.
+        answer = self.core.acquire(since, deadline, task and ref(task))
         if isinstance(answer, Slot):
             if self.core.pending:  # else nothing is due sooner than before
                 self.go_on()
             if self.listeners:
                 self.listeners.emit("acquire", AsyncConnection(answer.connection))
-        else:
+            return answer
+        try:
             if answer.state is _WAITING:
                 self.wakers[answer] = loop.create_future()
             self.go_on()
+        except BaseException:  # Ctrl-C
+            self.disown(answer)
+            raise
         return answer
 
     async def wait_for(self, waiter: Waiter[AsyncDriver]) -> Slot[AsyncDriver]:
         """The slot, in turn. No step stands between its return and the caller's next."""
-        future = self.wakers.get(waiter)
-        if future is not None:
-            try:
+        try:
+            if (future := self.wakers.get(waiter)) is not None:
                 await future
-            except BaseException:
-                self.wakers.pop(waiter, None)
-                self.report(self.core.abandon, waiter)
-                raise
-        slot = self.outcome(waiter, waiter.since, asyncio.current_task())
+                del self.wakers[waiter]
+        except BaseException:
+            self.wakers.pop(waiter, None)
+            self.report(self.core.abandon, waiter)
+            raise
+        slot = self.outcome(waiter, waiter.since, current_task())
         if self.listeners:
             self.listeners.emit("acquire", AsyncConnection(slot.connection))
         return slot
+
+    def disown(self, answer: Answer | None) -> None:
+        """Ctrl-C struck whoever asked: what he has got, or will get, is for somebody else."""
+        if isinstance(answer, Waiter):
+            self.wakers.pop(answer, None)
+        self.mend_soon()
 
     def outcome(
         self, waiter: Waiter[AsyncDriver], since: float, asker: object
@@ -192,7 +213,7 @@ class AsyncEngine:
         raise waiter.error
 
     def timed_out(self, waited: float, cause: Exception | None, asker: object) -> PoolTimeout:
-        own = [] if asker is None else self.leases.places_of(asker)
+        own = [] if asker is None else self.leases.places_of(ref(asker))
         return telling.no_connection(waited, self.core.stats(), own, "task", cause)
 
     def lent(self, slot: Slot[AsyncDriver], place: Place) -> None:
@@ -225,7 +246,7 @@ class AsyncEngine:
             reusable = session.failure is None
         elif reusable and not (self._leaves_be and session.is_spotless()):
             if session.pending:
-                driver.when_idle(lambda: self.take_back(slot, self._clock()))
+                self._await_end(slot)
                 return
             reusable, hooked = self.options.judge(driver)
         if not reusable:
@@ -237,6 +258,30 @@ class AsyncEngine:
         if core.pending or self._changed or not self.keeper.comes_by(core.next_look):
             self.go_on()
 
+    def _await_end(self, slot: Slot[AsyncDriver]) -> None:
+        try:
+            self.coming_back.append(slot)
+            slot.connection.when_idle(lambda: self._come_back(slot))
+        except BaseException:  # Ctrl-C: the mending takes it back
+            if slot in self.coming_back:
+                self.coming_back.remove(slot)
+            raise
+
+    def _come_back(self, slot: Slot[AsyncDriver]) -> None:
+        """Nothing is under way any more; told more than once where Ctrl-C has struck."""
+        if slot in self.coming_back:
+            self.coming_back.remove(slot)
+            try:
+                self.take_back(slot, self._clock())
+            except BaseException:
+                self.mend_soon()
+                raise
+
+    def interrupted(self, slot: Slot[AsyncDriver], uses: int) -> None:
+        """Ctrl-C struck whoever gave a lease back: it is closed, unless it has come back."""
+        self._orphans += ((slot, uses),)
+        self.mend_soon()
+
     def orphan(self, slot: Slot[AsyncDriver], uses: int) -> None:
         """A lease was collected, in whichever thread: it is closed by the loop.
 
@@ -245,13 +290,20 @@ class AsyncEngine:
         self._orphans.append((slot, uses))
         if self.loop is not None:
             with suppress(RuntimeError):  # the loop is closed, and with it the connection
-                self.loop.call_soon_threadsafe(self._recover_orphans)
+                self.loop.call_soon_threadsafe(self.recover_orphans)
 
-    def _recover_orphans(self) -> None:
+    def recover_orphans(self) -> None:
         while self._orphans:
-            slot, uses = self._orphans.popleft()
-            if slot.state is LEASED and slot.uses == uses:
-                self.release(slot, discard=True)
+            slot, uses = self._orphans[0]
+            del self._orphans[0]
+            try:
+                if slot.uses == uses:
+                    self.leases.pop(slot, None)  # which `end` may have closed already
+                    if slot.state is LEASED and slot not in self.coming_back:
+                        self.release(slot, discard=True)
+            except BaseException:  # Ctrl-C
+                self.interrupted(slot, uses)
+                raise
 
     def report_leaks(self) -> None:
         """Tell of leases that have been held for too long, once each."""
@@ -270,8 +322,18 @@ class AsyncEngine:
 
     def report(self, report: Callable[..., None], *args: Any, **facts: Any) -> None:
         """Tell the core, and do what it wants done."""
-        report(*args, self._clock(), **facts)
-        self.go_on()
+        try:
+            report(*args, self._clock(), **facts)
+            self.go_on()
+        except BaseException:  # Ctrl-C
+            self.mend_soon()
+            raise
+
+    def mend_soon(self) -> None:
+        """Ctrl-C has struck in the pool: what it left undone is done in the loop's next turn."""
+        if self.loop is not None:
+            with suppress(RuntimeError):  # it is closed
+                self.loop.call_soon(mend, self)
 
     def go_on(self) -> None:
         """The core has had an input: do what it wants done."""
@@ -284,38 +346,20 @@ class AsyncEngine:
     def _carry_out(self, effects: Iterable[Effect[AsyncDriver]]) -> None:
         for effect in effects:
             if isinstance(effect, Waiter):
-                waker = self.wakers.pop(effect, None)
+                waker = self.wakers.get(effect)
                 if isinstance(waker, QueryFuture):
                     self.queries.waiting_ended(effect, waker)
+                    self.wakers.pop(effect, None)
                 elif waker is not None and not waker.done():
                     waker.set_result(None)  # its task goes on
             else:
-                # Nobody's, and so in nobody's context.
-                task = self.spawn(CHORES[type(effect)](self, effect.slot), Context())
-                task.add_done_callback(partial(self._chore_ended, effect.slot, effect.slot.state))
-                # It may be done already: a loop may begin tasks as soon as they are made.
-                if isinstance(effect, OpenConnection) and not task.done():
-                    self._openings[effect.slot] = task
-
-    def _chore_ended(self, slot: Slot[AsyncDriver], state: SlotState, task: Task[None]) -> None:
-        """One that was cancelled before its first step has reported nothing."""
-        if not task.cancelled() or slot.state is not state:
-            return
-        if state is OPENING:
-            self.opening_failed(slot, ConnectionFailed(CANCELLED), mendable=True)
-        elif state is CLOSING:
-            slot.connection.abort()
-            self.report(self.core.closed, slot)
-        elif state is CHECKING:
-            self.report(self.core.checked, slot, ok=False)
-        else:
-            self.report(self.core.reset_done, slot, ok=False)
+                begin(self, effect.slot)
 
     def _tell_of_change(self) -> None:
-        changed, self._changed = self._changed, []
-        for future in changed:
+        for future in self._changed:
             if not future.done():
                 future.set_result(None)
+        self._changed = []
 
     async def _until(self, condition: Callable[[], bool], seconds: float | None) -> bool:
         """Wait until it holds, looking whenever something has changed; False if time is up."""
@@ -331,7 +375,6 @@ class AsyncEngine:
 
     def opened(self, slot: Slot[AsyncDriver], driver: AsyncDriver) -> None:
         """The chore of opening has succeeded."""
-        self._openings.pop(slot, None)
         self._refusal, self._hopeless = None, False
         driver.lost_listener = partial(self._lost, slot)
         self.report(self.core.opened, slot, driver)
@@ -339,7 +382,6 @@ class AsyncEngine:
 
     def opening_failed(self, slot: Slot[AsyncDriver], error: Exception, *, mendable: bool) -> None:
         """The chore of opening has failed; `mendable` is for the core."""
-        self._openings.pop(slot, None)
         first = self._refusal is None and not self.core.ending  # until one has succeeded
         level = logging.WARNING if first else logging.DEBUG
         logger.log(level, telling.CANNOT_CONNECT, self.options.name, error)
@@ -347,7 +389,10 @@ class AsyncEngine:
         self.report(self.core.open_failed, slot, error, mendable=mendable)
 
     def _lost(self, slot: Slot[AsyncDriver]) -> None:
-        self.report(self.core.lost, slot)
+        if slot.state is IDLE:
+            self.report(self.core.lost, slot)
+        elif not isinstance(slot.connection.session.failure, ConnectionLost):
+            self.mend_soon()  # whoever has it may not have heard
 
     # ---------------------------------------------------------------- waiting for the pool
 
@@ -356,12 +401,15 @@ class AsyncEngine:
         self.enter()
         since = self._clock()
         if not self._open_count():
-            self.release(await self.acquire(seconds))
+            try:
+                self.release(await self.acquire(seconds))
+            except BaseException:  # Ctrl-C, or no connection
+                self.mend_soon()
+                raise
 
         def settled() -> bool:
-            core = self.core
             hopeless = self._refusal is not None and self._hopeless
-            return core.ending or hopeless or self._open_count() >= core.config.min_size
+            return self.core.ending or hopeless or self._open_count() >= self.core.config.min_size
 
         if seconds is not None:
             seconds = max(0.0, seconds - (self._clock() - since))
@@ -369,7 +417,7 @@ class AsyncEngine:
         if self._open_count() >= self.core.config.min_size:
             return
         if not in_time:
-            raise self.timed_out(self._clock() - since, self._refusal, asyncio.current_task())
+            raise self.timed_out(self._clock() - since, self._refusal, current_task())
         if self.core.ending:
             raise PoolClosed("the pool was closed while its connections were opened")
         raise cast("Exception", self._refusal)
@@ -377,46 +425,6 @@ class AsyncEngine:
     def _open_count(self) -> int:
         stats = self.core.stats()
         return stats.size - stats.opening - stats.closing
-
-    # ---------------------------------------------------------------- the end
-
-    async def end(self, timeout: float | None) -> None:
-        """See AsyncPool.end."""
-        self.enter()
-        self._recover_orphans()
-        if timeout is None and not self.core.ended:
-            self._refuse_to_wait_for_itself()
-        if self.hub is not None:
-            self.hub.end()
-        self.report(self.core.close)
-        if not await self._until(lambda: self.core.ended, timeout):
-            raise await self._abort(timeout)
-        await self._finish_tasks()
-
-    def _refuse_to_wait_for_itself(self) -> None:
-        if own := self.leases.places_of(asyncio.current_task()):
-            raise telling.waits_for_own_lease(own, "task")
-        if (code := self.listeners.innermost) is not None:
-            raise telling.waits_for_caller(code, "task")
-
-    async def _abort(self, timeout: float | None) -> PoolTimeout:
-        """Time is up: cancel, cut and close. The error says what was still under way."""
-        leases = self.leases.holders()
-        stats = self.core.stats()
-        self.aborting = True
-        for task in tuple(self._openings.values()):
-            task.cancel()
-        self.report(self.core.abort)
-        if self.listeners.innermost is None:  # else it would wait for itself
-            await self._until(lambda: self.core.ended, ABORT_TIMEOUT)
-            await self._finish_tasks()
-        return telling.not_ended(timeout, leases, stats)
-
-    async def _finish_tasks(self) -> None:
-        """What is left of the chores and callbacks has a few steps to go."""
-        rest = self._tasks - {cast("Task[Any]", asyncio.current_task())}
-        if rest and self.listeners.innermost is None:
-            await asyncio.wait(rest, timeout=ABORT_TIMEOUT)
 
     # ---------------------------------------------------------------- forks
 
@@ -430,7 +438,7 @@ class AsyncEngine:
             self.report(self.core.close)
 
 
-_engines: weakref.WeakSet[AsyncEngine] = weakref.WeakSet()
+_engines: WeakSet[AsyncEngine] = WeakSet()
 
 
 def _begin_all_anew() -> None:

@@ -6,6 +6,7 @@ gone, unless the pool is empty: it looks in vain once, and is set anew.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # Leaks are looked for so often at least, in seconds, and never more often than the second.
 _INTERVAL, _SHORTEST_INTERVAL = 1.0, 0.05
+# Seconds after its time at which a timer is set anew.
+_LATE = 1.0
 
 
 class AsyncKeeper:
@@ -39,15 +42,20 @@ class AsyncKeeper:
         if due is None:
             if not self._core.total_count:
                 self.stop()
-        elif self._timer is None or due < self._due:
+        elif not self.comes_by(due, now := self._clock()):
             self.stop()
             assert self._engine.loop is not None
-            self._due = due
-            self._timer = self._engine.loop.call_later(max(0.0, due - self._clock()), self._tick)
+            self._due = max(due, now - _LATE)
+            self._timer = self._engine.loop.call_later(max(0.0, due - now), self._tick)
 
-    def comes_by(self, due: float | None) -> bool:
-        """Whether it will look at that time anyhow, or before."""
-        return due is not None and self._timer is not None and self._due <= due
+    def comes_by(self, due: float | None, now: float = -inf) -> bool:
+        """Whether it will look at that time anyhow, or before.
+
+        A timer that is late by far will never come: Ctrl-C struck where its callback began.
+        """
+        if due is None or self._timer is None:
+            return False
+        return self._due <= due and now <= self._due + _LATE
 
     def stop(self) -> None:
         """Forget the timer: its loop is not the pool's any more."""
@@ -57,9 +65,14 @@ class AsyncKeeper:
 
     def _tick(self) -> None:
         engine = self._engine
-        self._timer = None
-        if self._watches:
-            engine.report_leaks()
-        # A timer may be early by the coarseness of the loop's clock.
-        self._core.tick(max(self._clock(), self._due))
-        engine.go_on()
+        try:
+            self._timer = None
+            engine.recover_orphans()
+            if self._watches:
+                engine.report_leaks()
+            # A timer may be early by the coarseness of the loop's clock.
+            self._core.tick(max(self._clock(), self._due))
+            engine.go_on()
+        except BaseException:  # Ctrl-C
+            engine.mend_soon()
+            raise

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from asyncio import _get_running_loop
+from asyncio import CancelledError, _get_running_loop
 from typing import TYPE_CHECKING, Any, Self
 
 from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.loops import check_loop
-from pgwire.errors import InterfaceError
+from pgwire.errors import Error, InterfaceError
 from pgwire.handle import NOBODY
 from pgwire.pool import telling
 from pgwire.pool.ledger import caller, frame_above, told
@@ -69,7 +69,11 @@ class AsyncLease(AsyncConnection):
             driver.session.events.leave()
             self._fall_silent(driver)
         self._driver = RELEASED
-        self._engine.release(self._slot, discard)
+        try:
+            self._engine.release(self._slot, discard)
+        except BaseException:  # Ctrl-C
+            self._engine.interrupted(self._slot, self._uses)
+            raise
 
     def _attend(self) -> None:
         if not self._callbacks:
@@ -123,12 +127,17 @@ class Checkout:
         self._lease: AsyncLease | None = None
 
     def __await__(self) -> Generator[Any, None, AsyncLease]:
-        engine = self._engine
-        answer = engine.ask(self._timeout)
-        slot = (
-            answer if isinstance(answer, Slot) else (yield from engine.wait_for(answer).__await__())
-        )
-        return AsyncLease(engine, slot, self._place)
+        engine, answer = self._engine, None
+        try:
+            answer = slot = engine.ask(self._timeout)
+            if not isinstance(slot, Slot):
+                slot = yield from engine.wait_for(slot).__await__()
+            return AsyncLease(engine, slot, self._place)
+        except (Error, CancelledError):
+            raise
+        except BaseException:  # Ctrl-C
+            engine.disown(answer)
+            raise
 
     async def __aenter__(self) -> AsyncLease:
         if self._is_entered:

@@ -255,6 +255,11 @@ class AsyncHub:
         """The pool ends. Never waits: the pool does, for the connections."""
         self._input(self._core.end)
 
+    @property
+    def slots(self) -> list[Slot[AsyncDriver]]:
+        """The connections that it has of the pool."""
+        return [*self._slots.values()]
+
     # ---------------------------------------------------------------- the core
 
     def _input(self, report: Callable[..., object], *args: Any) -> None:

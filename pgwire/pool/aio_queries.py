@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.future import QueryFuture, query_future
+from pgwire.errors import PoolClosed, PoolFull
 from pgwire.pool.pace import Pace
 from pgwire.pool.slots import Slot
 from pgwire.pool.waiters import Waiter, WaiterState
@@ -66,26 +67,33 @@ class Queries:
                 # Whether it is known to be short, and to leave nothing behind.
                 short = isinstance(operation, Query) and pace.may_share(operation.sql)
                 answer = core.acquire(since, deadline, None, short)
-        except Exception as error:  # the pool is closed, or its queue is full
+            if isinstance(answer, Slot):
+                if core.pending:  # else nothing is due sooner than before
+                    engine.go_on()
+                self._run(future, answer)
+            else:
+                self._wait(future, answer)
+        except (PoolClosed, PoolFull) as error:
             future.set_exception(error)
             self._never_run(operation, error)
-            return future
-        if isinstance(answer, Slot):
-            if core.pending:  # else nothing is due sooner than before
-                engine.go_on()
-            self._run(future, answer)
-            return future
-        future.place = answer
-        if answer.state is _WAITING:
-            engine.wakers[answer] = future
+        except BaseException:  # Ctrl-C: nobody has the future
+            engine.mend_soon()
+            future.get_loop().call_soon(future.cancel)
+            raise
+        return future
+
+    def _wait(self, future: QueryFuture, waiter: Waiter[AsyncDriver]) -> None:
+        engine, core = self._engine, self._engine.core
+        future.place = waiter
+        if waiter.state is _WAITING:
+            engine.wakers[waiter] = future
             if engine.leases:  # it may wait for a lease of its own task
                 future.with_extra().asker = asyncio.current_task()
-            if core.pending or not engine.keeper.comes_by(core.next_deadline()):
+            if core.pending or not engine.keeper.comes_by(core.next_deadline(), waiter.since):
                 engine.go_on()
         else:  # it was now or never
             engine.go_on()
-            self.waiting_ended(answer, future)
-        return future
+            self.waiting_ended(waiter, future)
 
     def failed(self, error: Exception) -> Future[Any]:
         """What to give for a query that makes no sense."""
@@ -111,15 +119,19 @@ class Queries:
         """The driver is done with a query, or with what nobody wanted any more."""
         slot: Slot[AsyncDriver] = future.place
         engine, operation, clock, pace = self._engine, future.operation, self._clock, self.pace
-        driver, now = slot.connection, clock()
-        # Of answers that came together only the first was waited for.
-        if pace is not None and driver.timed_read != driver.reads:
-            driver.timed_read = driver.reads
-            self._note_pace(pace, slot, operation, now)
-        if engine.listeners:
-            self._tell("release", future, driver)
-            self._never_run(operation, operation.told or operation.error)
-        engine.take_back(slot, now, False, not (operation.error or operation.abandoned))
+        try:
+            driver, now = slot.connection, clock()
+            # Of answers that came together only the first was waited for.
+            if pace is not None and driver.timed_read != driver.reads:
+                driver.timed_read = driver.reads
+                self._note_pace(pace, slot, operation, now)
+            if engine.listeners:
+                self._tell("release", future, driver)
+                self._never_run(operation, operation.told or operation.error)
+            engine.take_back(slot, now, False, not (operation.error or operation.abandoned))
+        except BaseException:  # Ctrl-C
+            engine.mend_soon()
+            raise
 
     def _tell(self, event: str, future: QueryFuture, driver: AsyncDriver) -> None:
         """Tell who listens, as if the one who asked did: it may be a callback itself."""
@@ -144,10 +156,15 @@ class Queries:
 
     def abandon(self, future: QueryFuture) -> None:
         """A query was cancelled while it waited in the queue."""
-        waiter = future.place
-        if isinstance(waiter, Waiter) and self._engine.wakers.pop(waiter, None) is not None:
-            self._engine.report(self._engine.core.abandon, waiter)
-            self._never_run(future.operation, future.operation.told)
+        waiter = getattr(future, "place", None)
+        engine = self._engine
+        try:
+            if isinstance(waiter, Waiter) and engine.wakers.pop(waiter, None) is not None:
+                engine.report(engine.core.abandon, waiter)
+                self._never_run(future.operation, future.operation.told)
+        except BaseException:  # Ctrl-C
+            engine.mend_soon()
+            raise
 
     def waiting_ended(self, waiter: Waiter[AsyncDriver], future: QueryFuture) -> None:
         """A query waits no more: it begins, or fails."""

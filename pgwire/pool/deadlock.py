@@ -38,7 +38,10 @@ def youngest_in_deadlock(
     """
     if not max_size <= slots.size == len(slots.leased):
         return None
-    holders = {slot.owner for slot in slots.leased}
+    try:
+        holders = {slot.owner for slot in slots.leased}
+    except TypeError:
+        return None  # one is a weak reference to what is gone, and so waits for nobody
     stuck = [w for w in waiting if w.deadline is None and w.owner in holders]
     if None in holders or holders != {waiter.owner for waiter in stuck}:
         return None

@@ -10,6 +10,7 @@ import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from pgwire.pool.slots import LEASED
 
@@ -61,7 +62,12 @@ def told(place: Place) -> str:
 
 
 def name_of(holder: Any) -> str:
-    """What the program calls a thread or a task; None is one that nobody knows."""
+    """What the program calls a thread, or the task that a weak reference is to.
+
+    None is one that nobody knows.
+    """
+    if isinstance(holder, ref):
+        holder = holder()
     if holder is None:
         return "unknown"
     return str(holder.get_name() if hasattr(holder, "get_name") else holder.name)
@@ -76,7 +82,7 @@ class Ledger(dict["Slot[Any]", "Place"]):
 
     def places_of(self, holder: object) -> list[str]:
         """Where it took the leases that it holds."""
-        return [told(place) for slot, place in tuple(self.items()) if slot.owner is holder]
+        return [told(place) for slot, place in tuple(self.items()) if slot.owner == holder]
 
     def holders(self) -> list[str]:
         """Where each lease was taken, and by whom.

@@ -94,6 +94,19 @@ class Supply(Generic[C]):
         """Every connection that has been opened and not been closed."""
         return [slot.connection for slot in self._slots if slot.state is not OPENING]
 
+    def requests(self) -> list[Waiter[C]]:
+        """Who waits, in order."""
+        return [*self._waiting]
+
+    def in_use(self) -> list[Slot[C]]:
+        """Those that are LEASED or SHARED."""
+        return [*self._slots.leased, *self._slots.shared]
+
+    def under_way(self) -> list[Slot[C]]:
+        """Those that are being opened, checked, reset or closed, which the shell reports of."""
+        slots = self._slots
+        return [*slots.opening, *slots.checking, *slots.resetting, *slots.closing]
+
     def interrupted(
         self, owner: Hashable, since: float, known: Container[Slot[C]] = ()
     ) -> Slot[C] | Waiter[C] | None:

@@ -27,6 +27,7 @@ _JUMPS_BACK = frozenset(
 # does, by mistake (gh-148874).
 _ENTERS = dis.opmap.get("LOAD_SPECIAL", -1)
 _UNIT = 2  # bytes of an instruction
+_RESUME, _AFTER_AWAIT = dis.opmap["RESUME"], 2
 
 _TOOL = 4  # of those that are nobody's by name
 
@@ -81,8 +82,17 @@ class StrikeAnywhere(Strike):
         if frame.f_code.co_filename not in self.files:
             return False
         self._done[frame] = frame.f_lasti
-        self.count(frame)
+        self.enter(frame)
         return True
+
+    def enter(self, frame: FrameType) -> None:
+        """A function begins, in one of the files."""
+        self.count(frame)
+
+    def forget(self) -> None:
+        """Keep no frame, and nothing that is in one, alive."""
+        self._done.clear()
+        self._looked.clear()
 
     def goes_on(self, frame: FrameType, offset: int) -> None:
         """One more instruction, of a function that is in one of the files."""
@@ -107,7 +117,9 @@ class StrikeAnywhere(Strike):
             # What a built-in function has called has another name than what was called here.
             if caller in self._done and frame.f_code.co_name in caller.f_code.co_names:
                 self._looked.add(caller)
-            if not self.begins(frame):
+            if _goes_on(frame) and frame.f_code.co_filename in self.files:
+                self._done[frame] = frame.f_lasti
+            elif not self.begins(frame):
                 return None
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return self
@@ -142,10 +154,15 @@ def strike_at(nth: int, call: Callable[[], object], files: frozenset[str]) -> st
 
 def strike_anywhere(nth: int, call: Callable[[], object], files: frozenset[str]) -> str:
     """The same with every moment that there is. What is measured by tracing meanwhile is not."""
-    strike = StrikeAnywhere(nth, files)
+    return strike_with(StrikeAnywhere(nth, files), call)
+
+
+def strike_with(strike: StrikeAnywhere, call: Callable[[], object]) -> str:
+    """The same with a strike of one's own."""
     go = _traced if sys.version_info < (3, 12) else _monitored
     with suppress(Interrupted):
         go(strike, call)
+    strike.forget()
     return strike.at
 
 
@@ -160,7 +177,7 @@ def _traced(strike: StrikeAnywhere, call: Callable[[], object]) -> None:
 
 def _monitored(strike: StrikeAnywhere, call: Callable[[], object]) -> None:
     monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
-    events, codes = monitoring.events, _codes_of(strike.files)
+    events, codes = monitoring.events, codes_of(strike.files)
     monitoring.use_tool_id(_TOOL, "striking")
     monitoring.register_callback(_TOOL, events.PY_START, strike.on_start)
     monitoring.register_callback(_TOOL, events.CALL, strike.on_call)
@@ -176,8 +193,14 @@ def _monitored(strike: StrikeAnywhere, call: Callable[[], object]) -> None:
         monitoring.free_tool_id(_TOOL)
 
 
+def _goes_on(frame: FrameType) -> bool:
+    """Whether it is a coroutine that goes on after an `await`: Python does not look there."""
+    instruction = frame.f_code.co_code[frame.f_lasti : frame.f_lasti + _UNIT]
+    return instruction[0] == _RESUME and instruction[1] >= _AFTER_AWAIT
+
+
 @cache
-def _codes_of(files: frozenset[str]) -> list[CodeType]:
+def codes_of(files: frozenset[str]) -> list[CodeType]:
     """What the functions of these files are made of."""
     codes: list[CodeType] = []
     functions = [thing for thing in gc.get_objects() if isinstance(thing, FunctionType)]

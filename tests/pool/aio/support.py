@@ -35,7 +35,8 @@ def assert_ended(p: pgwire.AsyncPool) -> None:
     engine = p._engine
     assert not engine.leases
     assert not engine.wakers
-    assert not engine._openings
+    assert not engine.chores
+    assert not engine.coming_back
     assert engine.keeper._timer is None
 
 

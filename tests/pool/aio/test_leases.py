@@ -161,6 +161,23 @@ async def test_a_lease_lost_in_a_cycle_is_found_by_the_collector(dsn: str) -> No
         assert (await waiting).scalar() == 1
 
 
+async def test_a_lease_of_a_task_that_has_failed(dsn: str) -> None:
+    """The pool kept the task, that its traceback, and that the lease."""
+
+    async def fail() -> None:
+        lease = await p.connect()
+        raise ValueError(lease)
+
+    async with pool(dsn, max_size=1, checkout_timeout=None) as p:
+        tasks = [asyncio.create_task(fail())]
+        await asyncio.wait(tasks)
+        assert isinstance(tasks[0].exception(), ValueError)
+        waiting = p.query("select 1")
+        with pytest.warns(ResourceWarning, match="never released"):
+            tasks.clear()
+        assert (await waiting).scalar() == 1
+
+
 async def test_who_has_lost_a_lease_may_end_the_pool_at_once(dsn: str) -> None:
     """It holds nothing any more, and `end` waits for no lease that nobody has."""
     p = pgwire.AsyncPool(dsn, max_size=1)

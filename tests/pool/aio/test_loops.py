@@ -233,7 +233,7 @@ async def test_a_loop_that_begins_tasks_at_once(dsn: str, runner: Runner) -> Non
     async with pool("host=/nonexistent user=u dbname=d", checkout_timeout=0.05) as p:
         with pytest.raises(pgwire.PoolTimeout, match="nonexistent"):
             await p.query("select 1")
-        assert not p._engine._openings
+        assert not p._engine.chores
     async with pool(dsn, max_size=2) as p:
         queries = [asyncio.create_task(ask(p, n)) for n in range(20)]
         for query in queries[::3]:
