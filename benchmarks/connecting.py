@@ -31,6 +31,7 @@ SQL = "select id, name from item where id = $1"
 def workloads() -> Iterator[Workload]:
     yield Workload("first query on a new connection", "wall", _first_queries, kind="row")
     yield Workload("connect, SCRAM", "wall", _with_scram)
+    yield Workload("connect, SCRAM, as it comes", "wall", _as_it_comes)
     yield Workload("connect, SCRAM + TLS", "wall", _over_tls)
 
 
@@ -67,6 +68,11 @@ def _with_scram(context: Context) -> Mapping[str, Run]:
     url = context.scram_url
     runs = {"bare socket, keys ready": partial(_connect, bare.Login(url).connect)}
     return {**_connects(context, url), **runs}
+
+
+def _as_it_comes(context: Context) -> Mapping[str, Run]:
+    """With no word about TLS: all ask for it first then, and are told that there is none."""
+    return _connects(context, context.silent_url)
 
 
 def _over_tls(context: Context) -> Mapping[str, Run]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # The name of the file, and what is different.
 RUNS = {
     "suite_fresh": "the same, malloc fresh",
+    "suite_uvloop": "the same, uvloop",
     "suite_3.12": "Python 3.12",
     "suite_3.13": "Python 3.13",
     "suite_3.14": "Python 3.14",

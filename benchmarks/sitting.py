@@ -58,6 +58,7 @@ class Context:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.url: str = settings["url"]  # trust, without TLS
         self.scram_url: str = settings["scram_url"]
+        self.silent_url: str = settings["silent_url"]  # the same, but for what it says about TLS
         self.tls_url: str | None = settings["tls_url"]
         self.quick: bool = settings["quick"]
         self.loop: str = settings["loop"]

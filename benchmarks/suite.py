@@ -135,6 +135,7 @@ def _sit(
     settings = {
         "url": server.url_for("trusted", sslmode="disable"),
         "scram_url": server.url_for(server.user, sslmode="disable"),
+        "silent_url": server.url_for(server.user),
         "tls_url": secure and secure.tls_url,
         "server_pid": server.pid,
         "workloads": [workload.name for workload in chosen],
