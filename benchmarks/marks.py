@@ -43,7 +43,6 @@ _BOTH = {
     "10,000 inserts": (0.95, 0.7, 0.95, 0.7),
     "COPY in, 100,000 records": (1.3, 0.95, 1.3, 0.95),
     "COPY out, 50,000 rows": (1.2, 1.0, 1.2, 1.0),
-    "connect, SCRAM": (0.95, 0.8, 0.95, 0.8),
 }
 _POOLED = {BLOCKING: "pgwire, in a pool", ASYNCIO: "pgwire, asyncio, in a pool"}
 
@@ -53,9 +52,7 @@ def marks() -> Iterator[Mark]:
     for name, (most, aim, async_most, async_aim) in _BOTH.items():
         yield Mark(name, BLOCKING, most, aim)
         yield Mark(name, ASYNCIO, async_most, async_aim, shell="asyncio")
-    connect, pooled = "connect, SCRAM", "from the second on in a pool"
-    yield Mark(connect, _POOLED[BLOCKING], 0.6, 0.35, note=pooled)
-    yield Mark(connect, _POOLED[ASYNCIO], 0.6, 0.35, shell="asyncio", note=pooled)
+    yield from _of_connecting()
     yield Mark("checkout and release", BLOCKING, 1.0, 0.5, "psycopg_pool")
     yield Mark("checkout and release, asyncio", ASYNCIO, 1.0, 0.5, "psycopg_pool", shell="asyncio")
     for variant, marked in (
@@ -68,6 +65,16 @@ def marks() -> Iterator[Mark]:
         yield Mark(name, variant, bare_most, bare_aim, "asyncpg, no reset", "asyncio", note)
     for other in ("psycopg_pool, as it comes", "psycopg_pool"):
         yield Mark("32 threads on a pool of 8", BLOCKING, 0.5, 0.25, other)
+
+
+def _of_connecting() -> Iterator[Mark]:
+    """Without TLS on both sides; and as it comes, where both ask whether there is TLS."""
+    pooled = "from the second on in a pool"
+    for name in ("connect, SCRAM", "connect, SCRAM, as it comes"):
+        yield Mark(name, BLOCKING, 0.95, 0.8)
+        yield Mark(name, ASYNCIO, 0.95, 0.8, shell="asyncio")
+        yield Mark(name, _POOLED[BLOCKING], 0.6, 0.35, note=pooled)
+        yield Mark(name, _POOLED[ASYNCIO], 0.6, 0.35, shell="asyncio", note=pooled)
 
 
 def measured(mark: Mark, results: dict[str, Any]) -> dict[str, Any] | None:
