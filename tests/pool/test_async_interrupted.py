@@ -20,11 +20,12 @@ import pytest
 
 import pgwire
 from tests.pool.answering import SLOW, World
-from tests.support.striking import Interrupted, StrikeAnywhere, codes_of, strike_with
+from tests.support import heap
+from tests.support.striking import Interrupted, StrikeAnywhere, strike_with
 from tests.support.virtual_loop import VirtualLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine
     from types import FrameType
 
     Work = Callable[["Story"], Coroutine[Any, Any, None]]
@@ -158,14 +159,9 @@ class Strike(StrikeAnywhere):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _young_garbage_only() -> Iterator[None]:
+def _young_garbage_only() -> None:
     """The collector has nothing to look for in what was there before."""
-    for files in FILES.values():
-        codes_of(files)  # which asks it for the functions
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+    heap.set_aside()
 
 
 STORIES: dict[str, tuple[Work, dict[str, Any], Work | None]] = {}

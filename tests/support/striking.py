@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dis
-import gc
 import sys
 import threading
 from contextlib import suppress
 from functools import cache
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
+
+from tests.support import heap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,8 +204,8 @@ def _goes_on(frame: FrameType) -> bool:
 def codes_of(files: frozenset[str]) -> list[CodeType]:
     """What the functions of these files are made of."""
     codes: list[CodeType] = []
-    functions = [thing for thing in gc.get_objects() if isinstance(thing, FunctionType)]
-    codes.extend(f.__code__ for f in functions if f.__code__.co_filename in files)
+    codes.extend(f.__code__ for f in heap.functions() if f.__code__.co_filename in files)
     for code in codes:  # which grows: comprehensions, and functions within functions
         codes.extend(const for const in code.co_consts if isinstance(const, CodeType))
+    assert codes, "there is nothing to strike"
     return codes
