@@ -295,7 +295,7 @@ class _Callback:
 
 TWINS = {
     "pgwire.pool.chores": ("pgwire.pool.aio_chores",),
-    "pgwire.pool.engine": ("pgwire.pool.aio_engine",),
+    "pgwire.pool.engine": ("pgwire.pool.aio_engine", "pgwire.pool.aio_ending"),
     "pgwire.blocking.driver": ("pgwire.aio.driver", "pgwire.aio.giving_up"),
     "pgwire.pool.blocking": ("pgwire.pool.aio",),
     "pgwire.pool.listening": ("pgwire.pool.aio_listening",),
