@@ -54,16 +54,19 @@ def interrupted_after(seconds: float) -> Iterator[None]:
 def interrupted_when(condition: Callable[[], object]) -> Iterator[None]:
     """Raise in the main thread once that is so, as another thread sees it, which looks again and
     again. It must stay so until then."""
-    is_over = threading.Event()
+    is_over, has_struck = threading.Event(), threading.Event()
 
     def strike(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted
+        if not has_struck.is_set():
+            has_struck.set()
+            raise Interrupted
 
     def look() -> None:
-        while not is_over.is_set():
+        while not (is_over.is_set() or has_struck.is_set()):
             if condition():
                 signal.pthread_kill(MAIN, signal.SIGALRM)
-                return
+                # One that comes just before `poll` begins to wait does not wake it.
+                has_struck.wait(0.2)
 
     before = signal.signal(signal.SIGALRM, strike)
     looker = threading.Thread(target=look)
