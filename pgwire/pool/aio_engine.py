@@ -89,7 +89,7 @@ class AsyncEngine(AsyncEnding):
         self.aborting = self._started = False
         # Of those who wait, and of those whose task has not taken over yet what it was granted.
         self.wakers: dict[Waiter[AsyncDriver], Future[Any]] = {}
-        self.coming_back: list[Slot[AsyncDriver]] = []  # once nothing is under way there
+        self.coming_back: set[Slot[AsyncDriver]] = set()  # once nothing is under way there
         self._changed: list[Future[None]] = []
         self._refusal: Exception | None = None  # why the last opening failed
         self._hopeless = False  # and whether waiting could have mended it
@@ -260,11 +260,10 @@ class AsyncEngine(AsyncEnding):
 
     def _await_end(self, slot: Slot[AsyncDriver]) -> None:
         try:
-            self.coming_back.append(slot)
+            self.coming_back.add(slot)
             slot.connection.when_idle(lambda: self._come_back(slot))
         except BaseException:  # Ctrl-C: the mending takes it back
-            if slot in self.coming_back:
-                self.coming_back.remove(slot)
+            self.coming_back.discard(slot)
             raise
 
     def _come_back(self, slot: Slot[AsyncDriver]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 import pgwire
-from pgwire.blocking import copying, driver, holding, streaming, together
+from pgwire.blocking import copying, driver, holding, streaming
 from pgwire.protocol.messages import TransactionStatus
 from tests.support.striking import strike_at
 
@@ -102,13 +102,6 @@ def waiting_for(
         return is_asleep and not conn._driver._unsafe and main_is_in("_drive", "wait_readable")
 
     return look
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server has time to answer cancel requests: this is about who is struck, and not when."""
-    for module in (driver, together):
-        monkeypatch.setattr(module, "PATIENCE", 20.0)
 
 
 class Keeper:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.shells.conftest import Connect
-    from tests.support.shells import Shell
 
 
 @pytest.fixture(params=["query", "script"])
@@ -42,11 +41,9 @@ def test_the_end_of_the_line(kind: str, connect: Connect, how: Callable[[Line], 
             ask_for_marker(conn)
 
 
-def test_a_timeout(
-    kind: str, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("patient")
+def test_a_timeout(kind: str, connect: Connect) -> None:
     """The server goes on when it is asked to cancel, as if it had not heard."""
-    monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 20)
     for stop in range(LENGTHS[kind]):
         go_on()
         cancelled = threading.Event()

@@ -23,10 +23,8 @@ NUMBERS = "copy (select n from generate_series(1, {}) n) to stdout"
 MANY = NUMBERS.format(3_000_000)  # more than fits any buffer
 
 
-@pytest.fixture(autouse=True)
-def patience(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How soon a server that is busy stops sending, once it is asked to, is not the subject."""
-    monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 20)
+# How soon a server that is busy stops sending, once it is asked to, is not the subject.
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 @pytest.fixture

@@ -73,12 +73,12 @@ def test_the_end_of_the_line_at_every_byte(
 
 
 @pytest.mark.parametrize("kind", WORK)
+@pytest.mark.usefixtures("patient")
 def test_a_server_that_falls_silent_is_asked_to_cancel(
-    kind: str, connect: Connect, shell: Shell, monkeypatch: pytest.MonkeyPatch
+    kind: str, connect: Connect, shell: Shell
 ) -> None:
     """It answers as a server does that was canceled in the middle; then all is in step."""
     _, first, answer, _, _ = WORK[kind]
-    monkeypatch.setattr(f"{shell.giving_up}.PATIENCE", 20)
     canceled = threading.Event()
 
     def script(line: Line) -> None:
