@@ -1,4 +1,4 @@
-"""What a run of the suite leaves behind: tables, JSON, charts, and the table in the README.
+"""What a run of the suite leaves behind: tables, JSON, charts, and the tables in the READMEs.
 
 Knows how results are laid out: by workload its clock, reference and variants, by variant its
 medians and ratios. Must not know how they came about.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import elsewhere
 import harness
+import headline
 import marks
 from chart import Group, bar_chart
 from turns import geometric_mean
@@ -252,17 +253,27 @@ def _growth_images(facts: dict[str, Any]) -> str:
 
 
 def with_table(text: str, facts: dict[str, Any], others: dict[str, dict[str, Any]]) -> str:
-    """The README with the tables of these results."""
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        sys.exit(f"README.md lacks {BEGIN} … {END}")
-    return before + readme_text(facts, others) + after
+    """The benchmarks' README with the tables of these results."""
+    return _with(text, BEGIN, readme_text(facts, others), END)
 
 
-def write_readme(results: Path, readme: Path) -> None:
-    """The table, and the charts, from the results as they are."""
+def with_headline(text: str, facts: dict[str, Any]) -> str:
+    """The project's README with the table of these results."""
+    return _with(text, headline.BEGIN, headline.readme_text(facts), headline.END)
+
+
+def _with(text: str, begin: str, new: str, end: str) -> str:
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        sys.exit(f"README.md lacks {begin} … {end}")
+    return before + new + after
+
+
+def write_readme(results: Path, folder: Path) -> None:
+    """The tables of both READMEs, and the charts, from the results as they are."""
     facts = json.loads((results / "suite.json").read_text())
     write(results, "suite", facts, facts["results"], list(facts["results"]))
-    others = elsewhere.runs(results)
-    harness.write(readme, with_table(readme.read_text(), facts, others))
+    own, project = folder / "README.md", folder.parent / "README.md"
+    harness.write(own, with_table(own.read_text(), facts, elsewhere.runs(results)))
+    harness.write(project, with_headline(project.read_text(), facts))

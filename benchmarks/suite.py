@@ -8,7 +8,7 @@ Starts a server of its own, and for each sitting a process in which the peers ta
 table, and writes all figures as JSON and a chart as SVG into the folder. `--only` takes parts of
 names; results of other workloads that the folder has already are kept. A run under a `--name` of
 its own leaves figures alone, and no charts. With `--readme` nothing is measured: the tables in
-benchmarks/README.md are written from results/.
+benchmarks/README.md and in the project's README.md are written from results/.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(workload.name for workload in catalog.workloads()))
         return 0
     if options.readme:
-        report.write_readme(_HERE / "results", _HERE / "README.md")
+        report.write_readme(_HERE / "results", _HERE)
         return 0
     chosen = list(_chosen(options.only))
     if not chosen:
@@ -91,7 +91,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--malloc", choices=_MALLOC, default="default", help="see README.md")
     parser.add_argument("--out", type=Path, default=harness.OUT, help="folder for the files")
     parser.add_argument("--name", default="", help="of the file, if not suite or suite_uvloop")
-    parser.add_argument("--readme", action="store_true", help="write the table in README.md")
+    parser.add_argument("--readme", action="store_true", help="write the tables in both README.md")
     options = parser.parse_args(arguments)
     options.sittings = options.sittings or (1 if options.quick else 3)
     options.seconds = options.seconds or (_QUICK if options.quick else _SECONDS)

@@ -264,6 +264,36 @@ def test_the_table_in_the_readme_is_that_of_the_results(report: Any) -> None:
     assert report.chart(facts, facts["results"]) == svg
 
 
+def test_the_table_in_the_projects_readme_is_that_of_the_results(report: Any) -> None:
+    facts = json.loads((ROOT / "benchmarks/results/suite.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    assert report.with_headline(readme, facts) == readme, "python benchmarks/suite.py --readme"
+    for name in ("one value", "one row by key"):  # what stands above the table
+        ratios = {
+            variant: figures["ratio"]["median"]
+            for variant, figures in facts["results"][name]["variants"].items()
+        }
+        assert min(ratios, key=ratios.__getitem__) == "pgwire"
+        assert ratios["pgwire, asyncio"] < ratios["asyncpg"] < ratios["psycopg, asyncio"]
+
+
+def test_what_a_driver_was_not_measured_in_is_empty_in_the_projects_readme(report: Any) -> None:
+    headline = report.headline
+    results = {
+        name: workload("asyncpg", {"asyncpg": 1.0}, "cpu") for name in headline.ROWS.values()
+    }
+    results["one row by key"] = workload("asyncpg", {"pgwire": 0.5, "asyncpg": 1.0}, "cpu")
+    shared = {"pgwire, asyncio, max_pipeline=32": 0.2, "psycopg_pool": 1.1, "asyncpg": 1.0}
+    results["100 tasks on a pool of 10"] = workload("asyncpg", shared, "wall")
+    lines = [" ".join(line.split()) for line in headline.table(results).splitlines()]
+    assert lines[0] == "| | pgwire | pgwire, asyncio | asyncpg | psycopg | psycopg2 | pg8000 |"
+    assert lines[2] == "| one row by key | 0.50 | | 1.00 | | | |"
+    assert lines[-2:] == [
+        "| 100 tasks on a pool of 10 | | | 1.00 | 1.10 | | |",
+        "| the same, `max_pipeline=32` | | 0.20 | | | | |",
+    ]
+
+
 def test_marks_under_other_circumstances_stand_side_by_side(report: Any) -> None:
     def run(python: str, ratio: float) -> dict[str, Any]:
         one_value = workload("asyncpg", {"pgwire": ratio, "asyncpg": 1.0}, "cpu")
