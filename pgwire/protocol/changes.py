@@ -20,9 +20,12 @@ _KEEPS_SESSION = re.compile(
     r"|set\s+(?:transaction|local|constraints)(?![\w$]|[^\0-\x7f]|\s*[./-])",
     re.IGNORECASE,
 )
+# An UPDATE of pg_settings is SET by another name, and so is pg_trgm's set_limit().
 # U& lets any of them be written in numbers: `U&"set\005Fconfig"`.
 _SESSION_WORDS = re.compile(
-    r"set_config|advisory|setseed|dblink|\btemp\b|\btemporary\b|pg_temp|u&[\"']", re.IGNORECASE
+    r"set_config|advisory|setseed|dblink|\btemp\b|\btemporary\b|pg_temp|pg_settings|set_limit"
+    r"|u&[\"']",
+    re.IGNORECASE,
 )
 _WORD = re.compile(r"\w+")
 _IS_CALL = re.compile(r"call\b", re.IGNORECASE)
@@ -32,8 +35,8 @@ def changes_session(sql: str) -> bool:
     """Whether a statement may leave something behind in its session.
 
     False for queries, plain DML, COPY, LOCK and transaction control, unless the text names
-    set_config, advisory locks, temporary objects or their like, or has names that cannot be
-    read as they stand (`U&"…"`); several statements in one string are not taken apart.
+    set_config, pg_settings, advisory locks, temporary objects or their like, or has names that
+    cannot be read as they stand (`U&"…"`); several statements in one string are not taken apart.
     """
     if _KEEPS_SESSION.match(sql, _first_word(sql)) is None:
         return True

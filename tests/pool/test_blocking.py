@@ -231,6 +231,11 @@ def test_a_failed_transaction_is_rolled_back_at_release(dsn: str) -> None:
         ("set statement_timeout = 12345", "show statement_timeout", "0"),
         ("select set_config('application_name', 'me', false)", "show application_name", ""),
         ("select U&\"set\\005Fconfig\"('work_mem', '77MB', false)", "show work_mem", "4MB"),
+        (
+            "update pg_settings set setting = '77MB' where name = 'work_mem'",
+            "show work_mem",
+            "4MB",
+        ),
         ("create temp table t (a int)", "select to_regclass('pg_temp.t')::text", None),
         (
             "select pg_advisory_lock(7)",

@@ -66,6 +66,8 @@ CHANGES = [
     "call p()",
     "load 'x'",
     "select set_config('a', 'b', false)",
+    "update pg_settings set setting = '1MB' where name = 'work_mem'",
+    "select set_limit(0.5)",
     'select "set_config"(1)',
     "select pg_advisory_lock(1)",
     "select pg_catalog.PG_TRY_ADVISORY_LOCK(1)",
