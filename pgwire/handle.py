@@ -19,7 +19,7 @@ from pgwire.protocol.transaction import Blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Literal
+    from typing import Literal, NoReturn
 
     from pgwire.errors import PostgresError
     from pgwire.pgtypes.registration import Registration
@@ -32,6 +32,30 @@ if TYPE_CHECKING:
 
 # The callbacks of who has none.
 NOBODY: Mapping[str, list[Callable[[Any], object]]] = MappingProxyType({})
+
+
+class _OfTheOutcome:
+    """An attribute that only the outcome has. It is none: whoever looks for it is told so."""
+
+    def __init__(self, name: str, how: str) -> None:
+        self._name = name
+        self._how = how
+
+    def __get__(self, instance: object, owner: type) -> NoReturn:
+        raise AttributeError(
+            f"{owner.__name__!r} object has no attribute {self._name!r}; what comes of it has: "
+            f"{self._how}.{self._name}"
+        )
+
+
+def point_to_outcome(kind: type, outcome: type, how: str) -> None:
+    """Have errors about attributes that only the outcome has say how to come by it: by `await`.
+
+    They stand in the class: with a `__getattr__` every other attribute would be slower to find.
+    """
+    for name in dir(outcome):
+        if not name.startswith("_") and not hasattr(kind, name):
+            setattr(kind, name, _OfTheOutcome(name, how))
 
 
 class Handle(RegistersTypes):

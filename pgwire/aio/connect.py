@@ -11,6 +11,7 @@ from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.loops import running_loop
 from pgwire.aio.opening import AsyncOpener
 from pgwire.errors import InterfaceError
+from pgwire.handle import point_to_outcome
 from pgwire.opening import settings
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class Connecting:
         self._entered = False
         assert connection is not None
         await connection.close()
+
+
+point_to_outcome(Connecting, AsyncConnection, "(await …)")
 
 
 def connect_async(conninfo: str = "", **parameters: Unpack[ConnectionParameters]) -> Connecting:

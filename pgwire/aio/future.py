@@ -6,7 +6,9 @@ from asyncio import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgwire.driving import out_of_time
+from pgwire.handle import point_to_outcome
 from pgwire.protocol.callables import no_end
+from pgwire.protocol.rows import Result
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
@@ -98,6 +100,9 @@ class QueryFuture(Future[Any]):
         if isinstance(error, StopIteration):  # a future cannot hold it
             error = no_end(error, "a function, or a source of records,")
         self.set_exception(error)
+
+
+point_to_outcome(QueryFuture, Result, "(await …)")
 
 
 def query_future(

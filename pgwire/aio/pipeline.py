@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
+from pgwire.handle import point_to_outcome
 from pgwire.protocol.pipeline import PipelineBlock
+from pgwire.protocol.rows import Result
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from pgwire.aio.connection import AsyncConnection
     from pgwire.aio.driver import AsyncDriver
-    from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.rows import Row
 
 T = TypeVar("T")
 
@@ -53,6 +55,9 @@ class AsyncPipelineQuery(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, Result[T]]:
         return self.result().__await__()
+
+
+point_to_outcome(AsyncPipelineQuery, Result, "(await …)")
 
 
 class AsyncPipeline:

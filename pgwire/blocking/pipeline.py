@@ -9,8 +9,10 @@ from pgwire.blocking.net import deadline_in
 from pgwire.blocking.together import UNANSWERED, SharedRun
 from pgwire.driving import out_of_time
 from pgwire.errors import InterfaceError
+from pgwire.handle import point_to_outcome
 from pgwire.protocol.pipeline import PipelineBlock
 from pgwire.protocol.query import Query
+from pgwire.protocol.rows import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from pgwire.blocking.connection import Connection
     from pgwire.blocking.driver import Driver
     from pgwire.protocol.operation import Operation
-    from pgwire.protocol.rows import Result, Row
+    from pgwire.protocol.rows import Row
 
 T = TypeVar("T")
 
@@ -113,6 +115,9 @@ class PipelineQuery(Generic[T]):
         if self._operation is not None:
             self._operation.told = error
             self._operation.abandon()
+
+
+point_to_outcome(PipelineQuery, Result, "(…).result()")
 
 
 class Pipeline:

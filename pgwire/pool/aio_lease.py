@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pgwire.aio.connection import AsyncConnection
 from pgwire.aio.loops import check_loop
 from pgwire.errors import Error, InterfaceError
-from pgwire.handle import NOBODY
+from pgwire.handle import NOBODY, point_to_outcome
 from pgwire.pool import telling
 from pgwire.pool.ledger import caller, frame_above, told
 from pgwire.pool.released import RELEASED
@@ -160,3 +160,6 @@ class Checkout:
         self._is_entered = False
         if lease is not None:
             await lease.__aexit__(kind, value, traceback)
+
+
+point_to_outcome(Checkout, AsyncLease, "(await …)")
