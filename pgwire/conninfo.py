@@ -38,13 +38,18 @@ def conninfo_to_dict(conninfo: str) -> dict[str, str]:
     """
     try:
         if not isinstance(conninfo, str):
-            raise ProgrammingError(f"conninfo must be a str, not {type(conninfo).__name__}")
+            raise ProgrammingError(f"conninfo must be a str, not {_instead_of_a_str(conninfo)}")
         check_text(conninfo, "the connection string")
         scheme = next(filter(conninfo.startswith, _SCHEMES), None)
         return _parse_uri(conninfo, len(scheme)) if scheme else _parse_keywords(conninfo)
     except ProgrammingError as error:
         del conninfo
         raise error.with_traceback(None) from None
+
+
+def _instead_of_a_str(conninfo: object) -> str:
+    hint = "; pass its items as keyword arguments" if isinstance(conninfo, dict) else ""
+    return f"{type(conninfo).__name__}{hint}"
 
 
 def make_conninfo(**params: str) -> str:
@@ -98,6 +103,10 @@ _QUOTED = re.compile(rf"'((?:[^'\\]|\\.)*)'[{_BLANK}]*", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 
 
+# For a host's name, or a URI without its beginning.
+_TWO_NOTATIONS = "; write host=… dbname=…, or a URI: postgresql://…"
+
+
 def _parse_keywords(text: str) -> dict[str, str]:
     settings: dict[str, str] = {}
     # Behind a secret any word may be the rest of it, as an unquoted blank ends a value; and it may
@@ -110,7 +119,8 @@ def _parse_keywords(text: str) -> dict[str, str]:
     while position < len(text):
         keyword = _match(_KEYWORD, text, position)
         if keyword[2] is None:
-            _fail('the word is not followed by "="', position)
+            hint = "" if "=" in text else _TWO_NOTATIONS
+            _fail(f'the word is not followed by "="{hint}', position)
         quoted = text.startswith("'", keyword.end())
         value = (_QUOTED if quoted else _BARE).match(text, keyword.end())
         if value is None:

@@ -139,6 +139,12 @@ def test_uris_that_cannot_be_read(uri: str, position: int, reason: str) -> None:
     assert reason in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["localhost", "db:5432/shop", "//db/shop", "h p"])
+def test_what_is_neither_notation_is_told_of_both(text: str) -> None:
+    with pytest.raises(ProgrammingError, match="write host=… dbname=…, or a URI: postgresql://…"):
+        conninfo_to_dict(text)
+
+
 # --- keyword=value ---
 
 
@@ -203,7 +209,9 @@ def test_text_that_cannot_be_sent_is_refused(text: str) -> None:
 
 
 def test_a_conninfo_that_is_no_str_is_refused() -> None:
-    with pytest.raises(ProgrammingError, match="must be a str, not bytes"):
+    with pytest.raises(ProgrammingError, match="not dict; pass its items as keyword arguments"):
+        conninfo_to_dict({"host": "h"})  # type: ignore[arg-type]
+    with pytest.raises(ProgrammingError, match=r"must be a str, not bytes$"):
         conninfo_to_dict(b"host=h")  # type: ignore[arg-type]
 
 

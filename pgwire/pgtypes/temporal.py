@@ -207,7 +207,8 @@ def _microseconds(since: timedelta) -> int:
 
 def _timestamp_number(value: Any) -> tuple[int]:
     if not isinstance(value, datetime):
-        raise misfit("datetime without tzinfo", value)
+        hint = "pass datetime.combine(value, time())" if isinstance(value, date) else ""
+        raise misfit("datetime without tzinfo", value, hint)
     try:
         return (_microseconds(value - _EPOCH),)
     except TypeError:
@@ -217,7 +218,8 @@ def _timestamp_number(value: Any) -> tuple[int]:
 
 def _timestamptz_number(value: Any) -> tuple[int]:
     if not isinstance(value, datetime):
-        raise misfit("datetime with tzinfo", value)
+        hint = "pass datetime.combine(value, time(), tzinfo)" if isinstance(value, date) else ""
+        raise misfit("datetime with tzinfo", value, hint)
     try:
         return (_microseconds(value - _EPOCH_UTC),)
     except TypeError:

@@ -27,8 +27,7 @@ def encode_text(value: Any) -> bytes:
         if hasattr(value, "__fspath__"):
             value = value.__fspath__()
         if not isinstance(value, str):
-            is_bytes = isinstance(value, bytes | bytearray | memoryview)
-            raise misfit("str", value, "decode it first" if is_bytes else "pass str(value)")
+            raise misfit("str", value, _instead(value))
         value = str.__str__(value)  # a subclass may have an opinion of its own about encode()
     if "\0" in value:
         raise DataError(f"text cannot hold NUL, and there is one at index {value.index(chr(0))}")
@@ -39,6 +38,15 @@ def encode_text(value: Any) -> bytes:
             f"text cannot hold a lone surrogate, and there is one at index {error.start}"
         ) from None
     return encoded
+
+
+def _instead(value: Any) -> str:
+    """What to pass for a value that is no text."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "decode it first"
+    if isinstance(value, list | tuple | set | frozenset):
+        return ""  # its str() is Python's notation, and of use to nobody
+    return "pass json.dumps(value)" if isinstance(value, dict) else "pass str(value)"
 
 
 def decode_utf8(buffer: bytes, start: int, end: int) -> str:

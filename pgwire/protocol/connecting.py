@@ -134,6 +134,15 @@ def waiting_may_help(error: BaseException) -> bool:
 FAILURES = (ConnectionFailed, ConnectionLost, PostgresError, ProtocolError, OSError)
 
 _WRONG_PASSWORD = "28P01"
+# Those of the server itself: a pooler has other limits.
+_FULL = "53300"
+_COUNTS_CONNECTIONS = frozenset(
+    {"InitProcess", "InitPostgres", "InitializeSessionUserId", "CheckMyDatabase"}
+)
+_SHARE = (
+    "Close connections that are not needed, or share a few in a Pool; max_connections, and limits"
+    " of roles and databases, say how many there may be."
+)
 
 
 def failed_attempt(
@@ -153,6 +162,13 @@ def failed_attempt(
         ):
             source = f"the password was read from the file {passfile!r}"
             error.hint = source if error.hint is None else f"{error.hint}\n{source}"
+        elif (
+            isinstance(error, PostgresError)
+            and error.sqlstate == _FULL
+            and error.routine in _COUNTS_CONNECTIONS
+            and error.hint is None
+        ):
+            error.hint = _SHARE
         return error
     what = "is there a PostgreSQL server? " if isinstance(error, ProtocolError) else ""
     failure = ConnectionFailed(f"{address}: {what}{error}")

@@ -179,7 +179,10 @@ class Credentials:
     def _checked_password(self) -> Secret:
         password = self.password
         if password is None:
-            error = AuthenticationError("the server asks for a password, and none was given")
+            error = AuthenticationError(
+                "the server asks for a password, and none was given, by password=, PGPASSWORD"
+                " or a password file"
+            )
             error.lacks_password = True
             raise error
         # Found here and not where it is encoded, whose frames would show it in a traceback.

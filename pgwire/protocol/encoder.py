@@ -40,8 +40,9 @@ def check_parameters(params: Any) -> Sequence[Any]:
         try:
             params = tuple(params)
         except TypeError:
+            hint = "" if params is None else "; for a single parameter write [value]"
             raise ProgrammingError(
-                f"params must be a sequence of values, not {type(params).__name__}"
+                f"params must be a sequence of values, not {type(params).__name__}{hint}"
             ) from None
     if len(params) > MAX_PARAMETERS:
         raise ProgrammingError(

@@ -48,11 +48,13 @@ if TYPE_CHECKING:
     from pgwire.errors import PostgresError
 
 _BAD_TEXT = "22P02"
+# What comes of a parameter: the context says of which.
+_OF_PARAMETERS = frozenset({_BAD_TEXT, "22003", "22007", "22008", "22023", "XX000"})
 
 
 def advise(error: PostgresError, sql: str, params: Sequence[Any] = ()) -> None:
     """Fill in what to write instead, if that is plain; twice is as good as once."""
-    elsewhere = error.where is not None and error.sqlstate != _BAD_TEXT
+    elsewhere = error.where is not None and error.sqlstate not in _OF_PARAMETERS
     if elsewhere or error.internal_query is not None:
         return  # it is about the SQL in a function
     mistake = Mistake.of(error, sql, params)
@@ -123,8 +125,10 @@ def _cast(mistake: Mistake, number: str, of_int: str = "bigint") -> str | None:
 
 def misfit_hint(number: int, value: Any, codec_name: str) -> str:
     """What to say behind "parameter $1 (int4): expected int, got list"; or ""."""
-    if isinstance(value, list) and _SCALAR.fullmatch(codec_name):
-        return f"to compare with the elements of a list write = any(${number})"
+    if isinstance(value, list | tuple | set | frozenset) and _SCALAR.fullmatch(codec_name):
+        return f"to compare with the elements of a {type(value).__name__} write = any(${number})"
+    if codec_name == "record":
+        return f"write ${number}::type, with the name of its type"
     name = type_for(value)
     if codec_name == "text" and name not in (None, "text"):
         # The server takes for text what nothing says the type of, as in `select $1`.
@@ -341,6 +345,27 @@ def _bad_json(mistake: Mistake) -> str | None:
     return None
 
 
+# "unnamed portal parameter $1 = '…'", in any language: not behind a quote, where it would be SQL,
+# and not in a list of all parameters, which follows a colon.
+_BOUND = re.compile(r'(?:[^"$\n]|"_pgwire_\w+")*+(?<=\w )\$([1-9][0-9]{0,4})(?![0-9])')
+# What reads an array's literal, but for its elements.
+_OF_ARRAYS = frozenset(
+    {"array_in", "ArrayCount", "ReadArrayStr", "ReadArrayToken", "ReadArrayDimensions"}
+)
+
+
+def _bad_literal(mistake: Mistake) -> str | None:
+    """A str that is no literal of its parameter's type: the server's message does not say which."""
+    where = mistake.error.where or ""
+    bound = _BOUND.match(where) or _BOUND.match(where.rpartition("\n")[2])
+    numbers = set(NUMBER.findall(mistake.sql))
+    if bound is None or bound[1] not in numbers:
+        return None
+    if mistake.error.routine in _OF_ARRAYS:
+        return f"For ${bound[1]} pass a list: a str is PostgreSQL's literal of the whole array."
+    return f"It is the value of ${bound[1]}." if len(numbers) > 1 else None
+
+
 # -------------------------------------------------------------------- statements that are stale
 
 _AGAIN = "Run it again, the whole transaction if it is in one: pgwire prepares it anew."
@@ -353,6 +378,15 @@ _POOLER = (
 def _stale_plan(mistake: Mistake) -> str | None:
     # Many errors have this SQLSTATE.
     return _AGAIN if mistake.error.routine == "RevalidateCachedQuery" else None
+
+
+def _type_gone(mistake: Mistake) -> str | None:
+    """A prepared statement has a type that was dropped. Internal errors are not translated."""
+    where = mistake.error.where
+    if where is not None and _BOUND.match(where) is None:
+        return None  # in a function
+    gone = mistake.error.message.startswith("cache lookup failed for type ")
+    return _AGAIN if gone else None
 
 
 def _stale_statement(mistake: Mistake) -> str | None:
@@ -382,7 +416,11 @@ def _for_replication(mistake: Mistake) -> str | None:
 _FINDERS: dict[str, tuple[Callable[[Mistake], str | None], ...]] = {
     "08P01": (_for_replication,),
     "0A000": (_stale_plan,),
-    _BAD_TEXT: (_bad_json,),
+    "22003": (_bad_literal,),
+    "22007": (_bad_literal,),
+    "22008": (_bad_literal,),
+    "22023": (_bad_literal,),
+    _BAD_TEXT: (_bad_json, _bad_literal),
     "26000": (_stale_statement,),
     "42601": (
         _replication_command,
@@ -398,4 +436,5 @@ _FINDERS: dict[str, tuple[Callable[[Mistake], str | None], ...]] = {
     "42P02": (no_such_parameter,),
     "42P08": (_unknown_type,),
     "42P18": (_unknown_type,),
+    "XX000": (_type_gone,),
 }

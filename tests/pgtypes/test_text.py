@@ -65,6 +65,9 @@ def test_bytes_are_to_be_decoded_first(value: Any) -> None:
 
 def test_nothing_is_turned_into_text_silently() -> None:
     assert refused(CODECS["text"], 5) == "expected str, got int 5; pass str(value)"
+    assert refused(CODECS["text"], {"a": 1}) == "expected str, got dict; pass json.dumps(value)"
+    for several in (["a"], ("a",), {"a"}):  # of which str() is no text that anybody wants
+        assert refused(CODECS["text"], several) == f"expected str, got {type(several).__name__}"
 
 
 @pytest.mark.parametrize("name", TEXT_TYPES)

@@ -229,6 +229,26 @@ def test_a_wrong_password_is_told_with_the_file_that_it_is_from() -> None:
     assert told(error, "/p") == "no\nHINT: think\nthe password was read from the file '/p'"
 
 
+@pytest.mark.parametrize(
+    ("routine", "hint", "expected"),
+    [
+        ("InitProcess", None, "share a few in a Pool"),
+        ("InitializeSessionUserId", None, "share a few in a Pool"),
+        ("InitPostgres", "Ask Ada.", "no\nHINT: Ask Ada."),  # the server's own
+        (None, None, "no"),  # a pooler
+    ],
+)
+def test_a_server_that_is_full_is_told_with_what_to_do(
+    routine: str | None, hint: str | None, expected: str
+) -> None:
+    fields = {"C": "53300", "M": "no", "R": routine, "H": hint}
+    given = {name: text for name, text in fields.items() if text is not None}
+    error = mixed_in(ConnectionFailed, postgres_error(given))
+    told = str(failed_attempt("db", error))
+    assert expected in told
+    assert ("Pool" in told) is ("Pool" in expected)
+
+
 def test_a_password_that_is_missing_is_told_with_the_reason_if_there_is_one() -> None:
     error = AuthenticationError("none was given")
     assert failed_attempt("db", error, "/p", "/p is ignored") is error

@@ -142,7 +142,7 @@ def test_any_other_iterable_is_counted(params: Any) -> None:
         ({"a": 1}, "in the order of $1, $2, …, not dict"),
         ({1}, "in the order of $1, $2, …, not set"),
         (frozenset({1}), "in the order of $1, $2, …, not frozenset"),
-        (7, "params must be a sequence of values, not int"),
+        (7, "params must be a sequence of values, not int; for a single parameter write [value]"),
         (None, "params must be a sequence of values, not NoneType"),
     ],
 )

@@ -547,7 +547,61 @@ def test_json() -> None:
     assert hint("22P02", marked, routine=routine) == "Write ->> in place of ->: it gives text."
 
 
+UNNAMED = "unnamed portal parameter ${} = '...'"
+
+
+@pytest.mark.parametrize(
+    ("state", "where"),
+    [
+        ("22P02", UNNAMED.format(2)),
+        ("22007", UNNAMED.format(2)),
+        ("22008", "unbenanntes Portal, Parameter $2 = '...'"),
+        ("22003", "portal \"_pgwire_a_21\" parameter $2 = '...'"),
+        ("22023", "unnamed portal parameter $2 = 'it''s $1\nand \"more\"'"),
+        ("22P02", "JSON data, line 1: [\nunnamed portal parameter $2"),
+    ],
+)
+def test_whose_literal_is_bad(state: str, where: str) -> None:
+    sql = "select $1::text, $2::int"
+    assert hint(state, sql, params=["a", "["], where=where) == "It is the value of $2."
+    assert hint(state, "select $2", params=["a", "["], where=where) is None  # there is no other
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "unnamed portal with parameters: $1 = '2', $2 = '0'",  # it failed later on
+        'SQL statement "select a = $2 from t"',
+        'PL/pgSQL function "a $2"() line 1 at RETURN',
+        UNNAMED.format(3),
+        UNNAMED.format(20),
+        "?",
+        "",
+    ],
+)
+def test_what_fails_elsewhere_is_no_bad_literal(where: str) -> None:
+    assert hint("22P02", "select $1::int / $2", params=["2", "0"], where=where) is None
+
+
+@pytest.mark.parametrize("routine", ["array_in", "ReadArrayToken"])
+def test_a_str_for_an_array(routine: str) -> None:
+    expected = "For $1 pass a list: a str is PostgreSQL's literal of the whole array."
+    where = UNNAMED.format(1)
+    sql = "insert into t (tags) values ($1)"
+    assert hint("22P02", sql, params=["a"], where=where, routine=routine) == expected
+    assert hint("22P02", "select '{'::int[]", routine=routine) is None
+
+
 # Statements that are stale.
+
+
+def test_a_type_that_was_dropped() -> None:
+    message, where = "cache lookup failed for type 16386", "unnamed portal parameter $1"
+    expected = "Run it again, the whole transaction if it is in one: pgwire prepares it anew."
+    assert hint("XX000", "select $1::ty", message, [(1,)], where=where) == expected
+    assert hint("XX000", "select 'sad'::mood", message) == expected
+    assert hint("XX000", "select f()", message, where="PL/pgSQL function f()") is None
+    assert hint("XX000", "select 1", "cache lookup failed for relation 1") is None
 
 
 def test_stale_statements() -> None:
@@ -607,7 +661,7 @@ def test_a_value_that_cannot_be_looked_at() -> None:
 
 
 STATES = ["0A000", "22P02", "26000", "42601", "42703", "42725", "42804", "42883", "42P05"]
-STATES += ["42P02", "42P08", "42P18"]
+STATES += ["42P02", "42P08", "42P18", "22003", "22007", "22008", "22023", "XX000"]
 PIECES = ["$1", "$0", "$99999", " ", "%s", "?", "(", ")", ",", "'", '"', "/*", "*/", "--", "\n"]
 PIECES += [";", "in", "set", "from", "::", "[]", "=", "+", "->", "text", "unknown", "☃", ":", "{}"]
 TEXT = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join)
@@ -664,6 +718,9 @@ def test_the_first_word(sql: str, word: str) -> None:
     [
         ([1], "int4", "to compare with the elements of a list write = any($3)"),
         (["x"], "text", "to compare with the elements of a list write = any($3)"),
+        ((1,), "int4", "to compare with the elements of a tuple write = any($3)"),
+        ({"x"}, "text", "to compare with the elements of a set write = any($3)"),
+        ((1,), "record", "write $3::type, with the name of its type"),
         ([1], "int4[]", ""),
         ([1], "jsonb", ""),
         (1, "text", "where the SQL leaves the type open, write $3::bigint"),

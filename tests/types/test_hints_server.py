@@ -322,6 +322,20 @@ CASES: list[Case] = [
         "select * from t where (j->>'n')::integer > 3",
     ),
     (
+        "select * from t where id = $1 and d = $2",
+        ["1", "yesterday, perhaps"],
+        "It is the value of $2.",
+        "select * from t where id = $1 and d = $2",
+        ["1", "yesterday"],
+    ),
+    (
+        "insert into t (tags) values ($1)",
+        ["a"],
+        "For $1 pass a list: a str is PostgreSQL's literal of the whole array.",
+        "insert into t (tags) values ($1)",
+        [["a"]],
+    ),
+    (
         "insert into t (j) values ($1)",
         ["hello"],
         "A str is JSON text: for a JSON string pass pgwire.Json(text).",
