@@ -140,7 +140,7 @@ class _Socket:
         return self.answer
 
 
-def _blocking(null: int) -> Path:
+def _blocking(null: int, timeout: float | None = None) -> Path:
     sock = _Socket(null)
     channel = Channel(cast("socket.socket", sock))
     conn = Connection(Driver(Session(TypeRegistry()), channel, lambda driver, deadline: None))
@@ -151,6 +151,7 @@ def _blocking(null: int) -> Path:
     fresh = Channel(cast("socket.socket", sock))
     sock.answer = _ONE_VALUE
     conn._driver.channel = fresh
+    conn._default_timeout = timeout
 
     def run() -> Any:
         query = conn.query
@@ -158,7 +159,11 @@ def _blocking(null: int) -> Path:
             found = query(SQL, [number]).scalar()
         return found
 
-    return Path("one value, blocking", run, QUERIES)
+    return Path(_timed("one value, blocking", timeout), run, QUERIES)
+
+
+def _timed(name: str, timeout: float | None) -> str:
+    return name if timeout is None else f"{name}, with a timeout"
 
 
 class _Transport(asyncio.Transport):
@@ -183,9 +188,10 @@ class _Transport(asyncio.Transport):
         self.driver.data_received(answer)
 
 
-def _asyncio(loop: asyncio.AbstractEventLoop, null: int) -> Path:
+def _asyncio(loop: asyncio.AbstractEventLoop, null: int, timeout: float | None = None) -> Path:
     transport = _Transport(loop, null)
     conn = AsyncConnection(transport.driver)
+    conn._default_timeout = timeout
     transport.answers = iter([_described([INT4], [INT4]), _ONE_VALUE])
 
     async def queries(count: int) -> Any:
@@ -195,7 +201,8 @@ def _asyncio(loop: asyncio.AbstractEventLoop, null: int) -> Path:
 
     loop.run_until_complete(queries(1))
     transport.answers = None
-    return Path("one value, asyncio", lambda: loop.run_until_complete(queries(QUERIES)), QUERIES)
+    name = _timed("one value, asyncio", timeout)
+    return Path(name, lambda: loop.run_until_complete(queries(QUERIES)), QUERIES)
 
 
 # ---------------------------------------------------------------- many values
@@ -421,10 +428,13 @@ def paths(stack: ExitStack) -> Iterator[Path]:
     """All of them, until the stack is closed."""
     null = os.open(os.devnull, os.O_RDWR)  # a file descriptor that polls as readable
     stack.callback(os.close, null)
-    loop = asyncio.new_event_loop()
-    stack.callback(loop.close)
-    yield _blocking(null)
-    yield _asyncio(loop, null)
+    # With a timeout a timer is left, which each turn of its loop looks at.
+    loops = asyncio.new_event_loop(), asyncio.new_event_loop()
+    for loop in loops:
+        stack.callback(loop.close)
+    for loop, timeout in zip(loops, (None, 60), strict=True):
+        yield _blocking(null, timeout)
+        yield _asyncio(loop, null, timeout)
     yield _bind()
     yield from (_rows(layout, kinds) for layout, kinds in LAYOUTS.items())
     yield _values()

@@ -100,8 +100,7 @@ class AsyncDriver(GivingUp, Protocol):
                 self._settle()
                 self.tell_observers()
             if timeout is not None and not operation.done:
-                when = self.loop.time() + timeout
-                future.with_extra().entry = self._deadlines.add(when, future)
+                future.entry = self._deadlines.add(timeout, future)
             if not self._receiving:
                 if alone:
                     self._flush()
@@ -141,13 +140,14 @@ class AsyncDriver(GivingUp, Protocol):
 
     def _settle_one(self, operation: Operation) -> None:
         future: QueryFuture = operation.waiter
+        if future.entry is not None:
+            self._deadlines.remove(future.entry)
         if future.extra is None and operation.error is None:
             try:  # noqa: SIM105
                 future.set_result(operation.result)
             except InvalidStateError:
                 pass  # it was cancelled
         else:
-            self._forget_deadline(future)
             future.settle()
         operation.waiter = None  # else they would hold each other until the garbage collector comes
         finished = future.finished
@@ -264,6 +264,7 @@ class AsyncDriver(GivingUp, Protocol):
         except BaseException:  # Ctrl-C
             self.abort()
             raise
+        self._deadlines.end()
         if self._last_wait is not None:
             self._last_wait.cancel()
         if not self.gone.done():

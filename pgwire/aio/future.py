@@ -28,11 +28,10 @@ class Runner(Protocol):
 class Extra:
     """What only some futures have."""
 
-    __slots__ = ("asker", "context", "deadline", "ended", "entry", "row")
+    __slots__ = ("asker", "context", "deadline", "ended", "row")
 
     def __init__(self, row: Callable[..., Any] | None = None) -> None:
         self.row = row  # what to make of the rows
-        self.entry: list[Any] | None = None  # among the deadlines
         self.deadline: float | None = None  # of a pool's query, by the pool's clock
         self.asker: Task[Any] | None = None  # whose query it is, while it waits in a pool
         self.context: Context | None = None  # in which a pool tells its listeners of it
@@ -48,11 +47,12 @@ class QueryFuture(Future[Any]):
 
     # A subclass costs half a microsecond more than a Future, and a callback for its end twice
     # as much: this is the cheapest way to hear of a cancellation.
-    __slots__ = ("extra", "finished", "operation", "place", "runner")
+    __slots__ = ("entry", "extra", "finished", "operation", "place", "runner")
 
     operation: Operation
     runner: Runner
     finished: Callable[[QueryFuture], object] | None
+    entry: list[Any] | None  # among its driver's deadlines
     extra: Extra | None
     place: Any  # where a pool's query is: its waiter in the queue, then its slot
 
@@ -118,6 +118,7 @@ def query_future(
     future.operation = operation
     future.runner = runner
     future.finished = finished
+    future.entry = None
     future.extra = None if row is None else Extra(row)
     operation.waiter = future
     return future

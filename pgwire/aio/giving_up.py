@@ -50,7 +50,8 @@ class GivingUp(DriverBase):
 
     def abandon(self, future: QueryFuture) -> None:
         operation = future.operation
-        self._forget_deadline(future)
+        if future.entry is not None:
+            self._deadlines.remove(future.entry)
         if not operation.done:
             operation.abandon()
             self._abandoned = True
@@ -170,11 +171,6 @@ class GivingUp(DriverBase):
             await within(idle, 0.1)
         if always or self.session.pending:
             self.abort()
-
-    def _forget_deadline(self, future: QueryFuture) -> None:
-        extra = future.extra
-        if extra is not None and extra.entry is not None:
-            self._deadlines.remove(extra.entry)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> Task[None]:
         task = self.loop.create_task(work)

@@ -202,7 +202,7 @@ class Driver(DriverBase):
     def _drive(self, operation: Operation, deadline: float | None) -> None:
         """Write and read until the operation, which has been submitted, is done: it may be."""
         session, channel = self.session, self.channel
-        arriving = channel.arriving if deadline is None else None
+        arriving = channel.arriving
         while not operation.done:  # having written its Sync, it has no more to say
             self._unsafe = True
             if out := session.data_to_send():
@@ -212,6 +212,8 @@ class Driver(DriverBase):
                 channel.send(out)
             self._unsafe = False
             # Nothing that was read may be lost to Ctrl-C, which strikes at calls.
+            if deadline is not None or (arriving is None and _get_ident() == _main_thread):
+                channel.wait_readable(deadline)
             if arriving is not None:
                 for self._caught in arriving:
                     break
@@ -219,8 +221,6 @@ class Driver(DriverBase):
                 self._unsafe = True
                 data, self._caught = self._caught, None
             else:
-                if deadline is not None or _get_ident() == _main_thread:  # which alone it strikes
-                    channel.wait_readable(deadline)
                 self._unsafe = True
                 data = channel.receive()
             if data:

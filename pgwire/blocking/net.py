@@ -43,7 +43,7 @@ def deadline_in(seconds: float) -> float | None:
 
     Raises ProgrammingError for what is no number.
     """
-    if seconds.__class__ is float and 0 <= seconds < _FOR_EVER:
+    if (seconds.__class__ is float or seconds.__class__ is int) and 0 <= seconds < _FOR_EVER:
         return monotonic() + seconds
     checked = check_wait(seconds)
     return None if checked is None else monotonic() + checked
@@ -179,8 +179,11 @@ class Channel:
 
     def wait_readable(self, deadline: float | None) -> None:
         """Wait until there is something to read; `Deadline` when time is up."""
-        seconds = None if deadline is None else left(deadline)
-        if not self._poll(None if seconds is None else math.ceil(seconds * 1000)):
+        if deadline is None:
+            self._poll(None)
+            return
+        milliseconds = (deadline - monotonic()) * 1000  # `poll` rounds it up
+        if milliseconds <= 0 or not self._poll(milliseconds):
             raise Deadline
 
     def pump(

@@ -45,6 +45,8 @@ def check_wait(timeout: float | None) -> float | None:
 
     Less than nothing is nothing. Raises ProgrammingError for what is no number.
     """
+    if (timeout.__class__ is float or timeout.__class__ is int) and 0 <= timeout <= _FOR_EVER:
+        return timeout  # as nearly all are
     if timeout is None:
         return None
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)

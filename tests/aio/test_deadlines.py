@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
@@ -49,8 +50,8 @@ async def test_an_earlier_one_that_comes_later() -> None:
     deadlines, expired = made()
     deadlines.add(100, "late")
     await asyncio.sleep(1)
-    deadlines.add(2, "early")
-    deadlines.add(0.5, "gone already")
+    deadlines.add(1, "early")
+    deadlines.add(-0.5, "gone already")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert expired == [(1, "gone already")]
@@ -67,8 +68,8 @@ async def test_what_expires_may_add_and_remove() -> None:
         expired.append(item)
         if item == "first":
             deadlines.remove(second)
-            deadlines.add(now(), "at once")
-            deadlines.add(now() + 1, "last")
+            deadlines.add(0, "at once")
+            deadlines.add(1, "last")
 
     deadlines = Deadlines(loop, expire)
     deadlines.add(1, "first")
@@ -78,12 +79,71 @@ async def test_what_expires_may_add_and_remove() -> None:
 
 
 @in_virtual_time
-async def test_nothing_is_left_once_all_are_removed() -> None:
+async def test_an_earlier_one_is_not_forgotten_for_one_that_comes_meanwhile() -> None:
+    deadlines = Deadlines(asyncio.get_running_loop(), lambda item: expire(item))
+    expired: list[tuple[float, object]] = []
+
+    def expire(item: object) -> None:
+        expired.append((now(), item))
+        if item == "first":
+            deadlines.add(99, "last")
+
+    deadlines.add(1, "first")
+    deadlines.add(2, "second")
+    await asyncio.sleep(200)
+    assert expired == [(1, "first"), (2, "second"), (100, "last")]
+
+
+@in_virtual_time
+async def test_one_timer_serves_all_that_end_before_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    timers: list[float] = []
+    call_at = loop.call_at
+
+    def noted(when: float, *args: Any, **keywords: Any) -> asyncio.TimerHandle:
+        timers.append(when)
+        return call_at(when, *args, **keywords)
+
+    deadlines, expired = made()
+    monkeypatch.setattr(loop, "call_at", noted)
+    for _ in range(100):
+        deadlines.remove(deadlines.add(10, "short"))
+    assert timers == [10]
+    await asyncio.sleep(4)
+    late = deadlines.add(10, "late")
+    await asyncio.sleep(7)
+    assert timers == [10, 4, 11, 14]  # 4 and 11 are the test's
+    deadlines.remove(late)
+    await asyncio.sleep(10)
+    assert timers == [10, 4, 11, 14, 21]  # nothing to wait for, and no timer
+    assert expired == []
+
+
+@in_virtual_time
+async def test_a_timer_that_was_dropped_is_set_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may strike as the loop calls it."""
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+    deadlines, expired = made()
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "call_at", lambda when, _callback: call_at(when, int))
+        deadlines.add(1, "forgotten")
+    await asyncio.sleep(3)
+    assert expired == []
+    deadlines.add(2, "next")
+    await asyncio.sleep(5)
+    assert expired == [(3, "forgotten"), (5, "next")]
+
+
+@in_virtual_time
+async def test_nothing_is_left_at_the_end() -> None:
     deadlines, _ = made()
     for entry in [deadlines.add(1000, n) for n in range(100)]:
         deadlines.remove(entry)
-    await asyncio.sleep(0)
     assert deadlines._entries == []
+    deadlines.end()
     assert deadlines._timer is None
 
 
@@ -108,10 +168,10 @@ async def test_a_random_walk(seed: int) -> None:
     for number in range(500):
         match dice.randrange(4):
             case 0 | 1:
-                when = round(now() + dice.randrange(100), 6)
-                living[number] = when, deadlines.add(when, number)
+                seconds = dice.randrange(100)
+                living[number] = now() + seconds, deadlines.add(seconds, number)
             case 2 if living:
-                when, entry = living.pop(dice.choice(list(living)))
+                _, entry = living.pop(dice.choice(list(living)))
                 deadlines.remove(entry)
             case _:
                 await asyncio.sleep(dice.randrange(5))

@@ -13,6 +13,7 @@ import pytest
 
 import pgwire
 from pgwire import errors
+from pgwire.aio.deadlines import Deadlines
 from tests.support import backend
 from tests.support.guards import SEES_THAT_WE_ARE_GONE, go_on
 from tests.support.scripted import Line, ScriptedServer, serve
@@ -378,6 +379,21 @@ async def test_a_connection_does_not_wait_for_the_garbage_collector(
         await conn.close()
     finally:
         gc.enable()
+
+
+async def test_no_timer_comes_for_a_connection_that_is_closed(dsn: str, runner: Runner) -> None:
+    def waiting() -> int:
+        gc.collect()
+        return sum(isinstance(one, Deadlines) for one in gc.get_objects())
+
+    before = waiting()
+    conn = await pgwire.connect_async(dsn)
+    await conn.query("select 1", timeout=1000)
+    assert waiting() == before + 1
+    await conn.close()
+    del conn
+    await asyncio.sleep(0)  # the transport lets go of it
+    assert waiting() == before
 
 
 async def test_idle_connections_cost_no_time(dsn: str, connect: Connect) -> None:
