@@ -15,6 +15,7 @@ from pgwire.protocol.callables import no_end
 from pgwire.protocol.collector import go_on_after_fork
 from pgwire.protocol.events import ReportsAreThere
 from pgwire.protocol.listening import refuse_held
+from pgwire.protocol.losing import untraced
 from pgwire.protocol.observing import Endpoint, ObservedSession, observe, stop_observing
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class DriverBase:
         if notification is None:
             if failure is not None:
                 inbox.loss_is_told = True
-                raise failure
+                raise untraced(failure)
             refuse_held(self.session)
         return notification
 

@@ -30,7 +30,7 @@ from pgwire.pgtypes.registration import Registration, Registrations
 from pgwire.protocol import backend
 from pgwire.protocol.events import Events, ParameterChange, Reported
 from pgwire.protocol.fences import QUERY_CANCELED, Fencing
-from pgwire.protocol.losing import lost_at_head, lost_behind
+from pgwire.protocol.losing import lost_at_head, lost_behind, untraced
 from pgwire.protocol.messages import BackendKeyData, BackendMessage, TransactionStatus, message_name
 from pgwire.protocol.operation import Idle
 from pgwire.protocol.statement import StatementCache
@@ -113,7 +113,7 @@ class Session(Fencing):
         elif self.failure is None:
             self._give_floor(operation)
         else:
-            operation.error = self.failure
+            operation.error = untraced(self.failure)
             self._finish(operation)
             self.pending.clear()
 
@@ -194,7 +194,7 @@ class Session(Fencing):
         """Nothing more can be said on this connection; `error` is why. Only the first counts."""
         if self.failure is not None:
             return
-        self.failure = error
+        self.failure = kept = untraced(error)
         if isinstance(error, ConnectionLost):
             # Whoever answers next at this address may be another server, with other types.
             self.registry.catalog.forget()
@@ -208,7 +208,7 @@ class Session(Fencing):
             if operation.error is None and not place:
                 operation.error = lost_at_head(operation, error)
             elif operation.error is None:
-                operation.error = lost_behind(operation, error, written=place < written)
+                operation.error = lost_behind(operation, kept, written=place < written)
             self._finish(operation)
         self.pending.clear()
         self.events.session_failed()

@@ -52,6 +52,7 @@ ON_BOTH: dict[str, set[str]] = {
     },
     "test_leases": {
         "test_a_lost_lease_is_closed_its_slot_freed_and_its_place_named",
+        "test_a_lease_that_is_lost_with_its_connection_comes_back",
         "test_a_lease_lost_inside_of_the_pools_own_lock_is_no_deadlock",
         "test_a_lease_given_back_inside_of_the_pools_own_lock_is_no_deadlock",
         "test_a_destructor_inside_of_the_pools_own_lock_is_sent_away",

@@ -15,6 +15,8 @@ import pytest
 
 import pgwire
 from tests.pool.support import PATIENCE, Thread, alive, messages, pid_of, pool, until
+from tests.support.breaking import LAST_WORDS, breaks_off
+from tests.support.scripted import ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +90,43 @@ def test_a_lease_is_lost_with_the_thread_that_had_it(dsn: str) -> None:
         with pytest.warns(ResourceWarning):
             Thread(lambda: p.connect() and None).outcome()
         assert p.query("select 1").scalar() == 1
+
+
+def listen_to_the_end(conn: pgwire.Connection) -> None:
+    conn.listen("news")
+    assert not [*conn.notifications(timeout=PATIENCE)]
+
+
+def use_and_lose(p: pgwire.Pool, use: Callable[[pgwire.Connection], object]) -> None:
+    """What is raised refers by its traceback to a frame, and so to the lease."""
+
+    def raise_it() -> None:
+        lease = p.connect()
+        use(lease)
+
+    with pytest.raises(pgwire.Error):
+        raise_it()
+    gc.collect()
+
+
+@LAST_WORDS
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda conn: conn.query("select 1"),
+        lambda conn: conn.prepare("select 1"),
+        pgwire.Connection.ping,
+        listen_to_the_end,
+    ],
+)
+def test_a_lease_that_is_lost_with_its_connection_comes_back(
+    last_words: bytes, use: Callable[[pgwire.Connection], object]
+) -> None:
+    """The session kept the error that it had ended by, and the traceback of that the lease."""
+    with ScriptedServer(breaks_off(last_words)) as server, pool(server.dsn, max_size=1) as p:
+        with pytest.warns(ResourceWarning, match="in raise_it was never released"):
+            use_and_lose(p, use)
+        until(lambda: p.total_count == 0)
 
 
 @contextmanager

@@ -123,4 +123,4 @@ def test_lengths_that_are_wrong_are_the_servers_fault_even_where_a_decoder_raise
     malformed = backend.message("D", b"\0\1\0\0\0\7x")
     session.receive_data(backend.BIND_COMPLETE + backend.row(b"1") + malformed)
     assert str(session.failure) == "the server sent a malformed DATA_ROW"
-    assert query.error is session.failure
+    assert repr(query.error) == repr(session.failure)

@@ -11,7 +11,7 @@ from pgwire.protocol.query import Query
 from pgwire.protocol.roles import question
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Fence, Ping, SimpleQuery
-from pgwire.sqlstate import AdminShutdown
+from pgwire.sqlstate import AdminShutdown, mixed_in
 from tests.support import backend
 from tests.support.conversations import REGISTRY
 
@@ -24,7 +24,7 @@ def failed(failure: Error, *operations: Query | SimpleQuery | Ping) -> list[str]
     for operation in operations:
         session.submit(operation)
     session.fail(failure)
-    assert session.failure is failure  # that is about the connection
+    assert repr(session.failure) == repr(failure)  # that is about the connection
     for operation in operations:
         assert operation.done
         assert isinstance(operation.error, Error)
@@ -117,3 +117,79 @@ def test_an_error_from_before_the_loss_is_what_has_happened() -> None:
     error = query.error
     session.receive_eof()
     assert query.error is error
+
+
+# ------------------------------------------------------------------ whose each error is
+
+
+class Uncopied(Exception):
+    """One that a copy cannot be made of."""
+
+    def __init__(self, one: object, two: object) -> None:
+        super().__init__(one)
+
+
+def raised(error: Error, cause: BaseException | None = None) -> Error:
+    """An error that has been raised, and what it came of as well."""
+    try:
+        try:
+            if cause is not None:
+                raise cause
+        except BaseException:
+            raise error from cause
+        raise error
+    except Error:
+        return error
+
+
+def traces(error: BaseException | None) -> list[object]:
+    """Where an error, and what it came of, were raised; None for nowhere."""
+    found: list[object] = []
+    while error is not None:
+        found.append(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ProtocolError("nonsense"),
+        InterfaceError("it is closed"),
+        ConnectionLost("the line is cut"),
+        mixed_in(ConnectionLost, AdminShutdown("bye")),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+@pytest.mark.parametrize("cause", [None, ConnectionResetError(104, "reset")])
+def test_what_is_kept_has_nothing_of_where_it_was_raised(
+    failure: Error, cause: OSError | None
+) -> None:
+    """It is kept for as long as the session, and tracebacks keep all that was in their frames."""
+    session = Session(REGISTRY)
+    operations = [Ping(), Query("select 1"), Ping()]
+    for operation in operations:
+        session.submit(operation)
+    session.fail(raised(failure, cause))
+    for _ in range(2):  # and of what is asked for afterwards each is told by an error of its own
+        operations.append(Ping())
+        session.submit(operations[-1])
+    told = [operation.error for operation in operations]
+    assert len({id(error) for error in [*told, session.failure]}) == len(operations) + 1
+    for error in told:
+        assert isinstance(error, Error)
+        with pytest.raises(Error):
+            raise error
+    kept = session.failure
+    assert type(kept) is type(failure)
+    assert (str(kept), repr(kept.__cause__)) == (str(failure), repr(cause))
+    assert not any(traces(kept))
+    assert str(told[-1]) == str(failure)
+    assert repr(told[-1].__cause__) == repr(cause)  # type: ignore[union-attr]
+
+
+def test_what_cannot_be_copied_is_not_kept_as_a_cause() -> None:
+    session = Session(REGISTRY)
+    session.fail(raised(ProtocolError("nonsense"), Uncopied(1, 2)))
+    assert repr(session.failure) == "ProtocolError('nonsense')"
+    assert traces(session.failure) == [None]

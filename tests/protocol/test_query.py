@@ -189,7 +189,7 @@ def test_a_malformed_ready_for_query_leaves_no_result_behind() -> None:
     session.receive_data(DESCRIBED + backend.BIND_COMPLETE + backend.complete("INSERT 0 1"))
     session.receive_data(backend.ready("x"))
     assert query.result is None
-    assert query.error is session.failure
+    assert repr(query.error) == repr(session.failure)
 
 
 def test_an_empty_query_has_an_empty_tag() -> None:

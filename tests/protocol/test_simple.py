@@ -186,5 +186,5 @@ def test_a_fatal_error_in_answer_to_a_ping(sqlstate: str) -> None:
     session, ping = Session(REGISTRY), Ping()
     session.submit(ping)
     session.receive_data(backend.fatal(sqlstate))
-    assert ping.error is session.failure
+    assert repr(ping.error) == repr(session.failure)
     assert getattr(ping.error, "sqlstate", None) == sqlstate

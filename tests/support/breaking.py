@@ -75,3 +75,22 @@ def probe(conn: pgwire.Connection, kind: str, timeout: float | None = None) -> l
 
 
 LENGTHS = {"query": len(DESCRIBED + EXECUTED), "script": len(SIMPLE)}
+
+
+LAST_WORDS = pytest.mark.parametrize(
+    "last_words", [b"", b"\0\0\0\0\0", backend.fatal("57P01", "bye")], ids=["", "lies", "fatal"]
+)
+
+
+def breaks_off(last_words: bytes) -> Callable[[Line], None]:
+    """A server that knows LISTEN; asked for anything, it says these last words, and is gone."""
+
+    def script(line: Line) -> None:
+        line.let_in()
+        code, _ = line.read_message()
+        if code == "Q":
+            line.send(backend.complete("LISTEN"), backend.ready())
+        line.send(last_words)
+        line.cut()
+
+    return script

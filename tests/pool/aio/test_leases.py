@@ -20,10 +20,12 @@ from tests.pool.aio.support import (
     until,
     until_running,
 )
-from tests.pool.support import messages
+from tests.pool.support import PATIENCE, messages
+from tests.support.breaking import LAST_WORDS, breaks_off
+from tests.support.scripted import ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 HERE = r"test_leases\.py:\d+ in "
 
@@ -159,6 +161,45 @@ async def test_a_lease_lost_in_a_cycle_is_found_by_the_collector(dsn: str) -> No
         with pytest.warns(ResourceWarning, match="never released"):
             gc.collect()
         assert (await waiting).scalar() == 1
+
+
+async def listen_to_the_end(conn: pgwire.AsyncConnection) -> None:
+    await conn.listen("news")
+    assert not [each async for each in conn.notifications(timeout=PATIENCE)]
+
+
+async def use_and_lose(
+    p: pgwire.AsyncPool, use: Callable[[pgwire.AsyncConnection], Awaitable[object]]
+) -> None:
+    async def raise_it() -> None:
+        lease = await p.connect()
+        await use(lease)
+
+    with pytest.raises(pgwire.Error):
+        await raise_it()
+    await step()
+    gc.collect()
+
+
+@LAST_WORDS
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda conn: conn.query("select 1"),
+        lambda conn: conn.prepare("select 1"),
+        pgwire.AsyncConnection.ping,
+        listen_to_the_end,
+    ],
+)
+async def test_a_lease_that_is_lost_with_its_connection_comes_back(
+    last_words: bytes, use: Callable[[pgwire.AsyncConnection], Awaitable[object]]
+) -> None:
+    """The session kept the error that it had ended by, and the traceback of that the lease."""
+    with ScriptedServer(breaks_off(last_words)) as server:
+        async with pool(server.dsn, max_size=1) as p:
+            with pytest.warns(ResourceWarning, match="in raise_it was never released"):
+                await use_and_lose(p, use)
+            await until(lambda: p.total_count == 0)
 
 
 async def test_a_lease_of_a_task_that_has_failed(dsn: str) -> None:
