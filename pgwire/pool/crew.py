@@ -54,6 +54,11 @@ class Crew:
         self._resting: list[_Hand] = []
         self._is_dismissed = False
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the thread that asks is one of them."""
+        return threading.current_thread() in self._threads
+
     def start(self, target: Callable[..., object], *args: Any) -> threading.Thread:
         """A thread that runs the function.
 

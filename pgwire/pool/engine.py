@@ -100,7 +100,7 @@ class Engine(Requests):
         self._hopeless = False  # and whether waiting could have mended it
         self._ended = threading.Event()
         self.crew = Crew(self.options.name)
-        self._keeper = Keeper(self)
+        self.keeper = Keeper(self)
 
     # ---------------------------------------------------------------- requests
 
@@ -130,7 +130,7 @@ class Engine(Requests):
                     waiter, sleeper = answer, _new_sleeper()
                     sleeper.acquire()
                     self._wakers[waiter] = _waking(sleeper)
-                    self._keeper.plan()
+                    self.keeper.plan()
             finally:
                 # No call before `release`: only behind one can Ctrl-C strike.
                 try:  # noqa: SIM105
@@ -180,7 +180,8 @@ class Engine(Requests):
 
     def _go_on_after(self, error: BaseException) -> None:
         """What was struck in the core is gone on with by a thread that Ctrl-C does not strike."""
-        if not isinstance(error, PoolClosed | PoolFull):
+        # What one of these has met itself (a clock that raises) it would meet again, and again.
+        if not (isinstance(error, PoolClosed | PoolFull) or self.crew.is_at_work):
             self.crew.do(self.report, self.core.tick)
 
     def wait(self, deadline: float | None) -> None:
@@ -262,7 +263,7 @@ class Engine(Requests):
                     self._carry_out(effects)
             except BaseException:  # Ctrl-C
                 self._orphans += ((slot, uses),)  # if it is still out; no call before this
-                self._keeper.wake()
+                self.keeper.wake()
                 if effects is not None:
                     self._carry_out(effects)
                 raise
@@ -273,7 +274,7 @@ class Engine(Requests):
         `uses` is the slot's count at that lease, which tells it from any later one.
         """
         self._orphans.append((slot, uses))
-        self._keeper.wake()
+        self.keeper.wake()
 
     def _recover_orphans(self) -> None:
         with suppress(IndexError):  # others may be at it as well
@@ -320,10 +321,10 @@ class Engine(Requests):
             with self.lock:
                 report(*args, self._clock(), **facts)
                 effects = self.core.take_effects()
-                self._keeper.plan()
+                self.keeper.plan()
                 if self.core.ended:
                     self._ended.set()
-                    self._keeper.wake()
+                    self.keeper.wake()
                 self._changed.notify_all()
             self._carry_out(effects)
         except BaseException as error:  # Ctrl-C

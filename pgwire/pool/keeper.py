@@ -2,6 +2,9 @@
 
 It exists while there are connections or requests, or are to be, and sleeps until something is
 due. It does what else nobody would do in time: closing lost leases and reporting long ones.
+
+Whatever is raised there (a clock may, and memory may be short) it goes on after a while. Where no
+thread can be started, that is tried again with whatever is asked of the pool next.
 """
 
 from __future__ import annotations
@@ -10,7 +13,11 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pgwire.log import pool_logger as logger
+from pgwire.pool.waiters import ABANDONED, Waiter
+
 if TYPE_CHECKING:
+    from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
 
 _INTERVAL = 1.0
@@ -29,6 +36,8 @@ class Keeper:
         wanted = _INTERVAL if leak_after is None else min(_INTERVAL, leak_after)
         self._interval = max(_SHORTEST_INTERVAL, wanted)
         self._runs = False
+        self._stumbles = False  # since its last round that went well
+        self._reminder: Waiter[Driver] | None = None
         self._due = 0.0
         self._alarm = threading.Lock()
         self._alarm.acquire()
@@ -42,14 +51,33 @@ class Keeper:
                 self.wake()
         elif self._is_needed():
             self._runs = True
-            self._due = self._clock()
             try:
+                self._due = self._clock()
                 self._engine.crew.start(self._run)
-            except RuntimeError:  # the interpreter is on its way out
+            except RuntimeError:  # there are too many, or the interpreter is on its way out
                 self._runs = False
+                self._remind()
             except BaseException:  # Ctrl-C: nobody knows whether it runs, and two do no harm
                 self._runs = False
                 raise
+
+    def _remind(self) -> None:
+        """Have it planned again by whoever makes the next input to the core.
+
+        It looks like the end of somebody's waiting. An input that leaves nothing to be done, like
+        most, has no other question to ask whether there is a keeper.
+        """
+        if self._reminder is None:
+            reminder: Waiter[Driver] = Waiter(0.0, None, None)
+            reminder.state = ABANDONED
+            self._engine.call_at_end(reminder, self._plan_again)
+            self._core.pending.append(reminder)
+            self._reminder = reminder
+
+    def _plan_again(self, _reminder: Waiter[Driver]) -> None:
+        with self._engine.lock:
+            self._reminder = None
+            self.plan()
 
     def wake(self) -> None:
         """Have it look at once."""
@@ -63,10 +91,23 @@ class Keeper:
 
     def _run(self) -> None:
         engine = self._engine
-        while (seconds := self._until_due()) is not None:
-            self._alarm.acquire(timeout=seconds)
-            engine.look_after_leases()
-            engine.report(self._core.tick)
+        while True:
+            try:
+                if (seconds := self._until_due()) is None:
+                    return
+                self._alarm.acquire(timeout=seconds)
+                engine.look_after_leases()
+                engine.report(self._core.tick)
+                self._stumbles = False
+            except BaseException:  # else nobody who waits would ever hear that his time is up
+                self._stumble()
+
+    def _stumble(self) -> None:
+        if not self._stumbles:
+            with suppress(BaseException):  # there may be no memory for that either
+                logger.exception("%s: no time was given, and will be", self._engine.options.name)
+        self._stumbles = True
+        self._alarm.acquire(timeout=self._interval)
 
     def _until_due(self) -> float | None:
         """How long to sleep, or None: there is nothing left to keep."""

@@ -43,6 +43,10 @@ class Requests:
         """Whether this thread has the pool's lock."""
         return bool(self.lock._is_owned())  # type: ignore[attr-defined]
 
+    def call_at_end(self, waiter: Waiter[Driver], wake: Callable[[Any], object]) -> None:
+        """Have it called, under no lock, when the waiter is among the effects."""
+        self._wakers[waiter] = wake
+
     def outcome(self, waiter: Waiter[Driver], since: float) -> Slot[Driver]:
         """What became of a waiter that waits no more: its slot, or its error raised."""
         if waiter.state is _GRANTED:
