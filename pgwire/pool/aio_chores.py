@@ -19,8 +19,15 @@ from pgwire.driving import CLOSE_PATIENCE
 from pgwire.errors import ConnectionFailed, Error, OperationalError
 from pgwire.log import pool_logger as logger
 from pgwire.pool.options import CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
+from pgwire.pool.released import take_away
 from pgwire.pool.slots import CHECKING, CLOSING, OPENING, RESETTING
-from pgwire.pool.telling import as_exception, left_unfit, may_be_mended
+from pgwire.pool.telling import (
+    GOES_ON,
+    as_exception,
+    left_behind,
+    left_unfit,
+    may_be_mended,
+)
 from pgwire.protocol.connecting import waiting_may_help
 from pgwire.protocol.simple import Ping
 
@@ -122,7 +129,10 @@ async def _introduce(engine: AsyncEngine, driver: AsyncDriver) -> Exception | No
         driver.session.changed = False  # what it has set is how sessions begin here
     if "connect" in engine.listeners:
         try:
-            await engine.listeners.emit_connect(AsyncConnection(driver), OPEN_TIMEOUT)
+            connection = AsyncConnection(driver)
+            if not await engine.listeners.emit_connect(connection, OPEN_TIMEOUT):
+                take_away(connection)
+                logger.warning(GOES_ON, engine.options.name, "connect", OPEN_TIMEOUT)
             await driver.wait_idle(OPEN_TIMEOUT)
         except asyncio.CancelledError as error:
             return as_exception(error)
@@ -209,7 +219,7 @@ async def run_hook(
     if not task.done():
         task.cancel()
         await driver.interrupt(always=True)
-        return OperationalError(f"{name} took longer than {timeout:g} s")
+        return left_behind(name, timeout)
     if (failure := task.result()) is not None:
         return failure
     if not driver.clean(False):

@@ -48,15 +48,14 @@ class AsyncListeners(Listeners):
                 if event == "connect":
                     self._connecting.append(task)
 
-    async def emit_connect(self, connection: object, seconds: float) -> None:
+    async def emit_connect(self, connection: object, seconds: float) -> bool:
         """Tell of a new connection, and wait until coroutines that are told have ended.
 
-        At most so long: what takes longer goes on beside.
+        At most so long: what takes longer goes on beside. Whether nothing does.
         """
         self.emit("connect", connection)
         tasks, self._connecting = self._connecting, []
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+        return not tasks or not (await asyncio.wait(tasks, timeout=seconds))[1]
 
     async def _finish(self, event: str, code: Callback, work: Coroutine[Any, Any, Any]) -> None:
         try:

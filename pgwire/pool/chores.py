@@ -2,11 +2,12 @@
 
 Opening, checking, resetting and closing, as the core's effects ask for it, each followed by its
 report; and the hooks and events that belong to them. A chore always reports, whatever hooks
-raise: else its slot would be lost.
+raise, and however long they or callbacks take: else its slot would be lost.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pgwire.blocking.connection import Connection
@@ -19,7 +20,14 @@ from pgwire.pool.effects import (
     ResetConnection,
 )
 from pgwire.pool.options import CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
-from pgwire.pool.telling import as_exception, left_unfit, may_be_mended
+from pgwire.pool.released import take_away
+from pgwire.pool.telling import (
+    GOES_ON,
+    as_exception,
+    left_behind,
+    left_unfit,
+    may_be_mended,
+)
 from pgwire.protocol.connecting import waiting_may_help
 from pgwire.protocol.simple import Ping
 
@@ -61,7 +69,7 @@ def _introduce(engine: Engine, driver: Driver) -> Exception | None:
             return failure
         driver.session.changed = False  # what it has set is how sessions begin here
     if "connect" in engine.listeners:
-        engine.listeners.emit("connect", Connection(driver))
+        _tell(engine, "connect", Connection(driver))
         if not driver.clean(False):
             return left_unfit('a callback for "connect"', driver.session.failure)
     return None
@@ -110,8 +118,8 @@ def close_connection(engine: Engine, slot: Slot[Driver]) -> None:
     connection = Connection(driver)
     if failure is not None and not driver.given_up:
         logger.info("%s: an idle connection was lost: %s", engine.options.name, failure)
-        engine.listeners.emit("error", failure, connection)
-    engine.listeners.emit("remove", connection)
+        _tell(engine, "error", connection, failure)
+    _tell(engine, "remove", connection)
     engine.report(engine.core.closed, slot)
 
 
@@ -120,6 +128,25 @@ def _close(driver: Driver) -> None:
     if not driver.session.in_step:
         driver.interrupt()
     driver.close()
+
+
+def _tell(engine: Engine, event: str, connection: Connection, *before: object) -> None:
+    """Call the callbacks for an event of a connection that is nobody's, and wait for them.
+
+    They have a thread of their own. What takes too long goes on beside, without the connection.
+    """
+    if event not in engine.listeners:
+        return
+    emit = partial(engine.listeners.emit, event, *before, connection)
+    try:
+        if engine.guests.wait_for(emit, OPEN_TIMEOUT):
+            return
+    except RuntimeError:  # there are too many threads, or the interpreter is on its way out
+        emit()
+        return
+    take_away(connection)
+    if not engine.guests.is_over:
+        logger.warning(GOES_ON, engine.options.name, event, OPEN_TIMEOUT)
 
 
 def run_hook(
@@ -140,13 +167,12 @@ def run_hook(
             failures.append(as_exception(error))
 
     try:
-        thread = engine.crew.start(run)
+        has_ended = engine.guests.wait_for(run, timeout)
     except RuntimeError as error:  # too many threads, or the interpreter is on its way out
         return error
-    thread.join(timeout)
-    if thread.is_alive():
+    if not has_ended:
         driver.interrupt(always=True)
-        return OperationalError(f"{name} took longer than {timeout:g} s")
+        return left_behind(name, None if engine.guests.is_over else timeout)
     if failures:
         return failures[0]
     if not driver.clean(False):

@@ -94,6 +94,11 @@ class Crew:
         except RuntimeError:
             target(*args)
 
+    def let_go(self, thread: threading.Thread) -> None:
+        """It hangs in what is not the pool's: the end is not to wait for it."""
+        with self._starting:
+            self._threads.discard(thread)
+
     def _work(self, hand: _Hand) -> None:
         target, args = hand.take()
         while target is not None:

@@ -33,11 +33,12 @@ from pgwire.pool import telling
 from pgwire.pool.chores import CHORES
 from pgwire.pool.core import PoolCore
 from pgwire.pool.crew import Crew
+from pgwire.pool.guests import Guests
 from pgwire.pool.keeper import Keeper
 from pgwire.pool.ledger import Ledger
 from pgwire.pool.listeners import Listeners
 from pgwire.pool.options import ABORT_TIMEOUT
-from pgwire.pool.requesting import REENTRY, Requests
+from pgwire.pool.requesting import REENTRY, Requests, waking
 from pgwire.pool.slots import Slot
 from pgwire.pool.waiters import Waiter, WaiterState
 from pgwire.protocol.watching import seeing_roles, take_role_loss
@@ -100,6 +101,7 @@ class Engine(Requests):
         self._hopeless = False  # and whether waiting could have mended it
         self._ended = threading.Event()
         self.crew = Crew(self.options.name)
+        self.guests = Guests(self.crew)
         self.keeper = Keeper(self)
 
     # ---------------------------------------------------------------- requests
@@ -129,7 +131,7 @@ class Engine(Requests):
                 else:
                     waiter, sleeper = answer, _new_sleeper()
                     sleeper.acquire()
-                    self._wakers[waiter] = _waking(sleeper)
+                    self._wakers[waiter] = waking(sleeper)
                     self.keeper.plan()
             finally:
                 # No call before `release`: only behind one can Ctrl-C strike.
@@ -408,6 +410,7 @@ class Engine(Requests):
             return telling.not_ended(timeout, leases, stats)
         self.opener.abort()
         self.report(self.core.abort)
+        self.guests.leave()
         if self.listeners.innermost is None:  # else it would wait for itself
             self._ended.wait(ABORT_TIMEOUT)
             self.crew.join(ABORT_TIMEOUT)
@@ -426,16 +429,6 @@ class Engine(Requests):
             self.report(self.core.close)
         for function in self.after_fork:
             function()
-
-
-def _waking(sleeper: threading.Lock) -> Callable[[Waiter[Driver]], None]:
-    def wake(_waiter: Waiter[Driver]) -> None:
-        try:  # noqa: SIM105
-            sleeper.release()
-        except RuntimeError:
-            pass  # it is awake already
-
-    return wake
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

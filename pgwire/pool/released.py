@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import InterfaceError
+
+if TYPE_CHECKING:
+    from pgwire.handle import Handle
 
 
 class _Released:
@@ -20,3 +23,8 @@ class _Released:
 
 
 RELEASED: Any = _Released()
+
+
+def take_away(connection: Handle) -> None:
+    """From whoever has this object: it is dead from now on, as a lease that was released."""
+    connection._driver = RELEASED

@@ -126,3 +126,15 @@ class Requests:
         if not self._is_inside():
             self.report(leave)
         return waiter.state is _ABANDONED
+
+
+def waking(sleeper: threading.Lock) -> Callable[[Waiter[Driver]], None]:
+    """What wakes the thread that sleeps on this lock."""
+
+    def wake(_waiter: Waiter[Driver]) -> None:
+        try:  # noqa: SIM105
+            sleeper.release()
+        except RuntimeError:
+            pass  # it is awake already
+
+    return wake

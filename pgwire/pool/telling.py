@@ -89,6 +89,19 @@ def as_exception(error: BaseException) -> Exception:
     return failure
 
 
+GOES_ON = (
+    "%s: a callback for %r has not ended within %g s, and goes on beside; the connection that it "
+    "was given is taken from it"
+)
+
+
+def left_behind(what: str, seconds: float | None) -> OperationalError:
+    """User code was not waited for any more: for want of time, or, None, as the pool has ended."""
+    if seconds is None:
+        return OperationalError(f"{what} had not ended when the pool was closed by force")
+    return OperationalError(f"{what} took longer than {seconds:g} s")
+
+
 def left_unfit(what: str, failure: Exception | None) -> OperationalError:
     """User code has ended on a connection that cannot be used; `failure` is the session's."""
     if _is_loss(failure):

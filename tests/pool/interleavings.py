@@ -16,7 +16,18 @@ import pgwire
 from pgwire.blocking import driver
 from pgwire.driving import DriverBase
 from pgwire.errors import ConnectionFailed
-from pgwire.pool import blocking, chores, crew, engine, keeper, lease, ledger, sharing, submitting
+from pgwire.pool import (
+    blocking,
+    chores,
+    crew,
+    engine,
+    guests,
+    keeper,
+    lease,
+    ledger,
+    sharing,
+    submitting,
+)
 from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import OpenConnection
 from pgwire.protocol.messages import TransactionStatus
@@ -256,7 +267,7 @@ class World:
             assert len(left) == 0, f"end() has returned, and a {what} is left"
 
 
-MODULES = (blocking, chores, crew, engine, keeper, lease, ledger, sharing, submitting)
+MODULES = (blocking, chores, crew, engine, guests, keeper, lease, ledger, sharing, submitting)
 FILES = frozenset(str(module.__file__) for module in MODULES)
 
 

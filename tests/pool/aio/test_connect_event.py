@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
+import pgwire
 from tests.pool.aio.support import pool
-
-if TYPE_CHECKING:
-    import pgwire
+from tests.pool.support import messages
 
 
 @pytest.mark.parametrize("delay", [0, 0.02])
@@ -30,15 +28,24 @@ async def test_a_coroutine_for_connect_ends_before_the_first_lease(dsn: str, del
 
 
 async def test_one_that_does_not_end_holds_it_up_for_so_long_only(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
+    dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """And what it does with the connection then disturbs nobody: it ran in the midst of a lease."""
     monkeypatch.setattr("pgwire.pool.aio_chores.OPEN_TIMEOUT", 0.05)
-    done = asyncio.Event()
+    go_on, ends = asyncio.Event(), asyncio.Queue[object]()
 
-    async def watch(_conn: object) -> None:
-        await done.wait()
+    async def watch(conn: pgwire.AsyncConnection) -> None:
+        await go_on.wait()
+        try:
+            ends.put_nowait(await conn.query("set work_mem = '77MB'"))
+        except pgwire.Error as error:
+            ends.put_nowait(error)
 
-    async with pool(dsn, max_size=1) as p:
+    async with pool(dsn, max_size=1, name="host") as p:
         p.on("connect", watch)
-        assert (await p.query("select 1")).scalar() == 1
-        done.set()
+        async with p.connect() as lease:
+            go_on.set()
+            assert isinstance(await ends.get(), pgwire.InterfaceError)
+            assert (await lease.query("show work_mem")).scalar() != "77MB"
+    (warning,) = messages(caplog.records)
+    assert warning.startswith("host: a callback for 'connect' has not ended within 0.05 s")
