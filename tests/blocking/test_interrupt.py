@@ -7,79 +7,27 @@ import random
 import signal
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pgwire
 from pgwire.blocking import copying, driver, holding, streaming
 from pgwire.protocol.messages import TransactionStatus
+from tests.support.signals import MAIN, Interrupted, interrupted_after, interrupted_when
 from tests.support.striking import strike_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FrameType
 
     from tests.blocking.conftest import Connect
 
 
 SLEEP = "select pg_sleep(60)"
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, but ours: the run of the tests can still be interrupted."""
-
-
-@contextmanager
-def interrupted_after(seconds: float) -> Iterator[None]:
-    """Raise in the main thread after so long; wait for it where the block is done before."""
-
-    def strike(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted
-
-    before = signal.signal(signal.SIGALRM, strike)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        yield
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextmanager
-def interrupted_when(condition: Callable[[], object]) -> Iterator[None]:
-    """Raise in the main thread once that is so, as another thread sees it, which looks again and
-    again. It must stay so until then."""
-    is_over, has_struck = threading.Event(), threading.Event()
-
-    def strike(signum: int, frame: FrameType | None) -> None:
-        if not has_struck.is_set():
-            has_struck.set()
-            raise Interrupted
-
-    def look() -> None:
-        while not (is_over.is_set() or has_struck.is_set()):
-            if condition():
-                signal.pthread_kill(MAIN, signal.SIGALRM)
-                # One that comes just before `poll` begins to wait does not wake it.
-                has_struck.wait(0.2)
-
-    before = signal.signal(signal.SIGALRM, strike)
-    looker = threading.Thread(target=look)
-    looker.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        looker.join()
-        signal.signal(signal.SIGALRM, before)
-
-
-MAIN = cast("int", threading.main_thread().ident)
 
 
 def main_is_in(*functions: str) -> bool:

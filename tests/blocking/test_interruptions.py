@@ -15,9 +15,9 @@ import pytest
 
 import pgwire
 from pgwire.protocol.messages import TransactionStatus
-from tests.blocking.test_interrupt import Interrupted, interrupted_after
 from tests.support import interrupting as storm
 from tests.support.guards import go_on
+from tests.support.signals import Interrupted, interrupted_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pgwire
-from tests.blocking.test_interrupt import Interrupted, interrupted_after
 from tests.pool.support import PATIENCE, Thread, until
 from tests.support import backend
 from tests.support.scripted import Line, ScriptedServer
+from tests.support.signals import Interrupted, interrupted_after
 
 if TYPE_CHECKING:
     from tests.blocking.conftest import Connect

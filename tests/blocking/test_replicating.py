@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
-from tests.blocking.test_interrupt import Interrupted, interrupted_after
+from tests.support.signals import Interrupted, interrupted_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

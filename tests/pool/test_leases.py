@@ -17,6 +17,7 @@ import pgwire
 from tests.pool.support import PATIENCE, Thread, alive, messages, pid_of, pool, until
 from tests.support.breaking import LAST_WORDS, breaks_off
 from tests.support.scripted import ScriptedServer
+from tests.support.signals import Interrupted, interrupted_when
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -333,10 +334,6 @@ def test_a_submitted_query_without_a_deadline_is_no_part_of_a_deadlock(dsn: str)
 # ------------------------------------------------------------------ Ctrl-C
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, but ours: the run of the tests can still be interrupted."""
-
-
 @contextmanager
 def strikes() -> Iterator[None]:
     def strike(_signum: int, _frame: FrameType | None) -> None:
@@ -353,16 +350,9 @@ def strikes() -> Iterator[None]:
 @pytest.mark.parametrize("timeout", [None, PATIENCE])
 def test_ctrl_c_while_waiting_leaves_the_queue(dsn: str, timeout: float | None) -> None:
     """I-19, I-21, B-13."""
-    main = threading.get_ident()
-    with pool(dsn, max_size=1, checkout_timeout=timeout) as p, strikes():
+    with pool(dsn, max_size=1, checkout_timeout=timeout) as p:
         lease = Thread(p.connect).outcome()
-
-        def strike_once_it_waits() -> None:
-            until(lambda: p.waiting_count == 1)
-            signal.pthread_kill(main, signal.SIGALRM)
-
-        Thread(strike_once_it_waits)
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted), interrupted_when(lambda: p.waiting_count):
             p.connect()
         stats = p.stats()
         assert (stats.waiting, stats.abandoned, stats.leased) == (0, 1, 1)

@@ -10,8 +10,8 @@ import pytest
 
 import pgwire
 from pgwire.pool.listening import hub_of
-from tests.blocking.test_interrupt import Interrupted, interrupted_after
 from tests.pool.support import Thread, messages, pool, until
+from tests.support.signals import Interrupted, interrupted_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,6 @@ other tests hold already is listed here, so that the list is whole:
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from contextlib import suppress
@@ -41,10 +40,10 @@ from tests.pool.watching import (
 )
 from tests.support.proxy import Proxy
 from tests.support.shells import LATE
+from tests.support.signals import Interrupted, interrupted_when
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
 
     from pgwire import embedded
 
@@ -64,40 +63,25 @@ def proxy(embedded_server: embedded.Server) -> Iterator[Proxy]:
 # ------------------------------------------------------------------ cancellation and time
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, but ours."""
-
-
 def test_ctrl_c_in_the_queue_loses_neither_the_place_behind_nor_the_connection(dsn: str) -> None:
     """A waiter that was interrupted was granted the connection all the same, and it was gone.
 
     I-19, I-20: who leaves, leaves the queue; what he had goes to the next in line.
     """
 
-    def strike(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted
-
-    main = threading.main_thread().ident
-    assert main is not None
-    before = signal.signal(signal.SIGALRM, strike)
     with pgwire.Pool(dsn, max_size=1) as p:
         held = p.connect()
-        behind: list[Call] = []
 
-        def interrupt() -> None:
+        def ask_behind() -> object:
             until(lambda: p.waiting_count == 1)
-            behind.append(Call(ask, p, 2))
-            until(lambda: p.waiting_count == 2)
-            signal.pthread_kill(main, signal.SIGALRM)
+            return ask(p, 2)
 
-        other = Call(interrupt)
-        with pytest.raises(Interrupted):
+        behind = Call(ask_behind)
+        with pytest.raises(Interrupted), interrupted_when(lambda: p.waiting_count == 2):
             p.query("select 1")
-        other.outcome()
-        signal.signal(signal.SIGALRM, before)
         assert p.waiting_count == 1
         held.release()
-        assert behind[0].outcome() == 2
+        assert behind.outcome() == 2
         assert p.stats().abandoned == 1
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
-import signal
 import socket
 import threading
 from base64 import b64encode
@@ -29,6 +28,7 @@ from tests.support.logins import PASSWORD, POINTS, Login
 from tests.support.scram_server import SALT
 from tests.support.scripted import CLEARTEXT, Line, ScriptedServer
 from tests.support.shells import LoopShell
+from tests.support.signals import Interrupted, interrupted_when
 from tests.support.sockets import sockets_to
 
 if TYPE_CHECKING:
@@ -210,17 +210,13 @@ def test_an_interrupted_login(shell: Shell) -> None:
         next(steps)
         next(steps)
         said.extend(login.said)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        is_silent.set()
         line.wait_for_hang_up()
 
-    # What runs in the background has been told to ignore it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with ScriptedServer(script) as server:
-            with pytest.raises(KeyboardInterrupt) as caught:
-                shell.connect(server.dsn, **given("text"))
-    finally:
-        signal.signal(signal.SIGINT, before)
+    is_silent = threading.Event()
+    with ScriptedServer(script) as server, interrupted_when(is_silent.is_set):
+        with pytest.raises(Interrupted) as caught:
+            shell.connect(server.dsn, **given("text"))
     check_hidden(caught.value, said)
 
 
