@@ -149,3 +149,65 @@ def test_a_pool_that_has_ended_has_ended_in_the_child(dsn: str) -> None:
         dsn,
     )
     assert out == ["PoolClosed"]
+
+
+@pytest.mark.parametrize(
+    ("use", "loop"),
+    [
+        ("asyncio.run(give_up(pool))", "asyncio"),
+        ("asyncio.run(give_up(pool))", "uvloop"),
+        ("[query.cancel() for query in waiting]; asyncio.run(asyncio.sleep(0))", "asyncio"),
+        ("asyncio.run(asyncio.wait_for(waiting[0], 0.01))", "asyncio"),
+        ("asyncio.run(pool.end(timeout=0))", "asyncio"),
+    ],
+)
+def test_openings_and_requests_that_wait_stay_with_the_parent(
+    dsn: str, use: str, loop: str
+) -> None:
+    """Whatever the child does with its pool, or with the parent's futures: they go on there."""
+    out = run(
+        f"""
+        from tests.support.proxy import Proxy
+        from urllib.parse import urlsplit
+
+        async def give_up(pool):
+            "Its own opening stands before the proxy as well."
+            assert (pool.total_count, pool.waiting_count) == (0, 0)
+            try:
+                await pool.query("select 1", timeout=0.01)
+            except pgwire.PoolTimeout:
+                assert pool.stats().opening == 1
+            try:
+                await pool.end(timeout=0.01)
+            except pgwire.PoolTimeout:
+                assert pool.total_count == 0
+
+        async def main():
+            url = urlsplit(DSN)
+            with Proxy(url.hostname, url.port) as proxy:
+                async with pgwire.AsyncPool(proxy.dsn(DSN), max_size=3, max_opening=2) as pool:
+                    lease = await pool.connect()
+                    proxy.hold()
+                    waiting = [pool.query("select $1::int", [n]) for n in range(5)]
+                    while proxy.accepted < 3:
+                        await asyncio.sleep(0.001)
+
+                    def child():
+                        counts = pool.total_count, pool.waiting_count
+                        try:
+                            {use}
+                        except ValueError:  # the futures are another loop's
+                            pass
+                        return counts
+
+                    print(in_child(child))
+                    print(pool.total_count, pool.waiting_count)
+                    proxy.flow()
+                    print([(await query).scalar() for query in waiting], pool.stats().open_failures)
+                    print((await lease.query("select 7")).scalar())
+                    lease.release()
+        """,
+        dsn,
+        loop,
+    )
+    assert out == ["(0, 0)", "3 5", "[0, 1, 2, 3, 4] 0", "7"]
