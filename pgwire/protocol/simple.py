@@ -88,6 +88,12 @@ class SimpleQuery(LookingUp):
             decode, missing = self.steady_decoder(columns)
         return decode
 
+    def on_more_columns(self, buffer: bytes, start: int, end: int) -> None:
+        """A rule has put several queries in a statement's place. One tag ends them all."""
+        if self.error is None:
+            self.result.append(Result(self._rows, self._columns, ""))
+        self.on_columns(buffer, start, end)
+
     def on_complete(self, buffer: bytes, start: int, end: int) -> None:
         tag = backend.parse_command_tag(buffer, start, end)
         self.session.note_command(tag)
@@ -182,6 +188,7 @@ class SimpleQuery(LookingUp):
         "FETCHING",
         {
             BackendMessage.DATA_ROW: on_rows,
+            BackendMessage.ROW_DESCRIPTION: on_more_columns,
             BackendMessage.COMMAND_COMPLETE: on_complete,
             BackendMessage.ERROR_RESPONSE: on_error,
         },

@@ -38,6 +38,17 @@ def test_a_result_for_each_statement() -> None:
     assert session.in_step
 
 
+def test_a_statement_that_a_rule_has_made_several_of() -> None:
+    """Their results follow each other, as libpq takes them; the statement's tag ends the last."""
+    session, script = begun()
+    other = backend.row_description(backend.column("word", 25))
+    session.receive_data(COLUMN + backend.row(b"1") + other + backend.row(b"two"))
+    session.receive_data(backend.complete("INSERT 0 0") + backend.ready())
+    assert [result.rows for result in script.result] == [[(1,)], [("two",)]]
+    assert [result.command_tag for result in script.result] == ["", "INSERT 0 0"]
+    assert session.in_step
+
+
 def test_values_are_decoded_as_in_a_query_in_whatever_format_they_come() -> None:
     """Text nearly always; a cursor that was declared BINARY gives binary rows."""
     session, script = begun()

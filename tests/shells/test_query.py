@@ -310,6 +310,15 @@ class TestScripts:
         assert [result.scalar() for result in results] == [1, 2]
         assert in_step(conn)
 
+    def test_a_statement_that_a_rule_has_made_several_of(self, conn: pgwire.Connection) -> None:
+        conn.script(
+            "create temp table t (a int); create rule r as on insert to t"
+            " do instead (select 5 as five; select 'x' as a, 6 as b)"
+        )
+        one, two, three = conn.script("insert into t values (1); select 7")
+        assert (one.rows, two.rows, three.rows) == ([(5,)], [("x", 6)], [(7,)])
+        assert (one.command_tag, two.command_tag) == ("", "INSERT 0 0")
+
     def test_a_script_is_one_transaction(self, conn: pgwire.Connection) -> None:
         conn.query("create temp table t (a int)")
         with pytest.raises(errors.DivisionByZero):
