@@ -28,6 +28,7 @@ _SESSION_WORDS = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"\w+")
+_NAMES_ANOTHER = re.compile(r"(?:fetch|execute)\b", re.IGNORECASE)
 _IS_CALL = re.compile(r"call\b", re.IGNORECASE)
 
 
@@ -46,6 +47,15 @@ def changes_session(sql: str) -> bool:
 def is_call(sql: str) -> bool:
     """Whether a statement calls a procedure, which may end transactions."""
     return _IS_CALL.match(sql, _first_word(sql)) is not None
+
+
+def is_fleeting(sql: str) -> bool:
+    """Whether a statement names what decides on its columns: a cursor, or a prepared statement.
+
+    Under the same name there may be another one the next time, of which the server does not tell:
+    it sends what that has, whatever was described. No statement of these can be used twice.
+    """
+    return _NAMES_ANOTHER.match(sql, _first_word(sql)) is not None
 
 
 def first_word(sql: str) -> str:

@@ -82,9 +82,7 @@ class QueryMany(Preparing):
             statement = statement.newest()
         if statement is None or statement.is_gone:
             self.statement = None
-            named = self._pinned is not None or session.statements.size > 0
-            name = session.statements.new_name() if named else UNNAMED
-            self._write_parse(session, name, frontend.FLUSH)
+            self._write_parse(session, self._new_name(session), frontend.FLUSH)
         else:
             self.session = session
             self._begin_records(statement)

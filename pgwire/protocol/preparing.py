@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgwire.protocol import backend, frontend
+from pgwire.protocol.changes import is_fleeting
 from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase, expect_empty
 from pgwire.protocol.reading import advise
-from pgwire.protocol.statement import PLAN_CHANGED, Statement
+from pgwire.protocol.statement import PLAN_CHANGED, UNNAMED, Statement
 
 if TYPE_CHECKING:
     from pgwire.errors import PostgresError
@@ -53,6 +54,11 @@ class Preparing(LookingUp):
         if statement and self._decode in (statement.decode_rows, statement.decode_first):
             return statement.decode_large
         return None
+
+    def _new_name(self, session: Session) -> bytes:
+        """The name to prepare it under; what cannot be used twice needs none."""
+        named = self._pinned is not None or session.statements.size > 0
+        return session.statements.new_name() if named and not is_fleeting(self.sql) else UNNAMED
 
     def _write_parse(self, session: Session, name: bytes, end: bytes) -> None:
         sql = frontend.cstring(session.statements.text(self.sql, name), "the SQL")
@@ -98,7 +104,7 @@ class Preparing(LookingUp):
         statement = Statement(
             self._name, self.sql, self._parameter_oids, self._columns, self.session.registry
         )
-        if self._pinned is not None:
+        if self._pinned is not None and not statement.is_fleeting:
             before = self._pinned.newest()
             before.successor = statement
             self.session.statements.forget(before)
@@ -165,7 +171,8 @@ class Prepare(Preparing):
     has_effects = False
 
     def begin(self, session: Session) -> bool:
-        self._write_parse(session, session.statements.new_name(), frontend.SYNC)
+        name = UNNAMED if is_fleeting(self.sql) else session.statements.new_name()
+        self._write_parse(session, name, frontend.SYNC)
         return True  # types may have to be looked up
 
     def go_on(self, statement: Statement) -> None:

@@ -149,12 +149,12 @@ class Query(Preparing):
 
     def _parse(self, session: Session) -> None:
         """Behind answers that are still to come with a Sync: see `Session.waits_for_answers`."""
-        named = self._pinned is not None or session.statements.size > 0
+        name = self._new_name(session)
+        named = name != UNNAMED
         self._is_parted = named and session.pending[0] is not self
         if not named and session.waits_for_answers(self):
             return
         self._fresh = not self._is_parted
-        name = session.statements.new_name() if named else UNNAMED
         self._write_parse(session, name, frontend.SYNC if self._is_parted else frontend.FLUSH)
 
     def parse_failed(self, error: PostgresError) -> None:

@@ -18,7 +18,7 @@ from pgwire.errors import ProgrammingError
 from pgwire.pgtypes.packing import packed_kind
 from pgwire.protocol import frontend
 from pgwire.protocol.binding import can_generate, generate_bind
-from pgwire.protocol.changes import changes_session
+from pgwire.protocol.changes import changes_session, is_fleeting
 from pgwire.protocol.decoder import (
     column_decoders,
     for_large,
@@ -80,6 +80,7 @@ class Statement:
         "decode_large",
         "decode_rows",
         "epoch",
+        "is_fleeting",
         "is_generated",
         "is_gone",
         "is_open",
@@ -106,7 +107,8 @@ class Statement:
         self.parameter_oids = parameter_oids
         self.changes_session = changes_session(sql)
         self.used = False  # since the cache has looked at it last
-        self.is_gone = False  # see `StatementCache.forget`
+        self.is_fleeting = self.changes_session and is_fleeting(sql)
+        self.is_gone = self.is_fleeting  # see `StatementCache.forget`
         # What was prepared in its place, where it is its user's: he goes on with that.
         self.successor: Statement | None = None
         self.columns = columns
@@ -148,7 +150,7 @@ class Statement:
         self.missing = missing | registry.missing(named)
         if registry.epoch is not epoch:
             self.missing |= registry.catalog.made_of(named)
-        self.epoch = None if self.missing else epoch
+        self.epoch = None if self.missing or self.is_fleeting else epoch
         # Bind and what goes behind it: for a query by itself, and for one record of many.
         self.bind_query: Bind = partial(self._bind, frontend.EXECUTE + frontend.SYNC)
         self.bind_record: Bind = partial(self._bind, frontend.EXECUTE)
@@ -329,6 +331,9 @@ class StatementCache:
         self.closing.clear()
 
     def take_closing(self) -> list[bytes]:
-        """The names that are to be closed now; the caller writes the Close messages."""
+        """The names that are to be closed now; the caller writes the Close messages.
+
+        The unnamed statement may be another one by now, and goes when the next one comes.
+        """
         closing, self.closing = self.closing, []
-        return closing
+        return [name for name in closing if name != UNNAMED]

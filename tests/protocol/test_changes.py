@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pgwire.protocol.changes import changes_session
+from pgwire.protocol.changes import changes_session, is_fleeting
 
 KEEPS = [
     "select 1",
@@ -110,6 +110,21 @@ def test_queries_plain_dml_and_transaction_control_keep_the_session_as_it_was(sq
 def test_everything_else_may_have_changed_it(sql: str) -> None:
     assert changes_session(sql)
     assert changes_session(sql.upper())
+
+
+@pytest.mark.parametrize(
+    "sql", ["fetch all c", "FETCH 1 from c", "/* x */ execute p", "Execute p(1)", "-- y\nfetch c"]
+)
+def test_what_names_a_cursor_or_a_prepared_statement_is_fleeting(sql: str) -> None:
+    assert is_fleeting(sql)
+    assert changes_session(sql)  # so that this is all that most statements are asked
+
+
+@pytest.mark.parametrize(
+    "sql", ["select 1", "fetched", "declare c cursor for select 1", "", "move c"]
+)
+def test_nothing_else_is_fleeting(sql: str) -> None:
+    assert not is_fleeting(sql)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,47 @@ def test_without_a_cache_the_unnamed_statement_is_used_each_time() -> None:
     assert not session.statements.closing
 
 
+WORDS = backend.column("word", 25)
+
+
+def test_what_a_name_stands_for_is_described_each_time() -> None:
+    """A cursor of another's shape may have the name by now, and no server tells."""
+    session = Session(REGISTRY)
+    first, second = Query("fetch all c"), Query("fetch all c")
+    submit(session, first, second)
+    assert said(session) == parse_describe(b"", b"fetch all c")
+    assert b"B" in said(session, backend.described([], [INT4]))
+    assert said(session, answer(1)) == parse_describe(b"", b"fetch all c")
+    assert b"B" in said(session, backend.described([], [WORDS, INT4]))
+    session.receive_data(backend.executed(backend.row(b"one", backend.int4(1))))
+    assert first.result.one() == (1,)
+    assert second.result.one() == ("one", 1)
+    assert len(session.statements) == 0
+    assert not session.statements.closing
+    assert session.in_step
+
+
+def test_a_prepared_statement_that_fetches_is_described_each_time() -> None:
+    session = Session(REGISTRY)
+    prepare = Prepare("execute p")
+    submit(session, prepare)
+    assert said(session) == parse_describe(b"", b"execute p", frontend.SYNC)
+    session.receive_data(backend.described([], [INT4]) + backend.ready())
+    statement = prepare.result
+    assert [column.name for column in statement.columns] == ["n"]
+    for _ in range(2):
+        query = Query("execute p", statement=statement)
+        submit(session, query)
+        assert said(session) == parse_describe(b"", b"execute p")
+        assert b"B" in said(session, backend.described([], [WORDS]))
+        session.receive_data(backend.executed(backend.row(b"one")))
+        assert query.result.scalar() == "one"
+    assert statement.newest() is statement  # and so no chain grows
+    session.statements.closing.append(statement.name)  # its user closes it
+    submit(session, Query("select 1"))
+    assert said(session) == parse_describe(b"_pgwire_1", b"select 1")
+
+
 def test_behind_a_pooler_nothing_is_written_before_the_answer() -> None:
     """At ReadyForQuery the server may get another client, whatever stands behind the Sync."""
     session = Session(REGISTRY, prepare=False)

@@ -182,6 +182,58 @@ class TestStaleStatements:
         assert conn.query("select 'ours'").scalar() == "ours"
 
 
+# The same names for one thing after the other; the first two have 4 bytes each.
+SHAPES: list[tuple[str, list[tuple[object, ...]]]] = [
+    ("select 1", [(1,)]),
+    ("select 1.5::float4", [(1.5,)]),
+    ("select 'word', null::int union all select 'b', 2", [("word", None), ("b", 2)]),
+    ("select", [()]),
+    ("select 7::int8", [(7,)]),
+]
+
+
+class TestWhatANameStandsFor:
+    """FETCH and EXECUTE give what their cursor or statement has, whatever it had before."""
+
+    def answers(self, conn: pgwire.Connection, sql: str, prepare: pgwire.Statement) -> Any:
+        yield lambda: conn.query(sql).rows
+        yield lambda: list(conn.stream(sql))
+        yield lambda: conn.query_many(sql, [()]).rows
+        yield lambda: conn.script(sql)[0].rows
+        yield lambda: prepare.query().rows
+        yield lambda: list(prepare.stream())
+
+    def test_execute(self, conn: pgwire.Connection) -> None:
+        conn.query("prepare p as select 'first'")
+        with conn.prepare("execute p") as statement:
+            for select, expected in SHAPES:
+                conn.query("deallocate p")
+                conn.query(f"prepare p as {select}")
+                for ask in self.answers(conn, "execute p", statement):
+                    assert [tuple(row) for row in ask()] == expected
+        assert conn.query("select 1").scalar() == 1
+
+    def test_fetch(self, conn: pgwire.Connection) -> None:
+        statement = None
+        for select, expected in SHAPES:
+            with conn.transaction():
+                conn.query(f"declare c scroll cursor for {select}")
+                statement = statement or conn.prepare("fetch all c")
+                for ask in self.answers(conn, "fetch all c", statement):
+                    assert [tuple(row) for row in ask()] == expected
+                    conn.query("move absolute 0 c")
+
+    def test_in_a_pipeline(self, conn: pgwire.Connection) -> None:
+        with conn.transaction(), conn.pipeline() as p:
+            asked = []
+            for select, expected in SHAPES:
+                p.query(f"declare c cursor for {select}")
+                asked.append((p.query("fetch all c"), expected))
+                p.query("close c")
+        for query, expected in asked:
+            assert [tuple(row) for row in query.result().rows] == expected
+
+
 class TestPrepare:
     def test_it_knows_its_types(self, conn: pgwire.Connection) -> None:
         statement = conn.prepare("select $1::int8 as a, $2::text[] as b")
