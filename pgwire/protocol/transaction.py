@@ -221,10 +221,12 @@ class TransactionBlock:
     def check_committed(results: Sequence[Result[Any]], command: str = "COMMIT") -> None:
         """A COMMIT that the server answers with ROLLBACK has committed nothing."""
         if results[0].command_tag == "ROLLBACK":
-            done = "committed" if command == "COMMIT" else "prepared"
+            what = f"{command} was answered with ROLLBACK"
+            done = "has been committed" if command == "COMMIT" else "has been prepared"
+            if len(results) > 1:  # to a savepoint, and released: see `commit`
+                what, done = "this nested transaction was rolled back", "of it remains"
             error = InFailedSqlTransaction(
-                f"{command} was answered with ROLLBACK: an error inside the transaction was "
-                f"caught, and nothing has been {done}"
+                f"{what}: an error inside the transaction was caught, and nothing {done}"
             )
             error.message = str(error.args[0])
             error.hint = "Let the error leave the block, or put what may fail into a nested one."
