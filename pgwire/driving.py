@@ -163,8 +163,8 @@ class DriverBase:
     def tell_observers(self) -> None:
         """Tell them what has ended; only where their raising does no harm but theirs."""
         if isinstance(self.session, ObservedSession):
-            for observation in self.session.take_reports():
-                tell(self.observers, observation)
+            for report, context in self.session.take_reports():
+                context.run(tell, self.observers, report)
 
     def note_end(self) -> None:
         """It is over: say so, once, to observers and in the log; not of what never was open."""

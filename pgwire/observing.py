@@ -20,19 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pgwire.errors import PostgresError
-    from pgwire.protocol.observing import Endpoint, Observation, QueryReport
+    from pgwire.protocol.observing import Endpoint, QueryReport
 
     Observer = Callable[[QueryReport], object]
 
 _inside: ContextVar[tuple[Observer, ...]] = ContextVar("pgwire_observers", default=())
 
 
-def tell(observers: Iterable[Observer], observation: Observation) -> None:
-    """Call each of them with the report; see the module."""
-    observation.context.run(_tell, observers, observation.report)
-
-
-def _tell(observers: Iterable[Observer], report: QueryReport) -> None:
+def tell(observers: Iterable[Observer], report: QueryReport) -> None:
+    """Call each of them with the report, in the context of who asked; see the module."""
     inside = _inside.get()
     for observer in observers:
         if observer in inside:

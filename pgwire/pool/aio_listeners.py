@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,28 @@ from typing import TYPE_CHECKING, Any
 from pgwire.pool.listeners import Listeners
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractContextManager
 
     from pgwire.pool.listeners import Callback
+
+    _Code = tuple[Callable[..., Any], object]  # and the task that is in it
+
+
+class _Running:
+    """That a callback is among the codes; see `listeners`."""
+
+    __slots__ = ("_code", "_codes", "_token")
+
+    def __init__(self, codes: ContextVar[tuple[_Code, ...]], code: _Code) -> None:
+        self._codes = codes
+        self._code = code
+
+    def __enter__(self) -> None:
+        self._token = self._codes.set((*self._codes.get(), self._code))
+
+    def __exit__(self, *_: object) -> None:
+        self._codes.reset(self._token)
 
 
 class AsyncListeners(Listeners):
@@ -31,8 +49,7 @@ class AsyncListeners(Listeners):
         super().__init__(name)
         self._connecting: list[asyncio.Task[Any]] = []
         self._spawn = spawn
-        self._codes: ContextVar[tuple[tuple[Callable[..., Any], object], ...]]
-        self._codes = ContextVar("codes", default=())
+        self._codes: ContextVar[tuple[_Code, ...]] = ContextVar("codes", default=())
 
     def _call(self, event: str, callback: Callback, args: tuple[object, ...]) -> None:
         try:
@@ -64,14 +81,9 @@ class AsyncListeners(Listeners):
         except Exception:
             self._report(event)
 
-    @contextmanager
-    def running(self, code: Callable[..., Any]) -> Iterator[None]:
+    def running(self, code: Callable[..., Any]) -> AbstractContextManager[object]:
         """While this task runs a callback or a hook."""
-        token = self._codes.set((*self._codes.get(), (code, asyncio.current_task())))
-        try:
-            yield
-        finally:
-            self._codes.reset(token)
+        return _Running(self._codes, (code, asyncio.current_task()))
 
     @property
     def innermost(self) -> Callable[..., Any] | None:

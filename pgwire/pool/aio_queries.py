@@ -58,8 +58,9 @@ class Queries:
             limit = timeout if limit is None else min(limit, timeout)
         deadline = None if limit is None else since + limit
         if engine.listeners:
-            future.with_extra().context = copy_context()
             operation.asked = Asked(since)
+            if "acquire" in engine.listeners or "release" in engine.listeners:
+                future.with_extra().context = copy_context()
         try:
             if pace is None:
                 answer = core.acquire(since, deadline)
@@ -135,6 +136,8 @@ class Queries:
 
     def _tell(self, event: str, future: QueryFuture, driver: AsyncDriver) -> None:
         """Tell who listens, as if the one who asked did: it may be a callback itself."""
+        if event not in self._engine.listeners:
+            return
         context = None if future.extra is None else future.extra.context
         emit, connection = self._engine.listeners.emit, AsyncConnection(driver)
         if context is None:

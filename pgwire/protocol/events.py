@@ -128,7 +128,7 @@ class Events(deque[Event]):
 
     def popleft(self) -> Event:
         # Ctrl-C may strike between the two, here and in `add`: what is empty is right again.
-        event = super().popleft()
+        event = deque.popleft(self)
         if self and self._sizes:
             self._bytes -= self._sizes.popleft()
         else:

@@ -27,7 +27,7 @@ from pgwire.protocol.streaming import Streaming
 from pgwire.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextvars import Context
 
     from pgwire.errors import Error
@@ -110,11 +110,8 @@ class QueryReport:
         return None if secret is None else tuple(secret.reveal())
 
 
-class Observation(NamedTuple):
-    """A report, and the context of who asked: in it callbacks are to be called."""
-
-    report: QueryReport
-    context: Context
+# A report, and the context of who asked: in it callbacks are to be called.
+Observation = tuple[QueryReport, "Context"]
 
 
 class ObservedSession(Session):
@@ -124,6 +121,7 @@ class ObservedSession(Session):
     endpoint: Endpoint
     pool: str | None
     is_muted: bool  # nobody observes any more
+    _place: dict[str, Any]  # what is the same in each report, once there is one
     _watched: deque[Operation]  # in the order in which they were submitted
     _streams: list[Streaming]  # those inside of a transaction, between two batches
     _reports: list[Observation]
@@ -141,19 +139,23 @@ class ObservedSession(Session):
             self.submit(operation)
             return
         if operation.kind is not None:
-            if operation.asked is None:
-                operation.asked = Asked(self.clock())
+            asked = operation.asked
+            if asked is None:
+                operation.asked = asked = Asked(self.clock())
             else:
-                operation.asked.granted_at = self.clock()
-            operation.asked.pipelined = bool(self.pending)
+                asked.granted_at = self.clock()
+            asked.pipelined = bool(self.pending)
             self._watched.append(operation)
         elif isinstance(operation, Fetch):
             operation.stream.last_fetch = operation
         super().submit(operation)
-        if operation.done and self._watched and self._watched[-1] is operation:
-            self._watched.pop()  # refused, or a misfit: whatever is before it goes on
+        watched = self._watched
+        if operation.done and watched and watched[-1] is operation:
+            watched.pop()  # refused, or a misfit: whatever is before it goes on
             self._end(operation)
-        self._look()
+            self._look()
+        elif watched and watched[0].done:
+            self._look()
 
     def receive_data(self, data: bytes) -> None:
         super().receive_data(data)
@@ -165,7 +167,8 @@ class ObservedSession(Session):
 
     def data_to_send(self, more: bool = True) -> bytes:
         data = super().data_to_send(more)
-        self._look()
+        if self._watched and self._watched[0].done:
+            self._look()
         return data
 
     def _withdraw(self, operation: Operation) -> None:
@@ -173,6 +176,7 @@ class ObservedSession(Session):
         if operation in self._watched:
             self._watched.remove(operation)
             self._end(operation)
+            self._look()
 
     def _withdraw_unwanted(self, first: Operation) -> None:
         self._look()  # then what is done among these has been withdrawn
@@ -183,11 +187,12 @@ class ObservedSession(Session):
                 self._end(operation)
             else:
                 self._watched.append(operation)
+        self._look()
 
     # ---------------------------------------------------------------- what comes out
 
     def _look(self) -> None:
-        """See which of them are done."""
+        """See which of them are done, and that the reports that there are will be taken."""
         watched = self._watched
         while watched and watched[0].done:
             operation = watched.popleft()
@@ -214,10 +219,11 @@ class ObservedSession(Session):
         assert asked is not None
         if asked.is_reported or self.is_muted:
             return
-        report = report_of(operation, self.clock(), _error_of(operation, self.failure))
-        key = self.backend_key
-        known = {"backend_pid": 0 if key is None else key.pid, "pool": self.pool}
-        self._reports.append(completed(report, operation, self.endpoint._asdict() | known))
+        if not self._place:
+            pid = 0 if self.backend_key is None else self.backend_key.pid
+            self._place = self.endpoint._asdict() | {"backend_pid": pid, "pool": self.pool}
+        error = _error_of(operation, self.failure)
+        self._reports.append(reported(operation, self.clock(), error, self._place))
 
 
 def observe(
@@ -231,6 +237,7 @@ def observe(
     is_new = not isinstance(session, ObservedSession)
     if is_new or pool is not None:  # a pool's clock is the one that its queries are asked by
         observed.clock, observed.endpoint, observed.pool = clock, endpoint, pool
+        observed._place = {}
     observed.is_muted = False
     if is_new:
         observed._watched, observed._streams, observed._reports = deque(), [], []
@@ -255,39 +262,42 @@ def _in_front_of(kind: type[Session]) -> type[Session]:
 # ---------------------------------------------------------------- reports
 
 
-def report_of(operation: Operation, now: float, error: BaseException | None) -> dict[str, Any]:
-    """What is to be said of an operation that has ended, whoever has seen to it."""
+def reported(
+    operation: Operation, now: float, error: BaseException | None, place: Mapping[str, Any]
+) -> Observation:
+    """The report of an operation that has ended, whoever has seen to it, and that it has been made.
+
+    `place` has the fields that say where it was.
+    """
     asked = operation.asked
     assert asked is not None
-    kind = operation.kind
-    waited = None if asked.granted_at is None else asked.granted_at - asked.at
-    report: dict[str, Any] = {
-        "operation": kind,
+    asked.is_reported = True
+    values: Any = operation.values
+    fields = {
+        **place,
+        "operation": operation.kind,
         "sql": operation.sql,
         "duration": now - asked.at,
         "error": error,
         "byte_count": operation.byte_count,
         "batch_size": operation.batch_size,
-        "parameterized": kind == "query_many" or bool(operation.values),
+        "parameterized": bool(values) or operation.kind == "query_many",
         "pipelined": asked.pipelined,
         "retried": operation.is_retried,
-        "waited": waited,
+        "waited": None if asked.granted_at is None else asked.granted_at - asked.at,
+        "row_count": None,
+        "command_tag": "",
     }
     if isinstance(operation, Streaming):
-        report["row_count"] = operation.row_count
+        fields["row_count"] = operation.row_count
     elif error is None:
-        report["row_count"], report["command_tag"] = _counted(operation)
-    return report
-
-
-def completed(report: dict[str, Any], operation: Operation, more: dict[str, Any]) -> Observation:
-    """The report itself, and that it has been made."""
-    assert operation.asked is not None
-    operation.asked.is_reported = True
-    made = QueryReport(**report, **more)
-    if operation.values:
-        made.__dict__["_values"] = Secret(cast("Any", operation.values))
-    return Observation(made, operation.asked.context)
+        fields["row_count"], fields["command_tag"] = _counted(operation)
+    if values:
+        fields["_values"] = Secret(values)
+    # Its `__init__` would set each field by a call of its own, as it is frozen.
+    report = object.__new__(QueryReport)
+    object.__setattr__(report, "__dict__", fields)
+    return report, asked.context
 
 
 def _counted(operation: Operation) -> tuple[int | None, str]:

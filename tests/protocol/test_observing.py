@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import pickle
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def observed(session: Session | None = None) -> ObservedSession:
 
 def reports(session: ObservedSession) -> list[QueryReport]:
     """What is to be told, which the events say is there."""
-    told = [observation.report for observation in session.take_reports()]
+    told = [report for report, _ in session.take_reports()]
     assert (ReportsAreThere in session.events) is bool(told)
     session.events.clear()
     return told
@@ -82,6 +83,18 @@ def test_a_query() -> None:
         host="db.example", port=5433, database="shop", user="app", backend_pid=4711, pool="pool-1",
     )  # fmt: skip
     assert report.reveal_parameters() == (42,)
+
+
+def test_a_report_has_all_its_fields_and_can_be_made_anew() -> None:
+    session = observed()
+    end(session, Query("rows 1"))
+    (report,) = reports(session)
+    names = [field.name for field in dataclasses.fields(QueryReport)]
+    assert vars(report).keys() == set(names)
+    assert QueryReport(**vars(report)) == report == pickle.loads(pickle.dumps(report))
+    assert dataclasses.replace(report, sql="other").sql == "other"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.sql = "other"  # type: ignore[misc]
 
 
 def test_values_are_shown_to_nobody_who_does_not_ask_for_them() -> None:
@@ -420,7 +433,7 @@ def test_each_operation_is_reported_once_whatever_comes(data: st.DataObject) -> 
             operation.abandon()
     session.receive_data(b"")
     session.receive_eof()
-    told = [observation.report for observation in session.take_reports()]
+    told = [report for report, _ in session.take_reports()]
     assert len(told) == len(asked_of(replay))
     assert sorted(report.sql for report in told) == sorted(o.sql for o in asked_of(replay))
 
@@ -434,7 +447,7 @@ def test_observing_changes_nothing(name: str) -> None:
     assert outcome == load(name).outcome
     assert replay.said == replay.expected
     by_sql: dict[str, Any] = {}
-    for observation in session.take_reports():
-        by_sql.setdefault(observation.report.sql, []).append(observation.report.error)
+    for report, _ in session.take_reports():
+        by_sql.setdefault(report.sql, []).append(report.error)
     for operation in asked_of(replay):
         assert operation.error in by_sql[operation.sql]
