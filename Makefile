@@ -4,7 +4,7 @@
 # for a debugger or `-s`.
 BIN := .venv/bin
 JOBS ?= $(if $(PGWIRE_TEST_DSN),0,auto)
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --max-worker-restart 2
 
 # The tests of the pure cores: no server, no socket, no clock; seconds altogether.
 PURE_TESTS := tests/protocol tests/pgtypes \

@@ -196,6 +196,7 @@ def _give_up(reason: str) -> NoReturn:
 
 def pytest_configure() -> None:
     guards.show_here()
+    guards.end_forked_children()
 
 
 def pytest_collection_finish() -> None:

@@ -93,7 +93,7 @@ ON_BOTH: dict[str, set[str]] = {
 
 @pytest.fixture(autouse=True)
 def watch(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that hangs ends the run, with the stacks of all threads."""
+    """A test that hangs ends its process, with the stacks of all threads."""
     if "server" not in request.fixturenames:
         yield
         return

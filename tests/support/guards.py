@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,21 @@ def show_here() -> None:
 
 
 def go_on(seconds: float = HANG) -> None:
-    """Whoever does not say so again within these seconds hangs, which ends the run.
+    """Whoever does not say so again within these seconds hangs, which ends the process.
 
     For tests that take long where the machine is busy: each round of them is to get on.
     """
     faulthandler.dump_traceback_later(seconds, exit=True, file=_shown_on)
+
+
+def end_forked_children(seconds: int = 2 * round(HANG)) -> None:
+    """A child that is forked from now on, and still there after these seconds, is ended.
+
+    `go_on` ends the process alone that hangs. A child of it has inherited the pipe whose end tells
+    pytest-xdist that the process is gone, and is nobody's then.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: signal.alarm(seconds))
 
 
 @pytest.fixture
@@ -45,7 +56,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def watch() -> Iterator[None]:
-    """A test that hangs ends the run, with the stacks of all threads."""
+    """A test that hangs ends its process, with the stacks of all threads."""
     go_on()
     yield
     faulthandler.cancel_dump_traceback_later()
