@@ -55,6 +55,11 @@ def test_the_corpus(path: Path) -> None:
 # ---------------------------------------------------------------- Hypothesis: any bytes
 
 
+A_FEW_BYTES = st.binary(max_size=4)
+NUMBERS = st.sampled_from([-2, -1, 0, 1, 2**31 - 1, 65_535]).map(lambda n: pack("!i", n))
+
+
+@cache
 @st.composite
 def damaged(draw: st.DrawFn, target: str) -> bytes:
     """A seed in which something was changed, taken out, repeated, or brought in from another."""
@@ -64,17 +69,22 @@ def damaged(draw: st.DrawFn, target: str) -> bytes:
         stop = at + draw(st.sampled_from([0, 0, 1, 2, 4, 16]))
         other = draw(st.sampled_from(seeds(target)))
         begin = draw(st.integers(0, len(other)))
-        put_in = st.binary(max_size=4) | st.just(data[at:stop] * 2) | st.just(other[begin:])
-        number = st.sampled_from([-2, -1, 0, 1, 2**31 - 1, 65_535]).map(lambda n: pack("!i", n))
-        data = data[:at] + draw(put_in | number) + data[stop:]
+        put_in = data[at:stop] * 2, other[begin:], draw(A_FEW_BYTES), draw(NUMBERS)
+        data = data[:at] + put_in[draw(st.integers(0, 3))] + data[stop:]
     return data
+
+
+@cache
+def any_bytes(target: str) -> st.SearchStrategy[bytes]:
+    """It is kept: to make it anew takes as long as what is done with what it gives."""
+    return st.binary(max_size=100) | damaged(target)
 
 
 @pytest.mark.parametrize("target", NAMES)
 @given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_bytes(target: str, data: st.DataObject) -> None:
-    TARGETS[target](data.draw(st.binary(max_size=100) | damaged(target)))
+    TARGETS[target](data.draw(any_bytes(target)))
 
 
 # ---------------------------------------------------------------- Hypothesis: what has a structure

@@ -7,7 +7,7 @@ import pickle
 import struct
 from decimal import Decimal
 from math import inf, nan
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, strategies as st
@@ -25,9 +25,6 @@ from pgwire.pgtypes.geometry import (
     Polygon,
 )
 from tests.pgtypes.helpers import decode, encode, exactly, reason, refused, round_trip
-
-if TYPE_CHECKING:
-    from pgwire.pgtypes import Codec
 
 CODECS = {codec.name: codec for codec in GEOMETRY}
 CLASSES: dict[str, Any] = {
@@ -361,15 +358,14 @@ def test_any_text_is_a_value_or_refused(name: str, text: str) -> None:
     assert exactly(codec.decode_text(codec.literal(value))) == exactly(value)
 
 
-def arrays() -> dict[str, Codec]:
-    return {name: array_codec(codec) for name, codec in CODECS.items()}
+ARRAYS = {name: array_codec(codec) for name, codec in CODECS.items()}
+SOME_VALUES = {name: st.lists(values | st.none(), max_size=3) for name, values in VALUES.items()}
 
 
 @every_type
 @given(data=st.data())
 def test_values_stand_in_arrays(name: str, data: st.DataObject) -> None:
-    codec = arrays()[name]
-    value = data.draw(st.lists(VALUES[name] | st.none(), max_size=3))
+    codec, value = ARRAYS[name], data.draw(SOME_VALUES[name])
     # Lists of nothing but NULLs could be dimensions or polygons.
     nested = [value, value] if any(item is not None for item in value) else []
     for items in (value, nested):
@@ -378,17 +374,16 @@ def test_values_stand_in_arrays(name: str, data: st.DataObject) -> None:
 
 
 def test_plain_tuples_stand_in_arrays() -> None:
-    codecs = arrays()
-    assert round_trip(codecs["point"], [(1, 2), (3, 4)]) == [Point(1, 2), Point(3, 4)]
-    assert round_trip(codecs["lseg"], [((1, 2), (3, 4))]) == [LineSegment((1, 2), (3, 4))]
+    assert round_trip(ARRAYS["point"], [(1, 2), (3, 4)]) == [Point(1, 2), Point(3, 4)]
+    assert round_trip(ARRAYS["lseg"], [((1, 2), (3, 4))]) == [LineSegment((1, 2), (3, 4))]
     outline = [(0, 0), (1, 1)]
     for item in (outline, tuple(outline)):
-        found = round_trip(codecs["polygon"], [item, item])
+        found = round_trip(ARRAYS["polygon"], [item, item])
         assert exactly(found) == exactly([Polygon([(0.0, 0.0), (1.0, 1.0)])] * 2)
 
 
 def test_the_boxes_of_an_array_stand_between_semicolons() -> None:
-    codec = arrays()["box"]
+    codec = ARRAYS["box"]
     boxes = [Box((3, 4), (1, 2)), Box((1, 1), (0, 0))]
     assert codec.decode_text("{(3,4),(1,2);(1,1),(0,0)}") == boxes
     assert codec.literal(boxes) == '{"(3.0,4.0),(1.0,2.0)";"(1.0,1.0),(0.0,0.0)"}'

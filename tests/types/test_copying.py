@@ -32,7 +32,7 @@ def test_values_and_arrays(conn: pgwire.Connection, name: str, data: st.DataObje
     case = CASES[name]
     cast = case.cast or name
     values: list[Any] = data.draw(st.lists(st.none() | case.values, min_size=1, max_size=3))
-    array = data.draw(st.none() | arrays(case.values))
+    array = data.draw(st.none() | arrays(name))
     with conn.transaction() as transaction:
         conn.script(f"create temp table copied (n serial, one {cast}, many {cast}[])")
         records = [(value, array) for value in values]

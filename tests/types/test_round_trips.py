@@ -7,6 +7,7 @@ read must have the same text when it is sent again.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,16 +65,31 @@ def test_values(conn: pgwire.Connection, name: str, data: st.DataObject) -> None
         assert exactly(got) == exactly(value)
 
 
-@st.composite
-def arrays(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> Any:
-    """Arrays of one to three dimensions, with NULLs, and sometimes with other lower bounds."""
-    lengths = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
-    nested: st.SearchStrategy[Any] = values | st.none()
+LENGTHS = st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple)
+
+
+@cache
+def of_lengths(name: str, lengths: tuple[int, ...]) -> st.SearchStrategy[Any]:
+    """Strategies are kept: to make one anew takes as long as some values of it."""
+    nested: st.SearchStrategy[Any] = CASES[name].values | st.none()
     for length in reversed(lengths):
         nested = st.lists(nested, min_size=length, max_size=length)
-    array: Any = draw(nested | st.just([]))
+    return nested | st.just([])
+
+
+@cache
+def lower_bounds(dimensions: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(-3, 3), min_size=dimensions, max_size=dimensions)
+
+
+@cache
+@st.composite
+def arrays(draw: st.DrawFn, name: str) -> Any:
+    """Arrays of one to three dimensions, with NULLs, and sometimes with other lower bounds."""
+    lengths = draw(LENGTHS)
+    array: Any = draw(of_lengths(name, lengths))
     if array and draw(st.booleans()):
-        bounds = draw(st.lists(st.integers(-3, 3), min_size=len(lengths), max_size=len(lengths)))
+        bounds = draw(lower_bounds(len(lengths)))
         if set(bounds) != {1}:
             return pgwire.Array(array, bounds)
     return array
@@ -85,7 +101,7 @@ def arrays(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> Any:
 def test_arrays(conn: pgwire.Connection, name: str, data: st.DataObject) -> None:
     case = CASES[name]
     cast = f"{case.cast or name}[]"
-    value = data.draw(arrays(case.values))
+    value = data.draw(arrays(name))
     one = conn.query(f"select $1::{cast}, $1::{cast}::text", [value]).one()
     got, text = one
     again = conn.query(f"select ($1::text)::{cast}", [text]).scalar()
