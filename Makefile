@@ -26,7 +26,7 @@ PURE_CODE := $(HEARTS),pgwire/pgtypes/*,pgwire/config.py,$\
 TYPED := pgwire tests $(wildcard benchmarks/*.py examples/*.py tools/*.py)
 GENERATORS := $(wildcard tools/generate_*.py)
 
-.PHONY: help demo test check cover mutate fuzz bench format clean
+.PHONY: help demo test lint check cover mutate fuzz bench format clean
 
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile
@@ -38,13 +38,17 @@ test: .venv/.installed-dev  ## run all tests (PGWIRE_TEST_REQUIRE=1: without ski
 	@tools/install_test_servers.sh
 	$(PYTEST) $(ARGS)
 
-check: .venv/.installed-dev  ## format, lint, types, layers, generated files, the pure cores' tests
+lint: .venv/.installed-dev  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/lint-imports --no-logo
 	@set -e; for generator in $(GENERATORS); do \
 		echo "$(BIN)/python $$generator --check"; $(BIN)/python $$generator --check; done
+
+	@ls -d $(PURE_TESTS) >/dev/null
+
+check: lint  ## all that, and the pure cores' tests
 	$(PYTEST) -q -m "not server" $(PURE_TESTS)
 
 cover: .venv/.installed-dev  ## what the pure cores' tests alone cover: all of the two hearts

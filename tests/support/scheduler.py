@@ -99,7 +99,7 @@ class ModelThread:
         self.scheduler.step("start", self.label)
 
     def begin(self) -> None:
-        """The real thread begins. `Thread` would wait for it, which takes longer than all it does."""
+        """The real thread begins. `Thread` would wait until it runs, which takes longer than it."""
         self._gone.acquire()
         _thread.start_new_thread(self._run, ())
 
