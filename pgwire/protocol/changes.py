@@ -1,4 +1,4 @@
-"""Which statements may leave something behind in their session.
+"""Which statements may leave something behind in their session, and which cannot be used twice.
 
 Decided once per statement, by its text alone. The rule is published in
 docs/pool-contract.md; it errs on the side of cleaning too often, which costs the server some
@@ -29,6 +29,8 @@ _SESSION_WORDS = re.compile(
 )
 _WORD = re.compile(r"\w+")
 _NAMES_ANOTHER = re.compile(r"(?:fetch|execute)\b", re.IGNORECASE)
+# Literals of dates and times that the server reads once, when it prepares what they stand in.
+_READ_ONCE = re.compile(r"['$]\s*(?:now|today|tomorrow|yesterday)\b", re.IGNORECASE)
 _IS_CALL = re.compile(r"call\b", re.IGNORECASE)
 
 
@@ -50,12 +52,17 @@ def is_call(sql: str) -> bool:
 
 
 def is_fleeting(sql: str) -> bool:
-    """Whether a statement names what decides on its columns: a cursor, or a prepared statement.
+    """Whether a prepared statement of this text would not be right the next time.
 
-    Under the same name there may be another one the next time, of which the server does not tell:
-    it sends what that has, whatever was described. No statement of these can be used twice.
+    FETCH and EXECUTE name what decides on their columns. Under the same name there may be another
+    cursor by then, of which the server does not tell: it sends what that has, whatever was
+    described. And `date 'today'` stays the day on which it was prepared. Where such a word is no
+    date it costs a round trip, and does no harm.
     """
-    return _NAMES_ANOTHER.match(sql, _first_word(sql)) is not None
+    return (
+        _NAMES_ANOTHER.match(sql, _first_word(sql)) is not None
+        or _READ_ONCE.search(sql) is not None
+    )
 
 
 def first_word(sql: str) -> str:

@@ -107,7 +107,7 @@ class Statement:
         self.parameter_oids = parameter_oids
         self.changes_session = changes_session(sql)
         self.used = False  # since the cache has looked at it last
-        self.is_fleeting = self.changes_session and is_fleeting(sql)
+        self.is_fleeting = is_fleeting(sql)
         self.is_gone = self.is_fleeting  # see `StatementCache.forget`
         # What was prepared in its place, where it is its user's: he goes on with that.
         self.successor: Statement | None = None

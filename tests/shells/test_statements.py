@@ -234,6 +234,27 @@ class TestWhatANameStandsFor:
             assert [tuple(row) for row in query.result().rows] == expected
 
 
+class TestWhatIsReadOnce:
+    """The server reads `'now'` when it prepares a statement, as the time of that transaction."""
+
+    SQL = "select 'now'::timestamptz = now() and date 'today' = current_date"
+
+    def test_it_is_read_each_time(self, conn: pgwire.Connection) -> None:
+        with conn.prepare(self.SQL) as statement:
+            for _ in range(3):
+                assert conn.query(self.SQL).scalar() is True
+                assert conn.query_many(self.SQL, [()]).scalars() == [True]
+                assert [row[0] for row in conn.stream(self.SQL)] == [True]
+                assert statement.query().scalar() is True
+                with conn.transaction():
+                    assert conn.query(self.SQL).scalar() is True
+
+    def test_in_a_pipeline(self, conn: pgwire.Connection) -> None:
+        with conn.pipeline() as p:
+            asked = [p.query(self.SQL) for _ in range(5)]
+        assert [query.result().scalar() for query in asked] == [True] * 5
+
+
 class TestPrepare:
     def test_it_knows_its_types(self, conn: pgwire.Connection) -> None:
         statement = conn.prepare("select $1::int8 as a, $2::text[] as b")
