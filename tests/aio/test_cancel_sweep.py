@@ -16,10 +16,11 @@ import pytest
 
 import pgwire
 from pgwire.protocol.messages import TransactionStatus
-from tests.support.sweep import Cut, How, sweep
+from tests.support.sweep import Cut, sweep
 
 if TYPE_CHECKING:
     from pgwire import embedded
+    from tests.aio.conftest import Connect
 
 Work = Callable[[pgwire.AsyncConnection], Awaitable[object]]
 
@@ -212,9 +213,8 @@ async def begun_by_its_task(work: Work, conn: pgwire.AsyncConnection) -> None:
 
 @pytest.mark.parametrize("work", WORK, ids=lambda work: work.__name__.strip("<>"))
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
-@pytest.mark.parametrize("how", How, ids=lambda how: how.name.lower())
 async def test_a_connection_in_use(
-    conn: pgwire.AsyncConnection, dsn: str, work: Work, warm: bool, how: How
+    conn: pgwire.AsyncConnection, connect: Connect, dsn: str, work: Work, warm: bool
 ) -> None:
     """On a fresh connection, and on one that knows the statements already."""
     await conn.script(DROP + CREATE)
@@ -237,7 +237,7 @@ async def test_a_connection_in_use(
         await work(other)
     whole = (await conn.query("select count(*) from swept")).scalar()
     try:
-        assert await sweep(scenario, (how,)) > 0
+        assert await sweep(scenario) > 0
     finally:
         await conn.script(DROP)
 

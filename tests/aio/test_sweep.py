@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 from contextlib import suppress
 
 import pytest
@@ -28,6 +29,18 @@ def test_a_run_for_every_suspension_and_one_to_the_end(how: How) -> None:
 
     assert run(sweep(scenario, (how,))) == 3
     assert logs == [[], ["a"], ["a", "b"], ["a", "b", "c"]]
+
+
+def test_every_run_may_take_as_long_as_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    fuse: list[str] = []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda *_, **__: fuse.append("set"))
+
+    async def scenario(cut: Cut) -> None:
+        fuse.append("run")
+        await cut(three_naps([]))
+
+    run(sweep(scenario, (How.AT_ONCE,)))
+    assert fuse == ["set", "run"] * 4
 
 
 def test_bare_yields_are_suspensions_too() -> None:

@@ -15,6 +15,8 @@ each of the ways of `How`. It asserts what is true of every cancellation:
 - no task is left, within a few seconds;
 - the loop's exception handler has nothing to report.
 
+Each run may take as long as a test may otherwise.
+
 Knows nothing of the driver, and works on any event loop, a virtual one too.
 """
 
@@ -25,6 +27,8 @@ import gc
 from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from tests.support.guards import go_on
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -135,6 +139,7 @@ async def sweep(
             for number in count(1):
                 assert number <= _MOST, "the scenario does not come to an end"
                 cut = Cut(number, how)
+                go_on()
                 await _run(scenario, cut)
                 assert not reports, f"{cut!r}: {reports}"
                 if not cut.reached:
