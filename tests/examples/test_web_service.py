@@ -172,7 +172,11 @@ def test_what_a_client_does_wrong_is_told_to_the_client(database: str) -> None:
                     "parameter $1 (text): expected str, got int 2; pass str(value); "
                     "where the SQL leaves the type open, write $1::bigint",
                 ),
-                ({"published": "then"}, 400, 'invalid input syntax for type date: "then"'),
+                (
+                    {"published": "then"},
+                    400,
+                    'invalid input syntax for type date: "then"\nHINT: It is the value of $3.',
+                ),
             ):
                 answer = await http.post("/books", json=book | {"author": "Eve"} | change)
                 assert (answer.status_code, answer.json()) == (status, {"error": error})
