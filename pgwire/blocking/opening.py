@@ -166,11 +166,10 @@ class Opener(OpenerBase):
             driver = Driver(self.new_session(address), channel, self._cancel(address))
             self._start(driver, startup, deadline)
         except BaseException:
+            self._under_way.discard(sock)
             sock.close()
             raise
-        finally:
-            self._under_way.discard(sock)
-        return driver
+        return driver  # which is under way as long as its role is not known
 
     def _connect(self, sock: socket.socket, address: Address, deadline: float | None) -> None:
         """Connect; where the queue of a Unix socket is full, once there is room."""
@@ -196,9 +195,9 @@ class Opener(OpenerBase):
 
     def _misfit(self, driver: Driver, demand: str, target: _Target) -> str | None:
         """In words, what keeps the server from being what is asked for."""
-        if not self.watches_role:
-            return None
         try:
+            if not self.watches_role:
+                return None
             asked = question(demand, driver.session)
             if asked is not None:
                 driver.start(asked, target.deadline)
@@ -206,6 +205,8 @@ class Opener(OpenerBase):
         except BaseException:
             driver.abort()
             raise
+        finally:
+            self._under_way.discard(driver.channel.sock)
 
     def _fetched(self, name: str, known: Password | None, deadline: float | None) -> Secret | None:
         """A secret, which a function may have to fetch; called for each new connection."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -256,3 +257,21 @@ def test_a_host_that_has_failed_is_tried_last_for_a_while(cluster: tuple[Member,
             fill(p, 5)
             assert p.total_count == 5
     assert len(attempts) == 1
+
+
+def test_an_end_by_force_cuts_a_connection_that_is_asked_for_its_role() -> None:
+    """It was waited for in vain, and stayed: only what logs in was cut."""
+    was_asked = threading.Event()
+
+    def hang(line: Line) -> None:
+        line.let_in()
+        line.read_message()
+        was_asked.set()
+        line.wait_for_hang_up()
+
+    with ScriptedServer(hang) as server:
+        pool = pgwire.Pool(server.dsn, min_size=1, target_session_attrs="primary")
+        until(was_asked.is_set)
+        with pytest.raises(pgwire.PoolTimeout, match="1 connection opening"):
+            pool.end(timeout=0.05)
+        assert pool.total_count == 0
