@@ -21,6 +21,7 @@ from pgwire.pool.effects import (
 )
 from pgwire.pool.options import CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
 from pgwire.pool.released import take_away
+from pgwire.pool.slots import CHECKING, CLOSING, OPENING
 from pgwire.pool.telling import (
     GOES_ON,
     as_exception,
@@ -28,6 +29,7 @@ from pgwire.pool.telling import (
     left_unfit,
     may_be_mended,
 )
+from pgwire.pool.waiters import Waiter
 from pgwire.protocol.connecting import waiting_may_help
 from pgwire.protocol.simple import Ping
 
@@ -35,11 +37,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgwire.blocking.driver import Driver
+    from pgwire.pool.effects import Effect
     from pgwire.pool.engine import Engine
     from pgwire.pool.slots import Slot
 
     Hook = Callable[[Connection], object]
     Chore = Callable[[Engine, Slot[Driver]], None]
+
+
+def carry_out(engine: Engine, effect: Effect[Driver]) -> None:
+    """Do what the core wants done with a slot. What goes wrong there is reported as well."""
+    assert not isinstance(effect, Waiter)
+    slot = effect.slot
+    state = slot.state
+    try:
+        CHORES[type(effect)](engine, slot)
+    except BaseException as error:  # memory was short, say: nobody's code is called here
+        if slot.state is state:
+            _give_up(engine, slot, as_exception(error))
+        if not isinstance(error, Exception):
+            raise
+        logger.exception("%s: what was done with a connection has failed", engine.options.name)
+
+
+def _give_up(engine: Engine, slot: Slot[Driver], error: Exception) -> None:
+    """A chore could not report by itself, and has left things as they were."""
+    core = engine.core
+    if slot.state is OPENING:
+        engine.opening_failed(slot, error, mendable=False)
+    elif slot.state is CLOSING:
+        slot.connection.abort()
+        engine.report(core.closed, slot)
+    else:
+        engine.report(core.checked if slot.state is CHECKING else core.reset_done, slot, ok=False)
 
 
 def open_connection(engine: Engine, slot: Slot[Driver]) -> None:
@@ -50,14 +80,19 @@ def open_connection(engine: Engine, slot: Slot[Driver]) -> None:
         mendable = isinstance(error, Error) and waiting_may_help(error)
         engine.opening_failed(slot, failure, mendable=mendable)
         return
-    engine.listeners.watch(driver, engine.options.clock)
-    unfit = _introduce(engine, driver)
-    if unfit is None:
-        engine.opened(slot, driver)
-    else:
+    try:
+        engine.listeners.watch(driver, engine.options.clock)
+        unfit = _introduce(engine, driver)
+        if unfit is None:
+            engine.opened(slot, driver)
+            return
         mendable = may_be_mended(unfit, driver.session.failure)
         _close(driver)
-        engine.opening_failed(slot, unfit, mendable=mendable)
+    except BaseException:
+        if slot.state is OPENING:
+            driver.abort()  # nobody has it
+        raise
+    engine.opening_failed(slot, unfit, mendable=mendable)
 
 
 def _introduce(engine: Engine, driver: Driver) -> Exception | None:

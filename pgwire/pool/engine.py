@@ -30,7 +30,7 @@ from pgwire.driving import DriverBase
 from pgwire.errors import InterfaceError, PoolClosed, PoolFull
 from pgwire.log import pool_logger as logger
 from pgwire.pool import telling
-from pgwire.pool.chores import CHORES
+from pgwire.pool.chores import carry_out
 from pgwire.pool.core import PoolCore
 from pgwire.pool.crew import Crew
 from pgwire.pool.guests import Guests
@@ -371,8 +371,7 @@ class Engine(Requests):
             chore = chores.pop(0)
         except IndexError:
             return  # another thread was started for it
-        assert not isinstance(chore, Waiter)
-        CHORES[type(chore)](self, chore.slot)
+        carry_out(self, chore)
 
     # ---------------------------------------------------------------- the end
 
