@@ -53,6 +53,7 @@ _OUT_OF_TIME = "the query's timeout ran out; it is being canceled"
 class DriverBase:
     """See the module. `closed`: this side has closed it, or is closing it."""
 
+    is_released = False  # what stands where a driver was says otherwise
     _is_noted = False  # its end is
 
     forks = 0  # how often this process has been forked from its parent, and that from its own

@@ -74,6 +74,8 @@ class Handle(RegistersTypes):
         self._callbacks = NOBODY
 
     def __repr__(self) -> str:
+        if self._driver.is_released:
+            return f"<{type(self).__name__} released>"
         state = "closed" if self.closed else self.transaction_status.name
         return f"<{type(self).__name__} pid={self.backend_pid} {state}>"
 

@@ -18,7 +18,7 @@ from pgwire.aio.connection import AsyncConnection
 from pgwire.driving import CLOSE_PATIENCE
 from pgwire.errors import ConnectionFailed, Error, OperationalError
 from pgwire.log import pool_logger as logger
-from pgwire.pool.options import CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
+from pgwire.pool.options import CALLBACK_TIMEOUT, CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
 from pgwire.pool.released import take_away
 from pgwire.pool.slots import CHECKING, CLOSING, OPENING, RESETTING
 from pgwire.pool.telling import (
@@ -130,10 +130,10 @@ async def _introduce(engine: AsyncEngine, driver: AsyncDriver) -> Exception | No
     if "connect" in engine.listeners:
         try:
             connection = AsyncConnection(driver)
-            if not await engine.listeners.emit_connect(connection, OPEN_TIMEOUT):
+            if not await engine.listeners.emit_connect(connection, CALLBACK_TIMEOUT):
                 take_away(connection)
-                logger.warning(GOES_ON, engine.options.name, "connect", OPEN_TIMEOUT)
-            await driver.wait_idle(OPEN_TIMEOUT)
+                logger.warning(GOES_ON, engine.options.name, "connect", CALLBACK_TIMEOUT)
+            await driver.wait_idle(CALLBACK_TIMEOUT)
         except asyncio.CancelledError as error:
             return as_exception(error)
         if not driver.clean(False):

@@ -42,11 +42,6 @@ class AsyncLease(AsyncConnection):
         self._place = place
         engine.lent(slot, place)
 
-    def __repr__(self) -> str:
-        if self._driver is RELEASED:
-            return "<AsyncLease released>"
-        return super().__repr__()
-
     @property
     def closed(self) -> bool:
         return self._driver is RELEASED or super().closed

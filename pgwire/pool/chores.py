@@ -19,7 +19,7 @@ from pgwire.pool.effects import (
     OpenConnection,
     ResetConnection,
 )
-from pgwire.pool.options import CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
+from pgwire.pool.options import CALLBACK_TIMEOUT, CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
 from pgwire.pool.released import take_away
 from pgwire.pool.slots import CHECKING, CLOSING, OPENING
 from pgwire.pool.telling import (
@@ -174,14 +174,14 @@ def _tell(engine: Engine, event: str, connection: Connection, *before: object) -
         return
     emit = partial(engine.listeners.emit, event, *before, connection)
     try:
-        if engine.guests.wait_for(emit, OPEN_TIMEOUT):
+        if engine.guests.wait_for(emit, CALLBACK_TIMEOUT):
             return
     except RuntimeError:  # there are too many threads, or the interpreter is on its way out
         emit()
         return
     take_away(connection)
     if not engine.guests.is_over:
-        logger.warning(GOES_ON, engine.options.name, event, OPEN_TIMEOUT)
+        logger.warning(GOES_ON, engine.options.name, event, CALLBACK_TIMEOUT)
 
 
 def run_hook(

@@ -40,11 +40,6 @@ class Lease(Connection):
         self._driver = slot.connection
         engine.leases[slot] = caller(frame_above(2))
 
-    def __repr__(self) -> str:
-        if self._driver is RELEASED:
-            return "<Lease released>"
-        return super().__repr__()
-
     @property
     def closed(self) -> bool:
         return self._driver is RELEASED or super().closed

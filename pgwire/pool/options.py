@@ -26,6 +26,8 @@ END_TIMEOUT = 30.0
 ABORT_TIMEOUT = 5.0
 # An opening must not hold its slot for ever, nor `on_connect` after it.
 OPEN_TIMEOUT = 30.0
+# How long callbacks may take that are shown a connection while it is nobody's.
+CALLBACK_TIMEOUT = 30.0
 # How long an idle connection may take to answer a ping before it is given up.
 CHECK_TIMEOUT = 5.0
 # How long a reset that cannot be left to the next lease may take.

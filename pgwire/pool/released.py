@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class _Released:
     """Stands where the driver was: whoever still uses the lease is told so."""
 
-    closed = True
+    closed = is_released = True
 
     def __getattr__(self, name: str) -> Any:
         raise InterfaceError("this lease has been released; its connection may be in other hands")

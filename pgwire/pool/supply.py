@@ -209,12 +209,14 @@ class Supply(Generic[C]):
             reusable = reusable and slot.becomes is not CLOSING
             reset = reset or slot.becomes is RESETTING
         uses = slot.uses - (waiter is not None)
-        retired = reusable and (now >= slot.expires_at or uses >= self._max_uses)
+        # What is to be reset is never idle before that: it is closed here if it is one too many.
+        is_over = now >= slot.expires_at or uses >= self._max_uses
+        retired = reusable and (is_over or (reset and self._has_surplus()))
         effect: effects.Effect[C] | None = None
         becomes = IDLE
         if retired or not reusable:
             becomes, effect = CLOSING, effects.CloseConnection(slot)
-        elif reset and not self._has_surplus():
+        elif reset:
             becomes, effect = RESETTING, effects.ResetConnection(slot)
         self._slots.give_back(slot, becomes, now, self._count.use_time)
         self._count.retired += retired

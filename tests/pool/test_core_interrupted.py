@@ -278,6 +278,24 @@ def test_an_input_that_was_struck_need_not_be_repeated(name: str) -> None:
         nth += 1
 
 
+def test_nobody_gets_a_connection_that_was_to_be_reset() -> None:
+    """Where there were too many it became idle first, to be closed at once; Ctrl-C came between."""
+    nth, moment = 0, "somewhere"
+    while moment:
+        world = World(max_size=2, max_opening=2)
+        world.lease(1)
+        world.lease(1)
+        world.core.resize(0, 1, world.now)
+        slot = world.leases.pop(0)
+        release = world.core.release
+        moment = strike_anywhere(nth, lambda: release(slot, world.now, reset=True), CORE)  # noqa: B023
+        was_lent = slot.state is LEASED
+        answer = world.core.acquire(world.now, world.now + 1)
+        print("struck at", moment)
+        assert was_lent or answer is not slot
+        nth += 1
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such timers")
 def test_signals_strike_where_this_python_looks_for_them() -> None:
     """The same with a timer in the place of a tracer, at random: it knows the moments best."""

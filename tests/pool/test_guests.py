@@ -27,7 +27,7 @@ class Guest:
         self.ends: list[object] = []  # what came of its using the connection afterwards
 
     def __call__(self, *args: Any) -> None:
-        conn = args[-1]
+        conn = self.conn = args[-1]
         self.pids.append(conn.backend_pid)
         if len(self.pids) > 1:
             return
@@ -48,7 +48,7 @@ def guest() -> Iterator[Guest]:
 
 @pytest.fixture
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgwire.pool.chores.OPEN_TIMEOUT", 0.2)
+    monkeypatch.setattr("pgwire.pool.chores.CALLBACK_TIMEOUT", 0.2)
 
 
 # ------------------------------------------------------------------ its time
@@ -66,6 +66,7 @@ def test_a_callback_for_connect_that_hangs_holds_its_connection_up_for_so_long_o
             guest.is_let_go.set()
             until(lambda: guest.ends)
             assert isinstance(guest.ends[0], pgwire.InterfaceError)
+            assert repr(guest.conn) == "<Connection released>"
             assert lease.query("select 1").scalar() == 1
     (warning,) = messages(caplog.records)
     assert warning.startswith("host: a callback for 'connect' has not ended within 0.2 s")
@@ -110,11 +111,11 @@ def test_nor_does_one_that_is_told_of_its_end_keep_the_place(
         assert pid_of(p) != pid
 
 
-@pytest.mark.usefixtures("in_a_hurry")
 def test_the_end_does_not_wait_for_what_was_left_to_itself(
     dsn: str, guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waited five seconds for the thread of each, in vain."""
+    monkeypatch.setattr("pgwire.pool.chores.OPEN_TIMEOUT", 1.0)
     monkeypatch.setattr("pgwire.pool.engine.ABORT_TIMEOUT", threading.TIMEOUT_MAX)
     with pool(dsn, max_size=1, on_connect=guest) as p:
         with pytest.raises(pgwire.OperationalError, match="on_connect took longer"):
@@ -165,7 +166,7 @@ def test_an_end_by_force_waits_for_no_guest_and_leaves_no_connection(
             p.end(timeout=0.05)
         assert p.total_count == 0
         user.outcome()
-        assert not alive(witness, guest.pids[:1])
+        until(lambda: not alive(witness, guest.pids[:1]))  # the line was cut
 
 
 def sleeps(witness: pgwire.Connection, pid: int) -> bool:

@@ -31,7 +31,7 @@ async def test_one_that_does_not_end_holds_it_up_for_so_long_only(
     dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And what it does with the connection then disturbs nobody: it ran in the midst of a lease."""
-    monkeypatch.setattr("pgwire.pool.aio_chores.OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr("pgwire.pool.aio_chores.CALLBACK_TIMEOUT", 0.05)
     go_on, ends = asyncio.Event(), asyncio.Queue[object]()
 
     async def watch(conn: pgwire.AsyncConnection) -> None:
