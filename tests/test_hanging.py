@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.guards import go_on
+from tests.support.guards import go_on, watch as watch
 
 ROOT = Path(__file__).parents[1]
 CONFTEST = """
