@@ -19,7 +19,8 @@ from pgwire.protocol.looking_up import LookingUp
 from pgwire.protocol.messages import BackendMessage
 from pgwire.protocol.operation import Operation, Phase
 from pgwire.protocol.reading import Reading, advise, check_empty_query
-from pgwire.protocol.rows import Result, Row
+from pgwire.protocol.rows import Result, Row, row_class
+from pgwire.protocol.usual import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from pgwire.protocol.decoder import RowDecoder
     from pgwire.protocol.messages import Column
     from pgwire.protocol.session import Session
+
+_NO_COLUMNS = row_class(())
+# What transactions are made of, which changes no session, by its SQL.
+_MESSAGES = {
+    sql: frontend.query(frontend.cstring(sql, "the SQL")) for sql in ("BEGIN", "COMMIT", "ROLLBACK")
+}
 
 
 class SimpleQuery(LookingUp):
@@ -49,12 +56,32 @@ class SimpleQuery(LookingUp):
         self._unread: list[tuple[list[Any], tuple[Column, ...], list[bytes]]] = []
 
     def begin(self, session: Session) -> bool:
-        session.write(frontend.query(frontend.cstring(self.sql, "the SQL")))
+        sql = self.sql
+        message = _MESSAGES.get(sql) if sql.__class__ is str else None
+        if message is not None:
+            session.write(message)
+        else:
+            session.write(frontend.query(frontend.cstring(sql, "the SQL")))
+            if changes_session(sql):
+                session.changed = True
         self.session = session
         self.phase = self.RUNNING
-        if changes_session(self.sql):
-            session.changed = True
         return True  # types may have to be looked up
+
+    def take_command(self, buffer: bytes, position: int, size: int) -> int:
+        """The answer of the last statement, if it is one without rows (see `usual`)."""
+        if self._missing or self.error is not None:
+            return position
+        end = end_of(buffer, position)
+        if end is None:
+            return position
+        tag, status, stop = end
+        session = self.session
+        session.note_command(tag)
+        session.transaction_status = status
+        self.result.append(Result([], (), tag, _NO_COLUMNS))
+        session.complete(self)
+        return stop
 
     def on_columns(self, buffer: bytes, start: int, end: int) -> None:
         self._columns = backend.parse_row_description(buffer, start, end)
@@ -183,6 +210,7 @@ class SimpleQuery(LookingUp):
             BackendMessage.ERROR_RESPONSE: on_error,
             BackendMessage.READY_FOR_QUERY: on_ready,
         },
+        take_usual=take_command,
     )
     FETCHING = Phase(
         "FETCHING",

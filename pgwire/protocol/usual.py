@@ -1,7 +1,8 @@
-"""Usual answers, taken in one go: what `Query` and `QueryMany` would do message by message.
+"""Usual answers, taken in one go: what operations would do message by message.
 
     BindComplete DataRow… CommandComplete ReadyForQuery
     BindComplete CommandComplete BindComplete CommandComplete …
+    CommandComplete ReadyForQuery
 
 It must do what the phase tables do, only faster, and leaves to them whatever is not as usual.
 """
@@ -52,6 +53,34 @@ def take_answer(query: Query, buffer: bytes, position: int, size: int) -> int:
     return _take_end(query, buffer, position, size)
 
 
+def end_of(buffer: bytes, position: int) -> tuple[str, TransactionStatus, int] | None:
+    """What CommandComplete and ReadyForQuery say here, and where they end; None if not as usual."""
+    try:
+        stop = position + buffer[position + 4] + _ENDS_BEHIND
+    except IndexError:
+        return None
+    ending = buffer[position:stop]
+    end = _end_of(ending) or _learned(ending, stop - position)
+    return None if end is None else (*end, stop)
+
+
+def _learned(ending: bytes, size: int) -> tuple[str, TransactionStatus] | None:
+    behind_tag = size - len(_READY) - 1
+    status = TRANSACTION_STATUS.get(ending[-1])
+    if len(ending) < size or status is None or not ending.startswith(_READY, behind_tag):
+        return None
+    if not ending.startswith(_SHORT_TAG):
+        return None
+    end = backend.parse_command_tag(ending, _BEFORE_TAG, behind_tag), status
+    _note_end(ending, end)
+    return end
+
+
+def _note_end(ending: bytes, end: tuple[str, TransactionStatus]) -> None:
+    if len(_ends) < _MAX_ENDS and len(ending) < _LONGEST_END:
+        _ends[ending] = end
+
+
 def _take_end(query: Query, buffer: bytes, position: int, size: int) -> int:
     """CommandComplete and ReadyForQuery, each if it is there as a whole and as usual."""
     if not buffer.startswith(_SHORT_TAG, position) or size - position < _BEFORE_TAG:
@@ -66,9 +95,7 @@ def _take_end(query: Query, buffer: bytes, position: int, size: int) -> int:
     status = TRANSACTION_STATUS.get(buffer[end + 5])
     if status is None:
         return end
-    ending = buffer[position : end + 6]
-    if len(_ends) < _MAX_ENDS and len(ending) < _LONGEST_END:
-        _ends[ending] = query.command_tag, status
+    _note_end(buffer[position : end + 6], (query.command_tag, status))
     query.session.transaction_status = status
     query.finish()
     return end + 6

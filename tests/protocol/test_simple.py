@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given, strategies as st
 
 from pgwire.errors import NotSupportedError, ProgrammingError, ProtocolError
 from pgwire.protocol import frontend
@@ -47,6 +48,55 @@ def test_a_statement_that_a_rule_has_made_several_of() -> None:
     assert [result.rows for result in script.result] == [[(1,)], [("two",)]]
     assert [result.command_tag for result in script.result] == ["", "INSERT 0 0"]
     assert session.in_step
+
+
+def outcome(session: Session, script: SimpleQuery) -> tuple[object, ...]:
+    tags = [(result.command_tag, result.rows, result.columns) for result in script.result]
+    errors = [repr(error) for error in (script.error, session.failure)]
+    return script.done, session.transaction_status, tags, errors, session.in_step, session.changed
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                backend.complete("BEGIN"),
+                backend.complete("COMMIT"),
+                backend.complete("x" * 300),
+                backend.complete("DISCARD ALL"),
+                backend.message("C", b"no end"),
+                backend.message("C", b"two\0ends\0"),
+                backend.message("C", b"\xff\0"),
+                backend.ready("T"),
+                backend.ready("E"),
+                backend.ready("x"),
+                backend.message("Z", b"II"),
+                backend.notice(),
+                backend.error("22012"),
+                COLUMN + backend.row(b"1"),
+            ]
+        ),
+        max_size=4,
+    ),
+    st.sampled_from(["BEGIN", "COMMIT", "ROLLBACK", "set x.y = 1; commit"]),
+    st.booleans(),
+)
+@example([backend.complete("BEGIN"), backend.ready("T")], "BEGIN", False)
+@example([backend.complete("BEGIN"), backend.ready("T")], "BEGIN", True)
+@example([backend.complete("ROLLBACK"), backend.ready("I"), backend.notice()], "COMMIT", False)
+def test_an_answer_that_comes_as_a_whole_is_what_it_is_byte_by_byte(
+    answer: list[bytes], sql: str, abandoned: bool
+) -> None:
+    outcomes = []
+    for _ in range(2):  # what has been met once is known by its bytes
+        for parts in ([b"".join(answer)], [bytes((byte,)) for byte in b"".join(answer)]):
+            session, script = begun(sql)
+            if abandoned:
+                script.abandon()
+            for part in parts:
+                session.receive_data(part)
+            outcomes.append(outcome(session, script))
+    assert outcomes == outcomes[:1] * 4
 
 
 def test_values_are_decoded_as_in_a_query_in_whatever_format_they_come() -> None:
