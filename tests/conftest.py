@@ -42,6 +42,9 @@ SERVER_FIXTURES = {
 PURE = ("protocol", "pgtypes", "pool/test_core")
 
 settings.register_profile("quick", deadline=None, max_examples=50)
+settings.register_profile(
+    "brief", parent=settings.get_profile("quick"), derandomize=True, database=None
+)
 settings.register_profile("ci", deadline=None, max_examples=300, derandomize=True, database=None)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "quick")
