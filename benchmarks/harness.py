@@ -245,6 +245,15 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([line(table[0]), line(rule), *map(line, table[1:])])
 
 
+def between(text: str, begin: str, new: str, end: str) -> str:
+    """A text with what stands from one mark to the other replaced, marks included."""
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        sys.exit(f"{begin} … {end} is missing")
+    return before + new + after
+
+
 class Progress:
     """How far a run is, on standard error: a bar on a terminal, else a dot for every step."""
 

@@ -7,7 +7,6 @@ medians and ratios. Must not know how they came about.
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import elsewhere
@@ -254,20 +253,12 @@ def _growth_images(facts: dict[str, Any]) -> str:
 
 def with_table(text: str, facts: dict[str, Any], others: dict[str, dict[str, Any]]) -> str:
     """The benchmarks' README with the tables of these results."""
-    return _with(text, BEGIN, readme_text(facts, others), END)
+    return harness.between(text, BEGIN, readme_text(facts, others), END)
 
 
 def with_headline(text: str, facts: dict[str, Any]) -> str:
     """The project's README with the table of these results."""
-    return _with(text, headline.BEGIN, headline.readme_text(facts), headline.END)
-
-
-def _with(text: str, begin: str, new: str, end: str) -> str:
-    before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        sys.exit(f"README.md lacks {begin} … {end}")
-    return before + new + after
+    return harness.between(text, headline.BEGIN, headline.readme_text(facts), headline.END)
 
 
 def write_readme(results: Path, folder: Path) -> None:

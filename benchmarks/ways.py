@@ -1,14 +1,16 @@
 """The same done in several ways: what is cheaper, and by how much. No other driver is asked.
 
-    python benchmarks/ways.py [--seconds N] [--only TITLE …] [--quick] [--out FOLDER]
+    python benchmarks/ways.py [--seconds N] [--only TITLE …] [--quick] [--out FOLDER] [--doc]
 
 Starts a server of its own. Of each choice the ways take turns; ratios are to the first of them.
-docs/performance.md says what follows, and has the table of `results/ways.md`.
+docs/performance.md says what follows. With `--doc` nothing is measured: the table there is written
+from `results/ways.json`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from contextlib import ExitStack, contextmanager
@@ -31,11 +33,18 @@ if TYPE_CHECKING:
 
 CHOICES: tuple[Choice, ...] = (*ways_blocking.CHOICES, *ways_asyncio.CHOICES)
 PACKAGES = ("uvloop", "orjson", "scramp")
+BEGIN, END = "<!-- ways:begin -->", "<!-- ways:end -->"
+_HERE = Path(__file__).parent
 _UNITS = {"ns": 1e9, "µs": 1e6, "ms": 1e3}
 
 
 def main() -> int:
     options = _options()
+    if options.doc:
+        facts = json.loads((_HERE / "results/ways.json").read_text())
+        doc = _HERE.parent / "docs/performance.md"
+        harness.write(doc, harness.between(doc.read_text(), BEGIN, doc_text(facts), END))
+        return 0
     results = {}
     with ExitStack() as scope:
         server = scope.enter_context(embedded.server(settings={"autovacuum": "off"}))
@@ -46,10 +55,9 @@ def main() -> int:
                 results[choice.title] = _measured(choice, server, options)
                 print(choice.title, file=sys.stderr)
     facts = harness.circumstances(PACKAGES, pgwire=f"{pgwire.__version__} ({harness.commit()})")
-    text = f"{table(results)}\n\n{harness.summary(facts)}.\nMade by `{facts['command']}`.\n"
-    print(f"\n{text}")
-    harness.write_json(options.out / "ways.json", facts | {"results": results})
-    harness.write(options.out / "ways.md", text)
+    facts |= {"results": results}
+    print(f"\n{doc_text(facts)}")
+    harness.write_json(options.out / "ways.json", facts)
     return 0
 
 
@@ -59,6 +67,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=90)
     parser.add_argument("--only", nargs="+", choices=titles, default=titles, metavar="TITLE")
     parser.add_argument("--quick", action="store_true", help="a smoke test: no figure counts")
+    parser.add_argument("--doc", action="store_true", help="write the table in performance.md")
     parser.add_argument("--out", type=Path, default=harness.OUT, help="folder for the files")
     return parser.parse_args()
 
@@ -88,6 +97,12 @@ def _one_core(server_pid: int) -> Iterator[None]:
     yield
     for pid in pids:
         os.sched_setaffinity(pid, cores)
+
+
+def doc_text(facts: dict[str, Any]) -> str:
+    """What stands between the marks in docs/performance.md."""
+    made = f"{harness.summary(facts)}.\nMade by `{facts['command']}`."
+    return f"{BEGIN}\n{table(facts['results'])}\n\n{made}\n{END}"
 
 
 def table(results: dict[str, Any]) -> str:

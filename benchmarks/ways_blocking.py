@@ -142,11 +142,17 @@ def _one_query(server: Server, scope: ExitStack) -> Mapping[str, Run]:
 
     plain, uncached = opened(server.url), opened(server.url, statement_cache_size=0)
     local = opened(server.socket_url)
+    began, watched = [scope.enter_context(pgwire.connect(server.url)) for _ in range(2)]
+    watched.on("query", id)
     pool = scope.enter_context(pgwire.Pool(server.url, max_size=1))
 
     def checked_out() -> object:
         with pool.connect() as conn:
             return conn.query(SQL, [7])
+
+    def in_a_transaction() -> object:
+        with began.transaction():
+            return began.query(SQL, [7])
 
     def fresh() -> object:
         with pgwire.connect(server.url) as conn:
@@ -158,6 +164,8 @@ def _one_query(server: Server, scope: ExitStack) -> Mapping[str, Run]:
         "with `timeout=5`": repeated(lambda: plain(SQL, [7], timeout=5)),
         "`pool.query`": repeated(lambda: pool.query(SQL, [7])),
         "`with pool.connect()`": repeated(checked_out),
+        "with an observer": repeated(lambda: watched.query(SQL, [7])),
+        "`with conn.transaction()`": repeated(in_a_transaction),
         "`statement_cache_size=0`": repeated(lambda: uncached(SQL, [7])),
         "a connection for it": repeated(fresh),
     }

@@ -38,6 +38,12 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("ways")
+
+
+@pytest.fixture
 def chart(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module("chart")
@@ -157,6 +163,25 @@ def test_parts(tmp_path: Path) -> None:
     for part in parts.values():
         assert 0 < part["cpu"]["median"] < 10 * part["wall"]["median"]
     assert "| 1,000 rows, mixed |" in out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("embedded_server")
+def test_ways(tmp_path: Path) -> None:
+    out, _err = run("ways.py", "--quick", "--out", str(tmp_path))
+    facts = json.loads((tmp_path / "ways.json").read_text())
+    for choice in facts["results"].values():
+        first, *others = choice["ways"].values()
+        assert first["ratio"]["median"] == 1
+        assert all(other["ratio"]["median"] > 0 for other in others)
+    assert all(f"| {title} " in out for title in facts["results"])
+
+
+def test_the_table_of_ways_is_that_of_the_results(ways: Any) -> None:
+    facts = json.loads((ROOT / "benchmarks/results/ways.json").read_text())
+    doc = (ROOT / "docs/performance.md").read_text()
+    assert ways.doc_text(facts) in doc, "python benchmarks/ways.py --doc"
+    assert list(facts["results"]) == [choice.title for choice in ways.CHOICES]
 
 
 def test_suite_refuses_what_it_does_not_know() -> None:
