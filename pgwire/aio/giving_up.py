@@ -115,7 +115,8 @@ class GivingUp(DriverBase):
     async def _cancel_running(self, ended: Future[None], fence: Fence) -> None:
         """Ask the server to cancel; give the connection up if that does not help in time."""
         limit = self.loop.time() + PATIENCE
-        while self.loop.time() < limit:
+        is_last = False
+        while not is_last:
             fence.requests += 1
             try:
                 async with asyncio.timeout_at(limit):
@@ -124,7 +125,10 @@ class GivingUp(DriverBase):
                 break  # it is on its way, and might hit who comes next
             except (OSError, Error):
                 pass  # it was never sent
-            if await within(ended, max(0.0, min(ASK_AGAIN, limit - self.loop.time()))):
+            seconds = max(0.0, limit - self.loop.time())
+            # Once more would leave it no time; and with a coarse clock a wait may end too early.
+            is_last = seconds < 1.5 * ASK_AGAIN
+            if await within(ended, seconds if is_last else ASK_AGAIN):
                 return
         self.abort(NO_ANSWER)
 

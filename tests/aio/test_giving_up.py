@@ -10,6 +10,7 @@ import pytest
 
 import pgwire
 from pgwire import errors
+from pgwire.aio import giving_up
 from pgwire.driving import ASK_AGAIN, CANCEL_PATIENCE, GRACE, PATIENCE
 from tests.support import backend
 from tests.support.virtual_loop import in_virtual_time
@@ -142,6 +143,23 @@ class TestWhatRuns:
             assert now() == pytest.approx(GRACE + PATIENCE)
             assert wire.aborted
             assert wire.conn.closed
+
+    @in_virtual_time
+    async def test_it_is_not_asked_once_more_at_the_end_of_its_time(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the loop's clock is coarse a wait may end a little before its time."""
+        within = giving_up.within
+
+        async def nearly(future: asyncio.Future[Any], seconds: float) -> bool:
+            return await within(future, seconds - 0.0005)
+
+        monkeypatch.setattr(giving_up, "within", nearly)
+        with Wire() as wire:
+            wire.conn.query("a").cancel()
+            await asyncio.sleep(60)
+            assert wire.conn.closed
+            assert len(wire.cancels) == round(PATIENCE / ASK_AGAIN)
 
     @in_virtual_time
     async def test_so_does_a_request_that_is_not_delivered(self) -> None:
