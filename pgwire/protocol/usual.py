@@ -42,7 +42,8 @@ def take_answer(query: Query, buffer: bytes, position: int, size: int) -> int:
         if buffer[position] == _DATA_ROW:
             position = query.on_rows(buffer, position, size)
         stop = position + buffer[position + 4] + _ENDS_BEHIND
-        end = _end_of(buffer[position:stop])
+        ending = buffer[position:stop]
+        end = _end_of(ending) or _learned(ending, stop - position)
     except IndexError:  # the rest has not come yet
         end = None
     if end is not None:
@@ -50,7 +51,7 @@ def take_answer(query: Query, buffer: bytes, position: int, size: int) -> int:
         query.finish()
         return stop
     query.phase = query.EXECUTING
-    return _take_end(query, buffer, position, size)
+    return position
 
 
 def end_of(buffer: bytes, position: int) -> tuple[str, TransactionStatus, int] | None:
@@ -65,6 +66,7 @@ def end_of(buffer: bytes, position: int) -> tuple[str, TransactionStatus, int] |
 
 
 def _learned(ending: bytes, size: int) -> tuple[str, TransactionStatus] | None:
+    """The same of bytes that have not been met yet, if all `size` of them are there."""
     behind_tag = size - len(_READY) - 1
     status = TRANSACTION_STATUS.get(ending[-1])
     if len(ending) < size or status is None or not ending.startswith(_READY, behind_tag):
@@ -72,33 +74,9 @@ def _learned(ending: bytes, size: int) -> tuple[str, TransactionStatus] | None:
     if not ending.startswith(_SHORT_TAG):
         return None
     end = backend.parse_command_tag(ending, _BEFORE_TAG, behind_tag), status
-    _note_end(ending, end)
-    return end
-
-
-def _note_end(ending: bytes, end: tuple[str, TransactionStatus]) -> None:
-    if len(_ends) < _MAX_ENDS and len(ending) < _LONGEST_END:
+    if len(_ends) < _MAX_ENDS and size < _LONGEST_END:
         _ends[ending] = end
-
-
-def _take_end(query: Query, buffer: bytes, position: int, size: int) -> int:
-    """CommandComplete and ReadyForQuery, each if it is there as a whole and as usual."""
-    if not buffer.startswith(_SHORT_TAG, position) or size - position < _BEFORE_TAG:
-        return position
-    end = position + 1 + buffer[position + 4]
-    if end > size:
-        return position
-    query.command_tag = backend.parse_command_tag(buffer, position + 5, end)
-    query.phase = query.COMPLETE
-    if not buffer.startswith(_READY, end) or end + len(_READY) >= size:
-        return end
-    status = TRANSACTION_STATUS.get(buffer[end + 5])
-    if status is None:
-        return end
-    _note_end(buffer[position : end + 6], (query.command_tag, status))
-    query.session.transaction_status = status
-    query.finish()
-    return end + 6
+    return end
 
 
 def usual_record(buffer: bytes, start: int, end: int) -> bytes:
