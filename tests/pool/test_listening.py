@@ -47,9 +47,18 @@ def listeners(admin: pgwire.Connection, name: str) -> list[int]:
 
 
 def the_listener(admin: pgwire.Connection, name: str, *but: int) -> int:
-    """Its only one, once there is another than these."""
-    until(lambda: len(found := listeners(admin, name)) == 1 and found[0] not in but)
-    return listeners(admin, name)[0]
+    """Its only one, once there is another than these.
+
+    Read once: a moment later it may be busy, as with the UNLISTEN that ends a replacement.
+    """
+    found: list[int] = []
+
+    def is_there() -> bool:
+        found[:] = listeners(admin, name)
+        return len(found) == 1 and found[0] not in but
+
+    until(is_there)
+    return found[0]
 
 
 def kill(admin: pgwire.Connection, pid: int) -> None:
