@@ -28,9 +28,21 @@ _SESSION_WORDS = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"\w+")
-_NAMES_ANOTHER = re.compile(r"(?:fetch|execute)\b", re.IGNORECASE)
-# Literals of dates and times that the server reads once, when it prepares what they stand in.
-_READ_ONCE = re.compile(r"['$]\s*(?:now|today|tomorrow|yesterday)\b", re.IGNORECASE)
+# A comment that is not looked through, or an empty statement, may have either behind it.
+_NAMES_ANOTHER = re.compile(r"(?:fetch|execute)\b|/\*|;", re.IGNORECASE)
+# What the server reads once in a literal, when it prepares what that stands in; between whatever is
+# no letter: `'[today,)'`, `'{"now"}'`, `'today10:00'`.
+_READ_ONCE = re.compile(
+    r"(?<![^\W\d_])(?:now(?!\s*\()|today|tomorrow|yesterday)(?![^\W\d_])", re.IGNORECASE
+)
+_TOKEN = re.compile(
+    r"""
+      --[^\r\n]* | /\*(?:(?!/\*|\*/).)*\*/ | "[^"]*(?:"|\Z) | (?P<unclear> /\* )
+    | (?P<literal> (?<![\w$])[eE]'(?:[^'\\]|\\.)*(?:'|\Z) | '[^']*(?:'|\Z)
+      | (?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z) )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 _IS_CALL = re.compile(r"call\b", re.IGNORECASE)
 
 
@@ -56,13 +68,15 @@ def is_fleeting(sql: str) -> bool:
 
     FETCH and EXECUTE name what decides on their columns. Under the same name there may be another
     cursor by then, of which the server does not tell: it sends what that has, whatever was
-    described. And `date 'today'` stays the day on which it was prepared. Where such a word is no
-    date it costs a round trip, and does no harm.
+    described. And `date 'today'` stays the day on which it was prepared. Where such a word in a
+    literal is no date it costs a round trip, and does no harm.
     """
-    return (
-        _NAMES_ANOTHER.match(sql, _first_word(sql)) is not None
-        or _READ_ONCE.search(sql) is not None
-    )
+    if _NAMES_ANOTHER.match(sql, _first_word(sql)) is not None:
+        return True
+    if _READ_ONCE.search(sql) is None:
+        return False
+    tokens = _TOKEN.finditer(sql)
+    return any(token["unclear"] or _READ_ONCE.search(token["literal"] or "") for token in tokens)
 
 
 def first_word(sql: str) -> str:

@@ -113,7 +113,11 @@ def test_everything_else_may_have_changed_it(sql: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sql", ["fetch all c", "FETCH 1 from c", "/* x */ execute p", "Execute p(1)", "-- y\nfetch c"]
+    "sql",
+    [
+        *("fetch all c", "FETCH 1 from c", "/* x */ execute p", "Execute p(1)", "-- y\nfetch c"),
+        *("/* a /* b */ c */ fetch all c", ";fetch all c", "-- y\n ; /* x */ ;execute p"),
+    ],
 )
 def test_what_names_a_cursor_or_a_prepared_statement_is_fleeting(sql: str) -> None:
     assert is_fleeting(sql)
@@ -126,6 +130,18 @@ def test_what_names_a_cursor_or_a_prepared_statement_is_fleeting(sql: str) -> No
         "select * from t where d >= ' Yesterday ' and d < date 'TODAY'",
         "select timestamp E'tomorrow 10:00'",
         "select $$today$$::date",
+        "select $a$ now$a$::timetz",
+        "select '[today,)'::daterange",
+        "select '{\"Now\"}'::timestamptz[]",
+        "select 'a''b', '{[2020-01-01,tomorrow)}'::datemultirange",
+        "select '10:00 today'::timestamp",
+        "select 'today10:00'::timestamp",
+        "select E'it\\'s', 'today'::date",
+        "select like'%\\', 'today'::date",
+        "select \"it's\", 'today'::date",
+        "select 1 -- it's\n, 'today'::date",
+        "/* it's */ select 'today'::date",
+        "select /* a /* it's */ b */ 'today'::date",
     ],
 )
 def test_what_is_read_once_is_fleeting(sql: str) -> None:
@@ -142,6 +158,10 @@ def test_what_is_read_once_is_fleeting(sql: str) -> None:
         "move c",
         "select now()",
         "select 'nowhere', today",
+        "select now() as now, 'a' as \"today\"",
+        "select 'a', today /* 'now' */ -- 'now'",
+        "select $1::date as today, a$now$ from b where c = 'd'",
+        "do $$ begin perform now(); end $$",
     ],
 )
 def test_nothing_else_is_fleeting(sql: str) -> None:
@@ -162,4 +182,6 @@ def test_nothing_else_is_fleeting(sql: str) -> None:
 def test_no_text_takes_long(sql: str) -> None:
     begun = time.process_time()
     changes_session(sql)
+    is_fleeting(sql)
+    is_fleeting(f"today {sql}")
     assert time.process_time() - begun < 1

@@ -237,7 +237,11 @@ class TestWhatANameStandsFor:
 class TestWhatIsReadOnce:
     """The server reads `'now'` when it prepares a statement, as the time of that transaction."""
 
-    SQL = "select 'now'::timestamptz = now() and date 'today' = current_date"
+    SQL = (
+        "select 'now'::timestamptz = now() and date 'today' = current_date "
+        "and '{[today,)}'::datemultirange = datemultirange(daterange(current_date, null)) "
+        "and '{\"now\"}'::timestamptz[] = array[now()]"
+    )
 
     def test_it_is_read_each_time(self, conn: pgwire.Connection) -> None:
         with conn.prepare(self.SQL) as statement:
