@@ -76,7 +76,6 @@ def log_report(
 ) -> None:
     """One line for one operation."""
     if logger.isEnabledFor(level):
-        sql = report.sql if report.parameterized else redacted(report.sql)
         logger.log(
             level,
             "%s took %.6f s%s: %s [%s]",
@@ -84,7 +83,7 @@ def log_report(
             report.duration,
             "" if report.waited is None else f" ({report.waited:.6f} s of it waiting)",
             _outcome(report),
-            " ".join(sql.split()),
+            " ".join(redacted(report.sql).split()),
         )
 
 

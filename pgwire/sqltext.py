@@ -9,12 +9,17 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+# Comments nest. What is deeper than this, or does not end, goes with all that is behind it.
+_COMMENT = r"/\*(?:(?!/\*|\*/).)*+\*/"
+for _ in range(3):
+    _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*+\*/"
+
 _VALUE = re.compile(
-    r"""
-      (?P<comment> --[^\n]* | /\*.*?(?:\*/|\Z) )
+    rf"""
+      (?P<comment> --[^\n]* | {_COMMENT} | /\*.* )
     | (?P<kept> (?:[uU]&)?"(?:[^"]|"")*(?:"|\Z) | \$\d+ | (?<![\w$])[^\W\d][\w$]*(?!['\w$&]) )
     | \$(?P<tag>(?:[^\W\d]\w*)?)\$ .*? (?:\$(?P=tag)\$|\Z)
-    | [eE]'(?:[^'\\]|\\.|'')*(?:'|\\?\Z)
+    | (?<![\w$])[eE]'(?:[^'\\]|\\.|'')*(?:'|\\?\Z)
     | (?:[uU]&|[bBxXnN])?'(?:[^']|'')*(?:'|\Z)
     | (?<![\w$])(?:0[xXoObB][\da-fA-F_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?)
     """,

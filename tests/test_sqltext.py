@@ -24,6 +24,10 @@ from pgwire.sqltext import redacted, summary
         ("select 1 /* unterminated", "select ?  "),
         ("select E'unterminated\\", "select ?"),
         ('select U&"d\\0061t", "a""b"', 'select U&"d\\0061t", "a""b"'),
+        ("/* a /* b */ secret */ select 1 /**/ + /* /* */*/ 2", "  select ?   +   ?"),
+        ("select 1 /* a /* b */ secret", "select ?  "),
+        ("select 1 " + "/*" * 9 + " */ secret" * 9, "select ?  "),
+        (r"select a like'%\' and b = 'secret'", "select a like? and b = ?"),
         ("", ""),
     ],
 )

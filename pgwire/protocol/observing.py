@@ -70,7 +70,7 @@ class QueryReport:
     `KeyboardInterrupt`, `PoolTimeout`, …; None for a stream that was left early. Its text may have
     values in it. `row_count` is what the server counted, of a stream the rows that came; None where
     nothing was counted. `byte_count` is of COPY's data, `batch_size` the number of records of
-    a `query_many`. `parameterized`: values travelled apart from the SQL, which so has none of them.
+    a `query_many`. `parameterized`: values travelled apart from the SQL, which has none of those.
     `pipelined`: something else was under way on its connection when it was sent. `retried`: its
     prepared statement was stale, and was prepared again.
 

@@ -290,7 +290,8 @@ SECRET = "MARKER"
 def test_statements_in_the_log(conn: pgwire.Connection, caplog: pytest.LogCaptureFixture) -> None:
     stop = pgwire.log_queries(conn)
     with caplog.at_level(logging.INFO, "pgwire.query"):
-        conn.query("select $1::text as mark", [SECRET])
+        conn.query(f"select $1::text as mark -- {SECRET}", [SECRET])
+        conn.query(f"select $1::text, '{SECRET}'", [SECRET])
         conn.query(f"select '{SECRET}', 1  -- {SECRET}")
         conn.script(f"create role {'MARKED'.lower()} password '{SECRET}'; rollback")
         with pytest.raises(pgwire.PostgresError):
@@ -298,12 +299,13 @@ def test_statements_in_the_log(conn: pgwire.Connection, caplog: pytest.LogCaptur
         stop()
         conn.query("select 4")
     lines = [record.getMessage() for record in caplog.records if record.name == "pgwire.query"]
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert lines[0].startswith("query took ")
     assert lines[0].endswith(": 1 rows [select $1::text as mark]")
-    assert lines[1].endswith(": 1 rows [select ?, ?]")
-    assert "create role marked password ?; rollback" in lines[2]
-    assert "InvalidTextRepresentation (22P02)" in lines[3]
+    assert lines[1].endswith(": 1 rows [select $1::text, ?]")
+    assert lines[2].endswith(": 1 rows [select ?, ?]")
+    assert "create role marked password ?; rollback" in lines[3]
+    assert "InvalidTextRepresentation (22P02)" in lines[4]
     assert SECRET not in "".join(lines)
     conn.script("drop role if exists marked")
 
