@@ -78,7 +78,9 @@ class AsyncListeners(Listeners):
         try:
             with self.running(code):
                 await work
-        except Exception:
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
             self._report(event)
 
     def running(self, code: Callable[..., Any]) -> AbstractContextManager[object]:

@@ -128,6 +128,20 @@ async def test_what_a_hook_leaves_open_is_closed(dsn: str) -> None:
     await asyncio.gather(*forgotten, return_exceptions=True)
 
 
+async def test_whatever_a_coroutine_function_raises_is_logged(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def callback(_conn: object) -> None:
+        raise Stop
+
+    async with pool(dsn) as p:
+        p.on("connect", callback)
+        p.on("acquire", callback)
+        assert (await p.query("select 1")).scalar() == 1
+    told = [record.getMessage().split(": ")[1] for record in caplog.records]
+    assert told == [f"a callback for {event!r} raised" for event in ("connect", "acquire")]
+
+
 @pytest.mark.parametrize("option", ["on_connect", "reset"])
 async def test_hooks_may_use_the_pool(dsn: str, option: str) -> None:
     answers: list[Any] = []
