@@ -18,11 +18,9 @@ _classes: dict[type[Pool], type[Pool]] = {}
 
 
 def watch_all(pool: Pool) -> None:
-    """Begin or end to observe: the pool itself, and the connections that it has."""
+    """Begin or end to observe: the pool itself, and the connections that it has. Under its lock."""
     engine = pool._engine
-    with engine.lock:
-        drivers = engine.core.connections()
-    engine.listeners.watch_all(drivers, engine.options.clock)
+    engine.listeners.watch_all(engine.core.connections(), engine.options.clock)
     kind = type(pool)
     is_observed = kind in _classes.values()
     if "query" in engine.listeners and not is_observed:

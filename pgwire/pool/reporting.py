@@ -72,12 +72,14 @@ class Reports:
         """
         check_event(event)
         check_plain_function("callback", callback)
-        self._engine.listeners.on(event, callback)
-        if event == "query":
-            watch_all(cast("Pool", self))
+        with self._engine.lock:  # of two threads one may end what the other begins
+            self._engine.listeners.on(event, callback)
+            if event == "query":
+                watch_all(cast("Pool", self))
 
     def off(self, event: PoolEvent, callback: Callable[..., object]) -> None:
         """Undo `on`; nothing happens if the callback is not there."""
-        self._engine.listeners.off(event, callback)
-        if event == "query":
-            watch_all(cast("Pool", self))
+        with self._engine.lock:
+            self._engine.listeners.off(event, callback)
+            if event == "query":
+                watch_all(cast("Pool", self))

@@ -135,7 +135,7 @@ class ObservedSession(Session):
 
     def submit(self, operation: Operation) -> None:
         if self.is_muted and not self._watched and not self._streams:
-            self.__class__ = type(self).__bases__[1]  # here, where nobody else runs it
+            self._be_plain()  # here, where nobody else runs it
             self.submit(operation)
             return
         if operation.kind is not None:
@@ -156,6 +156,12 @@ class ObservedSession(Session):
             self._look()
         elif watched and watched[0].done:
             self._look()
+
+    def _be_plain(self) -> None:
+        kind = type(self).__bases__[1]
+        self.__class__ = kind
+        if not self.is_muted:  # another thread has begun to observe it meanwhile
+            self.__class__ = cast("type[ObservedSession]", _in_front_of(kind))
 
     def receive_data(self, data: bytes) -> None:
         super().receive_data(data)

@@ -78,6 +78,7 @@ ON_BOTH: dict[str, set[str]] = {
         "test_of_those_that_share_a_connection_each_has_its_own_end",  # the same
         "test_running_out_of_time_in_the_line_of_a_shared_connection",  # `aio.test_sharing`'s
         "test_streams",  # which facades have not
+        "test_somebody_begins_to_listen_while_another_ends",  # threads do
         "test_submitted_queries",  # the facade has another context
     },
     "test_pool_types": set(),

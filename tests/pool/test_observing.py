@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pgwire
+from pgwire.pool import listeners, observed as observed_pool, reporting
 from tests.pool.lines import ASK, PASS, answers, ask, errors, gate, sharing
 from tests.pool.support import PATIENCE, Thread, kill, pid_of, pool, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 Reports = list[pgwire.QueryReport]
 
@@ -172,6 +176,44 @@ def test_an_idle_connection_that_was_lost(dsn: str) -> None:
             p.query("select 1")
         p.query("select 2")
     assert [report.sql for report in seen[1:]] == ["select 1", "select 2"]
+
+
+def test_somebody_begins_to_listen_while_another_ends(dsn: str) -> None:
+    """At any line of its end, as far as he is let in."""
+    files = {listeners.__file__, observed_pool.__file__, reporting.__file__}
+    left = 0
+    begins: list[Thread] = []
+    seen: Reports = []
+
+    def trace(frame: FrameType, event: str, _arg: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line":
+            left -= 1
+            if left == -1:
+                begins.append(Thread(lambda: p.on("query", seen.append)))
+                begins[0].join(0.02)
+        return trace
+
+    with pool(dsn, max_size=1) as p:
+        p.query("select 0")
+        for nth in count():
+            gone: Reports = []
+            p.on("query", gone.append)
+            left, before = nth, sys.gettrace()
+            sys.settrace(trace)
+            try:
+                p.off("query", gone.append)
+            finally:
+                sys.settrace(before)
+            if not begins:
+                break
+            begins.pop().outcome()
+            p.query("select 1")
+            assert len(seen) == nth + 1
+            p.off("query", seen.append)
+    assert nth > 5
 
 
 def test_connections_that_were_open_before(dsn: str) -> None:
