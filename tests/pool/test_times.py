@@ -7,7 +7,7 @@ from pgwire.pool.core import PoolCore
 from pgwire.pool.effects import OpenConnection
 from pgwire.pool.histogram import Tally
 from pgwire.pool.slots import Slot
-from pgwire.pool.times import MOST, NotingTally, Times
+from pgwire.pool.times import MOST, NotingTally, Taker, Times
 from pgwire.pool.waiters import Waiter
 
 
@@ -48,10 +48,32 @@ def test_they_are_those_of_the_statistics() -> None:
     assert times.take(after.granted).use == []
 
 
+def test_of_several_who_take_them_each_has_all() -> None:
+    core: PoolCore[str] = PoolCore(PoolConfig(max_size=1), jitter=lambda: 0.5)
+    first = Times(core, core.stats().granted)
+    core.release(opened(core, 0.0), 3.0, reusable=True, reset=False)
+    second = Times(core, core.stats().granted)
+    slot = core.acquire(10.0, None)
+    assert isinstance(slot, Slot)
+    core.release(slot, 14.0, reusable=True, reset=False)
+    granted = core.stats().granted
+    assert second.take(granted) == ([0.0], [4.0], [])
+    second.stop()
+    second.stop()
+    slot = core.acquire(20.0, None)
+    assert isinstance(slot, Slot)
+    core.release(slot, 25.0, reusable=True, reset=False)
+    assert first.take(core.stats().granted) == ([2.0, 0.0, 0.0], [1.0, 4.0, 5.0], [2.0])
+    assert second.take(core.stats().granted).use == []
+    first.stop()
+    assert core.stats().use_time.count == 3
+
+
 def test_the_oldest_go_first() -> None:
     tally = NotingTally(Tally())
+    taker = Taker(tally)
     for value in range(MOST + 5):
         tally.add(float(value))
     assert tally.count == MOST + 5
-    values = tally.take()
+    values = taker.take()
     assert (values[0], len(values)) == (5.0, MOST)
