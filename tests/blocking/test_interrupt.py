@@ -17,7 +17,7 @@ import pytest
 import pgwire
 from pgwire.blocking import copying, driver, holding, streaming
 from pgwire.protocol.messages import TransactionStatus
-from tests.support.signals import MAIN, Interrupted, interrupted_after, interrupted_when
+from tests.support.signals import Interrupted, interrupted_after, interrupted_when, main_is_in
 from tests.support.striking import strike_at
 
 if TYPE_CHECKING:
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
 
 SLEEP = "select pg_sleep(60)"
-
-
-def main_is_in(*functions: str) -> bool:
-    """Whether the main thread is in one of these, and in nothing that they have called."""
-    return sys._current_frames()[MAIN].f_code.co_name in functions
 
 
 def waiting_for(

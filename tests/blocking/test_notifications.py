@@ -14,7 +14,7 @@ import pgwire
 from tests.pool.support import PATIENCE, Thread, until
 from tests.support import backend
 from tests.support.scripted import Line, ScriptedServer
-from tests.support.signals import Interrupted, interrupted_after
+from tests.support.signals import Interrupted, interrupted_after, interrupted_when, main_is_in
 
 if TYPE_CHECKING:
     from tests.blocking.conftest import Connect
@@ -83,15 +83,16 @@ def test_time_runs_out_while_others_keep_the_connection(
     conn.listen("news")
     other = connect()
     asker = Thread(lambda: conn.query("select pg_sleep(60)"))
-    until(lambda: _is_active(other, conn.backend_pid))
+    until(lambda: _sleeps(other, conn.backend_pid))
     assert list(conn.notifications(timeout=0.05)) == []
     conn.cancel()
     with pytest.raises(pgwire.QueryCanceled):
         asker.outcome()
 
 
-def _is_active(conn: pgwire.Connection, pid: int) -> bool:
-    sql = "select state = 'active' from pg_stat_activity where pid = $1"
+def _sleeps(conn: pgwire.Connection, pid: int) -> bool:
+    """In the query itself: one that is only being prepared is active too, and no cancel hits it."""
+    sql = "select wait_event = 'PgSleep' from pg_stat_activity where pid = $1"
     return bool(conn.query(sql, [pid]).scalar())
 
 
@@ -180,7 +181,11 @@ def test_a_callback_cannot_wait(conn: pgwire.Connection) -> None:
 def test_ctrl_c_while_waiting(conn: pgwire.Connection, connect: Connect) -> None:
     conn.listen("news")
     notifications = conn.notifications()
-    with pytest.raises(Interrupted), interrupted_after(0.05):
+
+    def waits() -> bool:
+        return bool(notifications._inbox.watchers) and main_is_in("wait")
+
+    with pytest.raises(Interrupted), interrupted_when(waits):
         next(notifications)
     assert conn.query("select 7").scalar() == 7
     notify(connect(), "a")

@@ -11,7 +11,7 @@ import pytest
 import pgwire
 from pgwire.pool.listening import hub_of
 from tests.pool.support import Thread, messages, pool, until
-from tests.support.signals import Interrupted, interrupted_after
+from tests.support.signals import Interrupted, interrupted_after, interrupted_when
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ def test_many_who_come_and_go(dsn: str, admin: pgwire.Connection) -> None:
 
 def test_ctrl_c_while_waiting(dsn: str, admin: pgwire.Connection) -> None:
     with pool(dsn) as p, p.listen("news") as subscription:
-        with pytest.raises(Interrupted), interrupted_after(0.05):
+        with pytest.raises(Interrupted), interrupted_when(lambda: subscription._sleepers):
             next(subscription)
         notify(admin, "a")
         assert taken(subscription, 1) == ["a"]

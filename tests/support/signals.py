@@ -7,6 +7,7 @@ wait is over. So who knows when it is to strike sends it again, until it is noti
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from types import FrameType
 
 MAIN = cast("int", threading.main_thread().ident)
+
+
+def main_is_in(*functions: str) -> bool:
+    """Whether the main thread is in one of these, and in nothing that they have called."""
+    return sys._current_frames()[MAIN].f_code.co_name in functions
 
 
 @contextmanager
