@@ -1,7 +1,7 @@
 """A primary and a standby that streams from it, for tests in which their roles change.
 
-Both are embedded servers. A write is acknowledged once the standby has it on its disk, so that
-whatever was acknowledged must be there when the standby has been promoted.
+Both are embedded servers. A write is acknowledged once the standby shows it, so that whatever was
+acknowledged can be asked for there at once, and must be there when the standby has been promoted.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def pair() -> Iterator[Pair]:
         Unavailable: there is no PostgreSQL, or it did not start.
     """
     with (
-        embedded.server(settings={"synchronous_commit": "on"}) as primary,
+        embedded.server(settings={"synchronous_commit": "remote_apply"}) as primary,
         embedded.standby(primary) as standby,
     ):
         yield Pair(primary, standby)
