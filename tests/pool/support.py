@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,21 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.001)
+
+
+@contextmanager
+def in_vain(p: pgwire.Pool, ask: Callable[[], Any], failures: int = 1) -> Iterator[None]:
+    """Somebody asks all the time, and so many openings have failed meanwhile; then the pool ends.
+
+    For tests that need one that has failed: no time-out is sure to be longer than that takes.
+    """
+    asking = Thread(ask)
+    until(lambda: p.stats().open_failures >= failures)
+    yield
+    with suppress(pgwire.PoolTimeout):
+        p.end(timeout=0)
+    asking.join(PATIENCE)
+    assert isinstance(asking.error, pgwire.PoolClosed), asking.error
 
 
 class Clock:

@@ -10,16 +10,19 @@ import pytest
 
 from pgwire.pool import crew as module
 from pgwire.pool.crew import Crew
+from tests.pool.support import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
+def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
+    """One whose threads rest for as long as it lasts."""
+    monkeypatch.setattr(module, "_REST", 600)
     made = Crew("test")
     yield made
-    made.join(5)
+    made.join(PATIENCE)
     assert not threads()
 
 
@@ -34,12 +37,12 @@ class Work:
         self.began, self.may_end = threading.Event(), threading.Event()
         self.thread: threading.Thread | None = None
         crew.do(self)
-        assert self.began.wait(5)
+        assert self.began.wait(PATIENCE)
 
     def __call__(self) -> None:
         self.thread = threading.current_thread()
         self.began.set()
-        assert self.may_end.wait(5)
+        assert self.may_end.wait(PATIENCE)
 
 
 def has_rested(crew: Crew, work: Work) -> None:
@@ -65,15 +68,14 @@ def test_it_rests_for_a_while_only(crew: Crew, monkeypatch: pytest.MonkeyPatch) 
     work = Work(crew)
     work.may_end.set()
     assert work.thread is not None
-    work.thread.join(5)
+    work.thread.join(PATIENCE)
     assert not work.thread.is_alive()
     again = Work(crew)
     assert again.thread is not work.thread
     again.may_end.set()
 
 
-def test_who_rests_does_not_hold_up_the_end(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_REST", 600)
+def test_who_rests_does_not_hold_up_the_end(crew: Crew) -> None:
     busy, resting = Work(crew), Work(crew)
     has_rested(crew, resting)
     busy.may_end.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import socket
 import threading
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,16 @@ import pytest
 import pgwire
 from pgwire.pool import subscribing
 from pgwire.pool.subscribing import NEVER_CLOSED
-from tests.pool.support import PATIENCE, Thread, alive, messages, pool, run_script, until
+from tests.pool.support import (
+    PATIENCE,
+    Thread,
+    alive,
+    in_vain,
+    messages,
+    pool,
+    run_script,
+    until,
+)
 from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -200,11 +208,12 @@ class TestRefusals:
                 pass
 
     def test_a_server_that_is_not_there(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        with pool(f"host=127.0.0.1 port={port}", checkout_timeout=0.2) as p:
-            with pytest.raises(pgwire.PoolTimeout, match="last attempt to connect failed"):
-                p.listen("news")
+        with (
+            pool("host=127.0.0.1 port=1") as p,
+            in_vain(p, lambda: p.listen("news", timeout=PATIENCE)),
+            pytest.raises(pgwire.PoolTimeout, match="last attempt to connect failed"),
+        ):
+            p.listen("news", timeout=0.05)
 
     def test_what_waiting_cannot_mend(self, dsn: str) -> None:
         with pool(dsn, dbname="no_such_database") as p:
@@ -426,8 +435,8 @@ class TestLosses:
             with pool(proxy.dsn(dsn), check_after=0.05) as p, p.listen("news") as subscription:
                 proxy.swallow()
                 assert is_gap(next(subscription))
-                notify(admin, "news", "after")
-                assert next(subscription).payload == "after"  # type: ignore[union-attr]
+                # On a busy machine one that is there may be silent for so long as well.
+                assert all(is_gap(event) for event in _events_until(admin, subscription))
 
     def test_more_at_once_than_there_is_memory_for(
         self, dsn: str, admin: pgwire.Connection, monkeypatch: pytest.MonkeyPatch

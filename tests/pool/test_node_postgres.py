@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
-from tests.pool.support import PATIENCE, Thread, alive, kill, pid_of, pool, until
+from tests.pool.support import PATIENCE, Thread, alive, in_vain, kill, pid_of, pool, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,16 +53,17 @@ def hanging_up() -> Iterator[str]:
 
 def test_the_connection_string_reaches_the_opening_and_its_failure_the_caller() -> None:
     """PP-01, PP-30, PP-45, PP-46: a closed port; nothing is left, and no "connect" was told."""
-    with pool("postgresql://someone@127.0.0.1:1/nowhere", checkout_timeout=0.1) as p:
+    with pool("postgresql://someone@127.0.0.1:1/nowhere", checkout_timeout=0.05) as p:
         p.on("connect", pytest.fail)
         uses: list[Callable[[], object]] = [p.connect, lambda: p.query("select 1")]
-        for use in uses:
-            with pytest.raises(pgwire.PoolTimeout, match=r"127\.0\.0\.1:1") as caught:
-                use()
-            cause = caught.value.__cause__
-            assert isinstance(cause, pgwire.ConnectionFailed)
-            assert cause.attempts[0].address == "127.0.0.1:1"
-        until(lambda: p.total_count == 0)
+        with in_vain(p, lambda: p.connect(timeout=PATIENCE)):
+            for use in uses:
+                with pytest.raises(pgwire.PoolTimeout, match=r"127\.0\.0\.1:1") as caught:
+                    use()
+                cause = caught.value.__cause__
+                assert isinstance(cause, pgwire.ConnectionFailed)
+                assert cause.attempts[0].address == "127.0.0.1:1"
+            until(lambda: p.total_count == 0)
 
 
 def test_options_of_connections_reach_them_and_stay_as_they_were(dsn: str) -> None:
@@ -244,7 +245,10 @@ def test_the_loss_of_a_lease_is_told_to_its_holder_alone(dsn: str) -> None:
 
 def test_a_server_that_hangs_up_on_everybody_fails_the_queued_request_too(hanging_up: str) -> None:
     """PP-27, B-19: attempts are bounded by the back-off, whatever the number of requests."""
-    with pool(hanging_up, max_size=1, checkout_timeout=0.4) as p:
+    with (
+        pool(hanging_up, max_size=1, checkout_timeout=0.4) as p,
+        in_vain(p, lambda: p.connect(timeout=PATIENCE)),
+    ):
         threads = [Thread(p.connect) for _ in range(20)]
         for thread in threads:
             with pytest.raises(pgwire.PoolTimeout) as caught:

@@ -11,7 +11,7 @@ import pytest
 
 import pgwire
 from pgwire.pool import chores
-from tests.pool.support import PATIENCE, Clock, Thread, alive, kill, pid_of, pool, until
+from tests.pool.support import PATIENCE, Clock, Thread, alive, in_vain, kill, pid_of, pool, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -314,9 +314,12 @@ def test_wait_says_at_once_why_the_second_connection_cannot_be_had(dsn: str) -> 
 
 @pytest.mark.parametrize("min_size", [0, 2])
 def test_wait_gives_the_reason_as_the_cause_when_time_is_up(min_size: int) -> None:
-    with pool("host=127.0.0.1 port=1 user=x", min_size=min_size) as p:
+    with (
+        pool("host=127.0.0.1 port=1 user=x", min_size=min_size) as p,
+        in_vain(p, lambda: p.wait(PATIENCE)),
+    ):
         with pytest.raises(pgwire.PoolTimeout) as caught:
-            p.wait(0.3)
+            p.wait(0.05)
         assert isinstance(caught.value.__cause__, pgwire.ConnectionFailed)
 
 

@@ -23,6 +23,7 @@ from tests.pool.aio.support import (
 from tests.pool.support import PATIENCE, messages
 from tests.support.breaking import LAST_WORDS, breaks_off
 from tests.support.scripted import ScriptedServer
+from tests.support.shells import LATE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,7 +51,7 @@ async def test_a_discarded_lease_does_not_wait_for_what_runs_there(dsn: str) -> 
         slow = lease.query(SLEEP, [1])
         await until_running(dsn, 1)
         lease.release(discard=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LATE):
             assert (await p.query("select 1")).scalar() == 1
         with pytest.raises((pgwire.errors.QueryCanceled, pgwire.InterfaceError)):
             await slow
@@ -303,10 +304,14 @@ async def test_a_time_out_says_what_the_caller_itself_holds(dsn: str, what: str)
 async def test_a_time_out_has_the_last_failure_to_connect_as_its_cause() -> None:
     """I-40, B-19."""
     async with pool("host=127.0.0.1 port=1 user=x") as p:
-        for request in (p.connect(timeout=0.2), p.query("select 1", timeout=0.2)):
+        asking = start(p.connect(timeout=PATIENCE))
+        await until(lambda: p.stats().open_failures)
+        for request in (p.connect(timeout=0.05), p.query("select 1", timeout=0.05)):
             with pytest.raises(pgwire.PoolTimeout, match="last attempt to connect") as caught:
                 await request
             assert isinstance(caught.value.__cause__, pgwire.ConnectionFailed)
+        asking.cancel()
+        await asyncio.wait((asking,))
 
 
 async def test_who_would_wait_for_itself_for_ever_gets_a_deadlock(dsn: str) -> None:
