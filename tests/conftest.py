@@ -19,6 +19,7 @@ from hypothesis import settings
 
 from pgwire import embedded
 from tests.support import guards, heap, pgbouncer as poolers, servers, standby
+from tests.support.guards import patient as patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,8 @@ SERVER_FIXTURES = {
     "tls_pgbouncer",
     "tls_server",
 }
+# Nothing that these tests do should have them given up.
+WELL = SERVER_FIXTURES - {"fresh_server", "pair"}
 PURE = ("protocol", "pgtypes", "pool/test_core")
 
 settings.register_profile("quick", deadline=None, max_examples=50)
@@ -71,6 +74,14 @@ def nothing_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
     of_module = (item for item in request.session.items if item.path == request.path)
     if _dsns and any(item.get_closest_marker("server") for item in of_module):
         guards.wait_until_idle(_dsns[0])
+
+
+@pytest.fixture(autouse=True)
+def _patient_with_servers(request: pytest.FixtureRequest) -> None:
+    """One that is well, with nothing in between, is as slow as the machine is busy."""
+    names = set(request.fixturenames)
+    if names & WELL and "proxy" not in names:
+        request.getfixturevalue("patient")
 
 
 @pytest.fixture(scope="session")

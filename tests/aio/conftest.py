@@ -11,7 +11,6 @@ import pgwire
 from tests.support.gate import gate as gate
 from tests.support.guards import (
     no_environment as no_environment,
-    patient as patient,
     watch as watch,
 )
 from tests.support.loops import (
@@ -46,7 +45,7 @@ def connect(runner: Runner, request: pytest.FixtureRequest) -> Iterator[Connect]
 
 
 @pytest.fixture
-def conn(runner: Runner, dsn: str, connect: Connect, patient: None) -> pgwire.AsyncConnection:
+def conn(runner: Runner, dsn: str, connect: Connect) -> pgwire.AsyncConnection:
     """A connection to the test server."""
 
     async def open_one() -> pgwire.AsyncConnection:

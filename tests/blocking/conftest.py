@@ -10,7 +10,6 @@ import pgwire
 from tests.support.gate import gate as gate
 from tests.support.guards import (
     no_environment as no_environment,
-    patient as patient,
     watch as watch,
 )
 
@@ -38,6 +37,6 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def conn(dsn: str, connect: Connect, patient: None) -> pgwire.Connection:
+def conn(dsn: str, connect: Connect) -> pgwire.Connection:
     """A connection to the test server."""
     return connect(dsn)

@@ -39,6 +39,7 @@ ON_BOTH: dict[str, set[str]] = {
         "test_a_callback_that_would_wait_for_itself_is_told_so",
         "test_a_hook_that_would_wait_for_itself_is_told_so",
         "test_with_a_time_limit_a_callback_may_end_the_pool",
+        "test_without_a_key_to_cancel_with_the_line_is_cut_all_the_same",  # of no pool
     },
     "test_faults_frozen": {
         "test_a_backend_that_is_frozen",

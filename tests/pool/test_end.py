@@ -371,12 +371,15 @@ owner.pool = pgwire.Pool(DSN, max_size=2, connect_timeout=30)
     assert run_script(script, dsn) == "ended"
 
 
-def test_without_a_key_to_cancel_with_the_line_is_cut_all_the_same(dsn: str) -> None:
+def test_without_a_key_to_cancel_with_the_line_is_cut_all_the_same(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pooler in between may give none; asking again would then never run out of time."""
+    monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", 0.2)
     with pgwire.connect(dsn, settings=SEES_THAT_WE_ARE_GONE) as conn:
         driver = conn._driver
         driver.session.backend_key = None
-        busy = Thread(lambda: conn.query("select pg_sleep(10)"))
+        busy = Thread(lambda: conn.query("select pg_sleep(60)"))
         until(lambda: driver.session.pending)
         driver.interrupt()
         with pytest.raises(pgwire.ConnectionLost):

@@ -52,8 +52,11 @@ def test_a_server_that_is_frozen_and_goes_on(fresh_server: embedded.Server) -> N
             burst(p, 6)
 
 
-def test_a_backend_that_is_frozen(embedded_server: embedded.Server) -> None:
+def test_a_backend_that_is_frozen(
+    embedded_server: embedded.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It cannot be cancelled; its connection is given up, and the pool goes on."""
+    monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", 0.1)
     with pgwire.Pool(embedded_server.url, max_size=1) as p:
         pid = pid_of(p)
         os.kill(pid, signal.SIGSTOP)

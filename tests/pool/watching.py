@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pgwire
-from tests.pool.support import PATIENCE, Thread
+from tests.pool.support import PATIENCE, Thread, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgwire import embedded
+    from tests.support.proxy import Proxy
 
 
 class Call(Thread):
@@ -57,10 +58,13 @@ def _open_files() -> int:
 
 
 @contextmanager
-def seen_by_server(dsn: str, name: str, most: int) -> Iterator[None]:
+def seen_by_server(
+    dsn: str, name: str, most: int, *, between: Proxy | None = None
+) -> Iterator[None]:
     """The server never sees more than so many backends of this `application_name`.
 
-    In the end there are none: closing is over before it is forgotten.
+    In the end there are none: closing is over before it is forgotten. With somebody in `between`
+    the server may hear of an end a moment later.
     """
     sql = "select count(*) from pg_stat_activity where application_name = $1"
     over = threading.Event()
@@ -79,6 +83,8 @@ def seen_by_server(dsn: str, name: str, most: int) -> Iterator[None]:
         looking.outcome()
     assert max(seen) <= most, "I-1: more backends than max_size"
     with pgwire.connect(dsn) as conn:
+        if between is not None:
+            until(lambda: conn.query(sql, [name]).scalar() == 0)
         assert conn.query(sql, [name]).scalar() == 0, "a backend was left"
 
 

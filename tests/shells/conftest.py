@@ -11,7 +11,6 @@ import pgwire
 from tests.support.gate import gate as gate
 from tests.support.guards import (
     no_environment as no_environment,
-    patient as patient,
     watch as watch,
 )
 from tests.support.shells import SHELLS, Shell, open_shell
@@ -48,6 +47,6 @@ def connect(shell: Shell, request: pytest.FixtureRequest) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def conn(dsn: str, connect: Connect, patient: None) -> pgwire.Connection:
+def conn(dsn: str, connect: Connect) -> pgwire.Connection:
     """A connection to the test server."""
     return connect(dsn)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HANG = 30.0
-_LINGERING = 5.0
+_LINGERING = LATE
 SEES_THAT_WE_ARE_GONE = {"client_connection_check_interval": "50ms"}
 """Settings of a session: while a query runs, PostgreSQL looks whether its client is still there."""
 _shown_on = 2
@@ -47,11 +47,25 @@ def end_forked_children(seconds: int = 2 * round(HANG)) -> None:
         os.register_at_fork(after_in_child=lambda: signal.alarm(seconds))
 
 
+_LIMITS = {
+    "PATIENCE": ("aio.giving_up", "blocking.driver", "blocking.notifying", "blocking.together"),
+    "CLOSE_PATIENCE": ("aio.driver", "aio.line", "blocking.driver", "pool.aio_chores"),
+    "CHECK_TIMEOUT": ("pool.aio_chores", "pool.chores"),
+    "CLEANING_PATIENCE": ("aio.driver",),
+    "RESET_TIMEOUT": ("pool.aio_chores", "pool.chores"),
+    "TELL_TIMEOUT": ("pool.subscribing",),
+}
+
+
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is there, and slow as the machine is busy, is not given up as silent."""
-    for module in ("aio.giving_up", "blocking.driver", "blocking.notifying", "blocking.together"):
-        monkeypatch.setattr(f"pgwire.{module}.PATIENCE", LATE)
+    """A server that is there, and slow as the machine is busy, is not given up as silent.
+
+    A test that is about a limit sets its own.
+    """
+    for limit, modules in _LIMITS.items():
+        for module in modules:  # past what a fixture may have put in place of this method
+            pytest.MonkeyPatch.setattr(monkeypatch, f"pgwire.{module}.{limit}", LATE)
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PATIENCE = 5.0
+_PATIENCE = 25.0
 
 
 class Runner:

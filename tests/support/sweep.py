@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PATIENCE = 5.0  # seconds for tasks in the background to come to their end
+_PATIENCE = 25.0  # seconds for tasks in the background to come to their end
 _MOST = 1000  # suspensions that a scenario may have
 
 
