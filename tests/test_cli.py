@@ -464,7 +464,7 @@ def test_ctrl_c_ends_the_query_here_and_on_the_server(dsn: str) -> None:
             stderr=subprocess.PIPE,
             cwd=ROOT,
         ) as process:
-            while not conn.query(running).scalar():
+            while not conn.query(running + " and wait_event = 'PgSleep'").scalar():
                 assert process.poll() is None
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=60) == (b"", b"")

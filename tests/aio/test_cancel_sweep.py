@@ -261,7 +261,7 @@ async def test_closing(dsn: str, conn: pgwire.AsyncConnection) -> None:
 
 async def open_files_are(number: int) -> None:
     """Return once so many files are open: sockets are closed in a later turn of the loop."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(os.listdir("/proc/self/fd")) != number:  # noqa: ASYNC110 (nobody tells)
             await asyncio.sleep(0.001)
 
@@ -302,6 +302,6 @@ async def test_connecting(
 
 async def nobody_is_left(admin: pgwire.AsyncConnection) -> None:
     sql = "select count(*) from pg_stat_activity where application_name = 'swept'"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (await admin.query(sql)).scalar():  # noqa: ASYNC110 (nobody tells)
             await asyncio.sleep(0.005)

@@ -74,7 +74,7 @@ class TestClosing:
             pgwire.InterfaceError,
         }
         assert closing in tasks
-        await asyncio.wait_for(conn._driver.gone, 5)
+        await asyncio.wait_for(conn._driver.gone, 20)
 
     async def test_twice_and_at_once(self, dsn: str, connect: Connect) -> None:
         conn = await connect(dsn)
@@ -137,7 +137,7 @@ class TestLoss:
         """The loop hears of it by itself."""
         other = await connect(dsn)
         await conn.query("select pg_terminate_backend($1, 5000)", [other.backend_pid])
-        await asyncio.wait_for(other._driver.gone, 5)
+        await asyncio.wait_for(other._driver.gone, 20)
         assert other.closed
         with pytest.raises(pgwire.ConnectionLost, match="terminating connection") as caught:
             await other.query("select 1")
@@ -289,7 +289,7 @@ class TestCallbacks:
         await conn.query("listen news")
         other = await connect(dsn)
         await other.query("notify news, 'flash'")
-        notification = await asyncio.wait_for(heard, 5)
+        notification = await asyncio.wait_for(heard, 20)
         assert notification.payload == "flash"
 
     async def test_a_row_factory_that_raises(self, conn: pgwire.AsyncConnection) -> None:

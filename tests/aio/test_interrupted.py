@@ -81,7 +81,7 @@ async def test_while_a_query_is_asked_for(others: int, timeout: float | None) ->
             await turns()
             if (written := wire.take().count("S")) and not wire.is_closing():
                 wire.say(answer("a") * written)
-            await asyncio.wait_for(closing, 10)
+            await asyncio.wait_for(closing, 20)
             await see_to_the_end(wire, queries)
     assert 10 < moment < MOMENTS - 1
 

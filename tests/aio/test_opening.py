@@ -167,7 +167,7 @@ class TestWhileItHashes:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await asyncio.wait_for(hung_up.wait(), 5)
+            await asyncio.wait_for(hung_up.wait(), LATE)
 
 
 class TestCancelling:
@@ -195,7 +195,7 @@ class TestCancelling:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await asyncio.wait_for(hung_up.wait(), 5)
+            await asyncio.wait_for(hung_up.wait(), LATE)
 
     async def test_by_a_timeout_of_the_callers(self, runner: Runner) -> None:
         with ScriptedServer(Line.wait_for_hang_up, raw=True) as server:

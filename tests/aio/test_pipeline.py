@@ -39,7 +39,7 @@ async def test_a_cancelled_task_cancels_what_is_under_way(
             if where == "body":
                 await asked[2].result()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         task = asyncio.create_task(work())
         while not (asked and asked[0].done):  # noqa: ASYNC110 (it sleeps not even once)
             await asyncio.sleep(0)

@@ -43,7 +43,7 @@ class Interrupted(KeyboardInterrupt):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c(kind: str, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """It strikes when the client has read all there is, and waits for more, or is about to."""
-    monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", 5)
+    monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", 20)
     main = threading.main_thread().ident
     assert main is not None
     struck = 0

@@ -122,7 +122,7 @@ class TestLookingUp:
 
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
         pool = pgwire.Pool(host="slow.example", min_size=1)
-        assert begun.wait(10)
+        assert begun.wait(LATE)
         began = time.monotonic()
         with suppress(pgwire.PoolTimeout):
             pool.end(0)
@@ -185,7 +185,7 @@ class TestAside:
         assert Aside().call(None, threading.get_ident) == threading.get_ident()
 
     def test_with_one_it_is_not(self) -> None:
-        assert Aside().call(deadline_in(5), threading.get_ident) != threading.get_ident()
+        assert Aside().call(deadline_in(LATE), threading.get_ident) != threading.get_ident()
 
     def test_where_no_thread_can_be_had_it_is_called_here(
         self, monkeypatch: pytest.MonkeyPatch
@@ -194,7 +194,7 @@ class TestAside:
             raise RuntimeError("can't start new thread")
 
         monkeypatch.setattr(threading.Thread, "start", start)
-        assert Aside().call(deadline_in(5), threading.get_ident) == threading.get_ident()
+        assert Aside().call(deadline_in(LATE), threading.get_ident) == threading.get_ident()
 
     def test_time_that_is_up_already(self) -> None:
         with pytest.raises(Deadline):
@@ -212,4 +212,4 @@ class TestAside:
             raise SystemExit(3)
 
         with pytest.raises(SystemExit):
-            Aside().call(deadline_in(5), leave)
+            Aside().call(deadline_in(LATE), leave)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pgwire import errors
+from tests.pool.support import Thread, until
 
 if TYPE_CHECKING:
     from pgwire import embedded
@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 
 
 def test_cancelling_from_another_thread(tls_server: embedded.Server, connect: Connect) -> None:
-    conn = connect(tls_server.tls_url)
-    timer = threading.Timer(0.1, conn.cancel)
-    timer.start()
+    conn, eyes = connect(tls_server.tls_url), connect(tls_server.tls_url)
+    sql = "select wait_event = 'PgSleep' from pg_stat_activity where pid = $1"
+
+    def cancel() -> None:
+        until(lambda: eyes.query(sql, [conn.backend_pid]).scalar())
+        conn.cancel()
+
+    thread = Thread(cancel)
     with pytest.raises(errors.QueryCanceled):
-        conn.query("select pg_sleep(20)")
-    timer.join()
+        conn.query("select pg_sleep(60)")
+    thread.outcome()
     assert conn.query("select 1").scalar() == 1

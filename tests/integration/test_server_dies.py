@@ -31,8 +31,8 @@ def test_it_is_told_at_once_to_all_and_afterwards_life_goes_on(
 
     thread = threading.Thread(target=wait)
     thread.start()
-    running = "select count(*) from pg_stat_activity where query like '%pg_sleep(60)' and pid = $1"
-    while not idle.query(running, [busy.backend_pid]).scalar():
+    sleeps = "select wait_event = 'PgSleep' from pg_stat_activity where pid = $1"
+    while not idle.query(sleeps, [busy.backend_pid]).scalar():
         time.sleep(0.005)
     getattr(fresh_server, how)()
     thread.join(20)

@@ -79,6 +79,7 @@ def test_where_it_hangs_on_its_connection_that_is_closed(dsn: str, guest: Guest)
         p.on("connect", guest)
         with pytest.raises(pgwire.OperationalError, match="left its connection closed"):
             p.query("select 1")
+        until(lambda: guest.ends)
         assert isinstance(guest.ends[0], pgwire.Error)
         assert pid_of(p) == guest.pids[1]
 

@@ -143,13 +143,14 @@ def test_a_hook_that_hangs_on_its_connection_is_cut(
     with pool(dsn, max_size=1, on_connect=hook) as p:
         with pytest.raises(pgwire.OperationalError, match="on_connect took longer"):
             p.query("select 1")
+        monkeypatch.setattr(chores, "OPEN_TIMEOUT", PATIENCE)
         assert p.query("select 1").scalar() == 1
 
 
 def test_a_hook_that_hangs_elsewhere_costs_the_caller_its_deadline_and_the_pool_no_slot(
     dsn: str, monkeypatch: pytest.MonkeyPatch, gate: threading.Event
 ) -> None:
-    monkeypatch.setattr(chores, "OPEN_TIMEOUT", 0.3)
+    monkeypatch.setattr(chores, "OPEN_TIMEOUT", 1.0)
     calls: list[int] = []
 
     def hook(_conn: object) -> None:
@@ -161,6 +162,7 @@ def test_a_hook_that_hangs_elsewhere_costs_the_caller_its_deadline_and_the_pool_
         with pytest.raises(pgwire.PoolTimeout):
             p.connect(timeout=0.05)
         until(lambda: p.total_count == 0)
+        monkeypatch.setattr(chores, "OPEN_TIMEOUT", PATIENCE)
         assert p.query("select 1").scalar() == 1
         gate.set()
 

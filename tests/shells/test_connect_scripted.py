@@ -125,7 +125,7 @@ class TestTime:
                 host="127.0.0.1,127.0.0.1",
                 port=f"{silent.port},{speaks.port}",
                 sslmode="disable",
-                connect_timeout=0.1,
+                connect_timeout=1,
             )
             assert not conn.closed
             conn.close()

@@ -341,8 +341,8 @@ class TestOneFlight:
                     p.query("select 1", timeout=0.05)
                     p.query("select 2")
             shell.settle()
-            assert len(server.cancels) == 1
             assert conn.closed
+        assert len(server.cancels) == 1
 
 
 class TestLeases:

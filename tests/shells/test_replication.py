@@ -562,7 +562,7 @@ class TestEnding:
         admin.query("insert into item values (1)")
         with replica.replicate(SLOT, "news") as replication:
             next(replication)
-            assert replication.receive(0.01) is not None
+            assert replication.receive(PATIENCE) is not None
             replication.close()
             assert list(replication) == []
             with pytest.raises(pgwire.InterfaceError, match="this replication is over"):

@@ -53,7 +53,7 @@ class Late:
         line.let_in()
         line.answer(COLUMNS, backend.row(backend.int4(0)))
         line.expect("BES" * self._count)
-        assert self._asked.wait(10)
+        assert self._asked.wait(20)
         line.send(self._says)
         line.expect("S")  # the fence's
         line.send(backend.ready())

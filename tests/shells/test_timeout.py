@@ -120,10 +120,10 @@ class TestTimeout:
                 conn.query("select 1", timeout=0.1)
             shell.settle()
             assert 0.3 - COARSE <= time.monotonic() - began < LATE
-            assert len(server.cancels) == 1
             assert conn.closed
             with pytest.raises(pgwire.InterfaceError, match="closed"):
                 conn.query("select 1")
+        assert len(server.cancels) == 1
 
     def test_it_is_not_called_canceled_if_it_was_carried_out(
         self, connect: Connect, shell: Shell
@@ -140,7 +140,7 @@ class TestTimeout:
 
             def say(data: bytes) -> None:
                 if b"SELECT" in data:
-                    asked_for.wait(5)
+                    asked_for.wait(20)
                 line.send(data)
 
             serve(line, {"a": (backend.column("v", 25), [b"a"])}, say)
@@ -169,7 +169,7 @@ class TestTimeout:
             line.expect("PDH")
             line.send(backend.described(columns=[backend.column()]))
             line.expect("BES")
-            assert asked_again.wait(10)
+            assert asked_again.wait(20)
             line.send(backend.error("57014"), backend.ready())
             serve(line, {"": (backend.column(), [])})
 
@@ -179,7 +179,7 @@ class TestTimeout:
                 conn.query("select 1", timeout=0.05)
             shell.settle()
             assert not conn.closed
-            assert len(server.cancels) == 2
+            assert len(server.cancels) >= 2  # where the machine is busy, it is asked once more
 
     @pytest.mark.parametrize("how", ["refused", "silent"])
     def test_a_cancel_that_cannot_be_delivered(

@@ -82,7 +82,7 @@ async def test_connections_cut_while_idle_cost_no_error(
         how(proxy)
         for link in proxy.links:
             for thread in link.threads:  # until the cut has gone through
-                thread.join(5)
+                thread.join(LATE)
         await burst(p, 20)
 
 
@@ -182,7 +182,7 @@ async def test_half_open_peers(
         proxy.swallow()
         with within(LATE):
             await burst(p, 6)
-        assert p.stats().lost == 2
+        assert p.stats().lost >= 2  # more, where the machine is busy for so long
         await until(lambda: not p.stats().opening)  # or that would be half-open as well
         proxy.swallow()
         lease = await p.connect()

@@ -12,7 +12,7 @@ import pytest
 import pgwire
 from pgwire.pool import aio_chores
 from tests.pool.aio.support import SLEEP, ended_with, pid_of, pool, step, until, until_running
-from tests.pool.support import messages
+from tests.pool.support import PATIENCE, messages
 
 if TYPE_CHECKING:
     from tests.support.loops import Runner
@@ -82,6 +82,8 @@ async def test_a_coroutine_that_hangs_is_cancelled_and_costs_its_connection(
             else:
                 assert error is None
             await until(lambda: p.total_count == 0)
+        monkeypatch.setattr(aio_chores, "OPEN_TIMEOUT", PATIENCE)
+        monkeypatch.setattr(aio_chores, "RESET_TIMEOUT", PATIENCE)
         pids.add(await pid_of(p))
         assert await pid_of(p) in pids
     assert cancelled == ["stubborn"]

@@ -246,7 +246,7 @@ async def test_no_lease_starves_behind_a_stream_of_shared_queries(dsn: str) -> N
     async with sharing(dsn, max_size=1) as p:
         streams = [start(stream(n)) for n in range(8)]
         for _ in range(20):
-            async with p.connect(timeout=5) as conn:
+            async with p.connect(timeout=20) as conn:
                 assert conn.transaction_status is pgwire.TransactionStatus.IDLE
                 await conn.query("select 1")
         done.set()
