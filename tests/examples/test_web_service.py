@@ -63,7 +63,7 @@ def test_every_answer_is_right_while_backends_are_killed(database: str, loop: st
             reasons = sum((client.reasons for client in clients), Counter[str]())
             assert reasons[LOST] >= KILLS / 2
             await gather(*(client.run(2) for client in clients))
-            assert sum((client.reasons for client in clients), Counter[str]()) == reasons
+            assert sum(client.reasons[LOST] for client in clients) == reasons[LOST]
             assert (await readiness(http))[0] == 200
             return clients
 
@@ -85,22 +85,27 @@ def test_who_comes_when_too_many_wait_is_told_so(database: str) -> None:
         async def all_wait_for_the_lock() -> bool:
             return len(backends(conn, locked=True)) == MAX_SIZE
 
-        async def all_places_are_taken() -> bool:
+        async def one_is_refused() -> bool:
+            """More than may wait come at once; again, should their time be up already."""
+            if all(request.done() for request in late):
+                late.extend(create_task(http.get("/books")) for _ in range(MAX_WAITING + 1))
             status, figures = await readiness(http)
             waiting: int = figures["waiting"]
             assert figures["ready"] == (waiting <= READY_WAITING) == (status == 200)
             assert figures["connected"] == figures["leased"] == MAX_SIZE
-            return waiting == MAX_WAITING
+            assert waiting <= MAX_WAITING
+            return any(each.done() and reason(each.result()) == FULL for each in late)
 
         async with service.http() as http:
             with books_locked(database):
                 served = [create_task(http.get("/books")) for _ in range(MAX_SIZE)]
                 await becomes(all_wait_for_the_lock)
-                late = [create_task(http.get("/books")) for _ in range(MAX_WAITING)]
-                await becomes(all_places_are_taken)
-                assert reason(await http.get("/books")) == FULL
+                late: list[asyncio.Task[httpx.Response]] = []
+                await becomes(one_is_refused)
                 assert (await http.get("/live")).status_code == 200
-                assert {reason(answer) for answer in await gather(*late)} == {LATE}
+                refused = Counter(reason(answer) for answer in await gather(*late))
+                assert refused.keys() == {FULL, LATE}
+                assert refused[LATE] >= MAX_WAITING
             assert {answer.status_code for answer in await gather(*served)} == {200}
             assert (await readiness(http))[0] == 200
 

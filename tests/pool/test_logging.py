@@ -76,7 +76,7 @@ def test_the_watch_over_long_leases_goes_on(dsn: str) -> None:
         p.on("leak", leaks.append)
         for n in (1, 2):
             with p.connect():
-                until(lambda n=n: len(leaks) == n)  # type: ignore[misc]
+                until(lambda n=n: len(leaks) >= n)  # type: ignore[misc]
             with pytest.raises(pgwire.PoolTimeout), p.connect():
                 p.connect(timeout=0.01)
 

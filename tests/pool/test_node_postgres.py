@@ -293,7 +293,7 @@ def test_idle_connections_go_and_whoever_listens_is_told(dsn: str) -> None:
         until(lambda: p.total_count == 0)
         assert sorted(removed) == sorted(pids)
         assert p.query("select 1").scalar() == 1
-        assert p.total_count == 1
+        assert p.stats().opened == 3  # and may be gone already
 
 
 def test_a_lease_is_never_idle(dsn: str) -> None:

@@ -232,7 +232,8 @@ def test_a_server_that_does_not_come_to_its_end(
 ) -> None:
     """It is asked to cancel, and given up where that does not help."""
     for module in {shell.driver, shell.giving_up}:
-        monkeypatch.setattr(f"{module}.PATIENCE", 0.2, raising=False)
+        if not obeys:
+            monkeypatch.setattr(f"{module}.PATIENCE", 0.2, raising=False)
     lines: list[Line] = []
 
     def script(line: Line) -> None:
