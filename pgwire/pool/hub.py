@@ -148,10 +148,11 @@ class HubCore(Generic[M]):
         self._go_on(now)
 
     def end(self, now: float) -> None:
-        """The pool ends: feeds have what they have got, and get no more."""
+        """The pool ends: feeds have what they have got, and get no more. Who waits is told so."""
         self.ending = True
         for feed in tuple(self._feeds):
-            self._end_feed(feed, None)
+            waits = feed.state is WAITING
+            self._end_feed(feed, PoolClosed(_UNHEARD) if waits else None)
         self._go_on(now)
 
     # Reports about connections
@@ -421,4 +422,5 @@ class HubCore(Generic[M]):
         return other
 
 
+_UNHEARD = "the pool was closed before the channels were listened to"
 _TOO_LATE = OperationalError("a connection did not keep up with the one that was to replace it")

@@ -192,6 +192,15 @@ class TestOneConnection:
         hub.core.unsubscribe(feed, hub.now)
         assert hub.core.is_idle
 
+    def test_whoever_waits_at_the_end_has_never_listened(self, hub: Hub) -> None:
+        """He was told nothing, and may have taken it for a subscription that had its time."""
+        live = hub.subscribe("a")
+        hub.listen()
+        waiting = hub.subscribe("b")
+        hub.core.end(hub.now)
+        assert (live.state, live.error) == (FeedState.ENDED, None)
+        assert (waiting.state, type(waiting.error)) == (FeedState.ENDED, PoolClosed)
+
 
 class TestQueues:
     def test_the_oldest_make_room_and_are_counted(self, hub: Hub) -> None:
