@@ -72,6 +72,7 @@ class LoopThread:
     def __init__(self, make: Callable[[], asyncio.AbstractEventLoop]) -> None:
         self.loop = make()
         self.errors: list[dict[str, Any]] = []
+        self.guests: list[threading.Thread] = []  # what runs beside it, and tells it of its end
         self.loop.set_exception_handler(lambda _loop, context: self.errors.append(context))
         self._executor = ThreadPoolExecutor(1)  # its thread is there from the start
         self._executor.submit(int).result()
@@ -105,7 +106,10 @@ class LoopThread:
             bridge.call = call.task
 
     def stop(self) -> None:
-        """Nothing may be left: no task, and no error that nobody has heard of."""
+        """Nothing may be left: no task, no thread, and no error that nobody has heard of."""
+        for guest in self.guests:  # one that nobody waits for has been let go just now
+            guest.join(_PATIENCE)
+            assert not guest.is_alive(), "a callback hangs"
         left = self.call(self._left)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(_PATIENCE)
@@ -144,6 +148,7 @@ class Bridge:
         self.thread = threading.Thread(target=context.run, args=(self._run, work), daemon=True)
         self.thread.bridge = self  # type: ignore[attr-defined]
         self.thread.start()
+        loop.guests.append(self.thread)
 
     def _run(self, work: Callable[[], Any]) -> None:
         try:

@@ -430,6 +430,8 @@ class TestLosses:
         self, dsn: str, admin: pgwire.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(subscribing, "TELL_TIMEOUT", 0.1)
+        monkeypatch.setattr("pgwire.blocking.driver.PATIENCE", 0.2)
+        monkeypatch.setattr("pgwire.blocking.driver.CLOSE_PATIENCE", 0.2)
         port = admin.query("select current_setting('port')::int").scalar()
         with Proxy("127.0.0.1", port) as proxy:
             with pool(proxy.dsn(dsn), check_after=0.05) as p, p.listen("news") as subscription:

@@ -72,6 +72,7 @@ class Proxy:
         self._break_after: int | None = None
         self._break: Callable[[Link], None] = Link.cut
         self._listener: socket.socket | None = None
+        self._reserved: socket.socket | None = None  # what keeps the port while nobody listens
         self.port = 0
         self.accept()
 
@@ -119,18 +120,27 @@ class Proxy:
         self._break_after, self._break = size, how
 
     def refuse(self) -> None:
-        """The port is closed, until `accept`."""
+        """The port is closed, until `accept`; nobody else gets it meanwhile."""
         listener, self._listener = self._listener, None
         if listener is not None:
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
+            self._reserved = self._bound()
 
     def accept(self) -> None:
         """Listen, again on the same port."""
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
-        self.port = int(self._listener.getsockname()[1])
-        self._start(self._accept, self._listener)
+        listener, self._reserved = self._reserved or self._bound(), None
+        listener.listen(64)
+        self._listener = listener
+        self.port = int(listener.getsockname()[1])
+        self._start(self._accept, listener)
+
+    def _bound(self) -> socket.socket:
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", self.port))
+        return bound
 
     # Relaying
 
@@ -204,6 +214,8 @@ class Proxy:
         traceback: TracebackType | None,
     ) -> None:
         self.refuse()
+        if self._reserved is not None:
+            self._reserved.close()
         self.flow()
         self.cut()
         for thread in self._threads:  # one of a link that was held may still start another
