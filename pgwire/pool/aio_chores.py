@@ -9,6 +9,7 @@ that one that Ctrl-C has prevented can be begun again; of two for the same only 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from inspect import isawaitable
@@ -69,20 +70,35 @@ def _ended(
     engine: AsyncEngine, slot: Slot[AsyncDriver], state: SlotState, task: asyncio.Task[None]
 ) -> None:
     """One that was cancelled before its first step, or that Ctrl-C struck, has not reported."""
-    key = (slot, state)
-    if not task.cancelled() and task.exception() is None:
+    error = None if task.cancelled() else task.exception()
+    if not task.cancelled() and error is None:
         return
-    if slot.state is not state or key in engine.chores:
+    if isinstance(error, Exception):  # a clock has raised, or memory was short
+        name = engine.options.name
+        logger.error("%s: what was done with a connection has failed", name, exc_info=error)
+    if (slot, state) not in engine.chores:
+        with suppress(Exception):  # the same again: the mending does it
+            give_up(engine, slot, state)
+
+
+def give_up(engine: AsyncEngine, slot: Slot[AsyncDriver], state: SlotState) -> None:
+    """Report for a chore that has not done so, and never will. What cannot be told is noted."""
+    if slot.state is not state:
         return
-    if state is OPENING:
-        engine.opening_failed(slot, ConnectionFailed(CANCELLED), mendable=True)
-    elif state is CLOSING:
-        slot.connection.abort()
-        engine.report(engine.core.closed, slot)
-    elif state is CHECKING:
-        engine.report(engine.core.checked, slot, ok=False)
-    else:
-        engine.report(engine.core.reset_done, slot, ok=False)
+    try:
+        if state is OPENING:
+            engine.opening_failed(slot, ConnectionFailed(CANCELLED), mendable=True)
+        elif state is CLOSING:
+            slot.connection.abort()
+            engine.report(engine.core.closed, slot)
+        elif state is CHECKING:
+            engine.report(engine.core.checked, slot, ok=False)
+        else:
+            engine.report(engine.core.reset_done, slot, ok=False)
+    except Exception:
+        if slot.state is state:
+            engine.chores[slot, state] = None
+        raise
 
 
 async def open_connection(engine: AsyncEngine, slot: Slot[AsyncDriver]) -> None:

@@ -32,7 +32,8 @@ class AsyncEnding:
     listeners: AsyncListeners
     hub: AsyncHub | None
     aborting: bool
-    chores: dict[tuple[Slot[AsyncDriver], SlotState], Task[Any]]
+    # Those that have begun; None for one that has ended and could not even tell that.
+    chores: dict[tuple[Slot[AsyncDriver], SlotState], Task[Any] | None]
     _tasks: set[Task[Any]]
 
     def enter(self) -> AbstractEventLoop:
@@ -76,7 +77,7 @@ class AsyncEnding:
         stats = self.core.stats()
         self.aborting = True
         for (_, state), task in tuple(self.chores.items()):
-            if state is OPENING:
+            if state is OPENING and task is not None:
                 task.cancel()
         self.report(self.core.abort)
         if self.listeners.innermost is None:  # else it would wait for itself

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from pgwire.pool.ledger import Place
     from pgwire.pool.options import Options
     from pgwire.pool.slots import SlotState
+    from pgwire.protocol.session import Session
 
     Answer = Slot[AsyncDriver] | Waiter[AsyncDriver]
 
@@ -94,7 +95,7 @@ class AsyncEngine(AsyncEnding):
         self._refusal: Exception | None = None  # why the last opening failed
         self._hopeless = False  # and whether waiting could have mended it
         self._tasks: set[Task[Any]] = set()
-        self.chores: dict[tuple[Slot[AsyncDriver], SlotState], Task[Any]] = {}  # that have begun
+        self.chores: dict[tuple[Slot[AsyncDriver], SlotState], Task[Any] | None] = {}
         self._orphans: deque[tuple[Slot[AsyncDriver], int]] = deque()
         self.queries = Queries(self)
         self.keeper = AsyncKeeper(self)
@@ -330,7 +331,7 @@ class AsyncEngine(AsyncEnding):
 
     def mend_soon(self) -> None:
         """Ctrl-C has struck in the pool: what it left undone is done in the loop's next turn."""
-        if self.loop is not None:
+        if self.loop is not None and not self.keeper.mends_later(self.loop):
             with suppress(RuntimeError):  # it is closed
                 self.loop.call_soon(mend, self)
 
@@ -375,7 +376,7 @@ class AsyncEngine(AsyncEnding):
     def opened(self, slot: Slot[AsyncDriver], driver: AsyncDriver) -> None:
         """The chore of opening has succeeded."""
         self._refusal, self._hopeless = None, False
-        driver.lost_listener = partial(self._lost, slot)
+        driver.lost_listener = partial(self._lost, slot, driver.session)
         self.report(self.core.opened, slot, driver)
         self.listeners.watch(driver, self._clock)
 
@@ -387,10 +388,10 @@ class AsyncEngine(AsyncEnding):
         self._refusal, self._hopeless = error, not mendable
         self.report(self.core.open_failed, slot, error, mendable=mendable)
 
-    def _lost(self, slot: Slot[AsyncDriver]) -> None:
+    def _lost(self, slot: Slot[AsyncDriver], session: Session) -> None:
         if slot.state is IDLE:
             self.report(self.core.lost, slot)
-        elif not isinstance(slot.connection.session.failure, ConnectionLost):
+        elif not isinstance(session.failure, ConnectionLost):
             self.mend_soon()  # whoever has it may not have heard
 
     # ---------------------------------------------------------------- waiting for the pool

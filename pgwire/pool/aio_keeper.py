@@ -9,8 +9,11 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from pgwire.log import pool_logger as logger
+
 if TYPE_CHECKING:
-    from asyncio import TimerHandle
+    from asyncio import AbstractEventLoop, TimerHandle
+    from collections.abc import Callable
 
     from pgwire.pool.aio_engine import AsyncEngine
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 _INTERVAL, _SHORTEST_INTERVAL = 1.0, 0.05
 # Seconds after its time at which a timer is set anew.
 _LATE = 1.0
+# Seconds until what has raised is tried again.
+_PAUSE = 0.1
 
 
 class AsyncKeeper:
@@ -32,6 +37,7 @@ class AsyncKeeper:
         self._interval = max(_SHORTEST_INTERVAL, min(_INTERVAL, leak_after or 0.0))
         self._timer: TimerHandle | None = None
         self._due = 0.0
+        self._mending: TimerHandle | None = None
 
     def plan(self) -> None:
         """See to it that the core is told the time when something is due."""
@@ -62,6 +68,25 @@ class AsyncKeeper:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def mend_later(self, mend: Callable[[AsyncEngine], None]) -> None:
+        """It was in vain, and is tried again after a while. Said once, however long that takes."""
+        if self._mending is None:
+            logger.exception("%s: no time was given, and will be", self._engine.options.name)
+        else:
+            self._mending.cancel()
+        assert self._engine.loop is not None
+        self._mending = self._engine.loop.call_later(_PAUSE, mend, self._engine)
+
+    def mends_later(self, loop: AbstractEventLoop) -> bool:
+        """Whether it will be tried again by itself."""
+        return self._mending is not None and loop.time() < self._mending.when() + _LATE
+
+    def mended(self) -> None:
+        """There is nothing that is to be tried again."""
+        if self._mending is not None:
+            self._mending.cancel()
+            self._mending = None
 
     def _tick(self) -> None:
         engine = self._engine

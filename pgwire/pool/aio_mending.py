@@ -7,6 +7,9 @@ when nothing of the pool is under way in any frame: so nothing need be noted whi
 
 Ctrl-C is noticed by the frames of the pool that it goes through. A callback that it strikes as it
 begins has none of them above it, but asyncio: what remains of that is in the decision documents.
+
+Other exceptions come from a clock that raises, or for want of memory. They may come again at once:
+so what they prevent is tried again after a while, and not in every turn of the loop.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pgwire.aio.future import QueryFuture
-from pgwire.pool.aio_chores import begin
+from pgwire.pool.aio_chores import begin, give_up
 from pgwire.pool.reclaiming import reclaim
 from pgwire.pool.waiters import WaiterState
 
@@ -32,6 +35,7 @@ _WAITING, _GRANTED = WaiterState.WAITING, WaiterState.GRANTED
 def mend(engine: AsyncEngine) -> None:
     """Called by the loop alone. More than once does no harm, nor where there is nothing to mend."""
     try:
+        _give_up_what_is_over(engine)
         engine.recover_orphans()
         for waiter in tuple(engine.wakers):
             if waiter.state is not _WAITING:
@@ -44,9 +48,20 @@ def mend(engine: AsyncEngine) -> None:
             _see_to(engine, slot)
         engine.core.tick(now)
         engine.go_on()
+        engine.keeper.mended()
+    except Exception:
+        engine.keeper.mend_later(mend)
     except BaseException:  # it has struck again
+        engine.keeper.mended()  # or nothing would be done soon
         engine.mend_soon()
         raise
+
+
+def _give_up_what_is_over(engine: AsyncEngine) -> None:
+    """Chores that have ended, and could not tell."""
+    for slot, state in [key for key, task in engine.chores.items() if task is None]:
+        engine.chores.pop((slot, state), None)
+        give_up(engine, slot, state)
 
 
 def _tell(engine: AsyncEngine, waiter: Waiter[AsyncDriver]) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pgwire.blocking.driver import Driver
     from pgwire.pool.effects import Effect
     from pgwire.pool.engine import Engine
-    from pgwire.pool.slots import Slot
+    from pgwire.pool.slots import Slot, SlotState
 
     Hook = Callable[[Connection], object]
     Chore = Callable[[Engine, Slot[Driver]], None]
@@ -52,24 +52,31 @@ def carry_out(engine: Engine, effect: Effect[Driver]) -> None:
     state = slot.state
     try:
         CHORES[type(effect)](engine, slot)
-    except BaseException as error:  # memory was short, say: nobody's code is called here
-        if slot.state is state:
-            _give_up(engine, slot, as_exception(error))
+    except BaseException as error:  # memory was short, or a clock has raised
+        give_up = partial(_give_up, engine, slot, state, as_exception(error))
+        try:
+            give_up()
+        except BaseException as second:  # for the same reason
+            engine.keeper.owe(give_up)
+            if isinstance(error, Exception):
+                error = second
         if not isinstance(error, Exception):
-            raise
+            raise error
         logger.exception("%s: what was done with a connection has failed", engine.options.name)
 
 
-def _give_up(engine: Engine, slot: Slot[Driver], error: Exception) -> None:
-    """A chore could not report by itself, and has left things as they were."""
+def _give_up(engine: Engine, slot: Slot[Driver], state: SlotState, error: Exception) -> None:
+    """A chore could not report by itself, and may have left things as they were."""
     core = engine.core
-    if slot.state is OPENING:
+    if slot.state is not state:
+        return
+    if state is OPENING:
         engine.opening_failed(slot, error, mendable=False)
-    elif slot.state is CLOSING:
+    elif state is CLOSING:
         slot.connection.abort()
         engine.report(core.closed, slot)
     else:
-        engine.report(core.checked if slot.state is CHECKING else core.reset_done, slot, ok=False)
+        engine.report(core.checked if state is CHECKING else core.reset_done, slot, ok=False)
 
 
 def open_connection(engine: Engine, slot: Slot[Driver]) -> None:

@@ -176,6 +176,9 @@ class Engine(Requests):
         except BaseException:  # it struck again
             if uses and isinstance(answer, Slot):
                 self._orphans += ((answer, uses),)
+            elif self.crew.is_at_work:  # the clock has raised, and may do so for a while
+                self.keeper.owe(self._undo, answer, since, error, owner)
+                return
             else:
                 self.crew.do(self._undo, answer, since, error, owner)
             raise
@@ -184,7 +187,11 @@ class Engine(Requests):
         """What was struck in the core is gone on with by a thread that Ctrl-C does not strike."""
         # What one of these has met itself (a clock that raises) it would meet again, and again.
         if not (isinstance(error, PoolClosed | PoolFull) or self.crew.is_at_work):
-            self.crew.do(self.report, self.core.tick)
+            self.crew.do(self._go_on)
+
+    def _go_on(self) -> None:
+        with suppress(Exception):  # the same again: then the keeper will
+            self.report(self.core.tick)
 
     def wait(self, deadline: float | None) -> None:
         """See Pool.wait."""

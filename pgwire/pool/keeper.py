@@ -1,7 +1,8 @@
 """Keeper: a daemon thread that gives the pool's core the time, once a second at least.
 
 It exists while there are connections or requests, or are to be, and sleeps until something is
-due. It does what else nobody would do in time: closing lost leases and reporting long ones.
+due. It does what else nobody would do in time: closing lost leases, reporting long ones, and what
+is owed: the reports that chores could not make.
 
 Whatever is raised there (a clock may, and memory may be short) it goes on after a while. Where no
 thread can be started, that is tried again with whatever is asked of the pool next.
@@ -10,13 +11,18 @@ thread can be started, that is tried again with whatever is asked of the pool ne
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import suppress
+from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from pgwire.log import pool_logger as logger
 from pgwire.pool.waiters import ABANDONED, Waiter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgwire.blocking.driver import Driver
     from pgwire.pool.engine import Engine
 
@@ -39,6 +45,7 @@ class Keeper:
         self._stumbles = False  # since its last round that went well
         self._reminder: Waiter[Driver] | None = None
         self._due = 0.0
+        self._owed: deque[Callable[[], object]] = deque()
         self._alarm = threading.Lock()
         self._alarm.acquire()
 
@@ -52,7 +59,7 @@ class Keeper:
         elif self._is_needed():
             self._runs = True
             try:
-                self._due = self._clock()
+                self._due = -inf  # it looks at once; a clock may raise
                 self._engine.crew.start(self._run)
             except RuntimeError:  # there are too many, or the interpreter is on its way out
                 self._runs = False
@@ -84,6 +91,23 @@ class Keeper:
         with suppress(RuntimeError):  # it is awake already
             self._alarm.release()
 
+    def owe(self, function: Callable[..., object], *args: object) -> None:
+        """Have it called here, again and again until it does not raise. Under no lock."""
+        self._owed.append(partial(function, *args))
+        with self._engine.lock:
+            self.plan()
+        self.wake()
+
+    def _pay(self) -> None:
+        with suppress(IndexError):  # two may be at it
+            for _ in range(len(self._owed)):
+                work = self._owed.popleft()
+                try:
+                    work()
+                except BaseException:
+                    self._owed.append(work)
+                    raise
+
     def _is_needed(self) -> bool:
         """Something is there, or is to be: a floor that could not be had is tried again."""
         core = self._core
@@ -98,6 +122,7 @@ class Keeper:
                 self._alarm.acquire(timeout=seconds)
                 engine.look_after_leases()
                 engine.report(self._core.tick)
+                self._pay()
                 self._stumbles = False
             except BaseException:  # else nobody who waits would ever hear that his time is up
                 self._stumble()
