@@ -78,7 +78,10 @@ class Aside:
         finally:
             self._calls.discard(call)
         if call.error is not None:
-            raise call.error
+            try:
+                raise call.error
+            finally:
+                call.error = None  # which has this frame
         return call.results[0]
 
     def give_up(self, reason: str) -> None:

@@ -210,8 +210,7 @@ class AsyncEngine(AsyncEnding):
             return waiter.slot
         if waiter.state is _TIMED_OUT:
             raise self.timed_out(self._clock() - since, waiter.error, asker)
-        assert waiter.error is not None
-        raise waiter.error
+        raise telling.take_error(waiter)
 
     def timed_out(self, waited: float, cause: Exception | None, asker: object) -> PoolTimeout:
         own = [] if asker is None else self.leases.places_of(ref(asker))
@@ -384,8 +383,8 @@ class AsyncEngine(AsyncEnding):
         """The chore of opening has failed; `mendable` is for the core."""
         first = self._refusal is None and not self.core.ending  # until one has succeeded
         level = logging.WARNING if first else logging.DEBUG
-        logger.log(level, telling.CANNOT_CONNECT, self.options.name, error)
-        self._refusal, self._hopeless = error, not mendable
+        self._refusal, self._hopeless = telling.bare(error), not mendable
+        logger.log(level, telling.CANNOT_CONNECT, self.options.name, self._refusal)
         self.report(self.core.open_failed, slot, error, mendable=mendable)
 
     def _lost(self, slot: Slot[AsyncDriver], session: Session) -> None:
@@ -420,7 +419,7 @@ class AsyncEngine(AsyncEnding):
             raise self.timed_out(self._clock() - since, self._refusal, current_task())
         if self.core.ending:
             raise PoolClosed("the pool was closed while its connections were opened")
-        raise cast("Exception", self._refusal)
+        raise telling.bare(cast("Exception", self._refusal))
 
     def _open_count(self) -> int:
         stats = self.core.stats()

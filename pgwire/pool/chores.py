@@ -20,6 +20,7 @@ from pgwire.pool.effects import (
     ResetConnection,
 )
 from pgwire.pool.options import CALLBACK_TIMEOUT, CHECK_TIMEOUT, OPEN_TIMEOUT, RESET_TIMEOUT
+from pgwire.pool.reasons import bare
 from pgwire.pool.released import take_away
 from pgwire.pool.slots import CHECKING, CLOSING, OPENING
 from pgwire.pool.telling import (
@@ -53,7 +54,7 @@ def carry_out(engine: Engine, effect: Effect[Driver]) -> None:
     try:
         CHORES[type(effect)](engine, slot)
     except BaseException as error:  # memory was short, or a clock has raised
-        give_up = partial(_give_up, engine, slot, state, as_exception(error))
+        give_up = partial(_give_up, engine, slot, state, bare(as_exception(error)))
         try:
             give_up()
         except BaseException as second:  # for the same reason
@@ -83,9 +84,8 @@ def open_connection(engine: Engine, slot: Slot[Driver]) -> None:
     try:
         driver = engine.opener.open(OPEN_TIMEOUT)
     except BaseException as error:  # SystemExit too, in a `password` function
-        failure = as_exception(error)
         mendable = isinstance(error, Error) and waiting_may_help(error)
-        engine.opening_failed(slot, failure, mendable=mendable)
+        engine.opening_failed(slot, as_exception(error), mendable=mendable)
         return
     try:
         engine.listeners.watch(driver, engine.options.clock)
@@ -216,7 +216,7 @@ def run_hook(
         driver.interrupt(always=True)
         return left_behind(name, None if engine.guests.is_over else timeout)
     if failures:
-        return failures[0]
+        return failures.pop()  # which has this list among its frames
     if not driver.clean(False):
         return left_unfit(name, driver.session.failure)
     return None

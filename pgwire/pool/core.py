@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING
 from pgwire.errors import PoolClosed, PoolFull
 from pgwire.pool import effects
 from pgwire.pool.deadlock import deadlock_error, holds_lease, youngest_in_deadlock
+from pgwire.pool.reasons import bare
 from pgwire.pool.slots import C, Slot, SlotState, require
 from pgwire.pool.supply import Supply
 from pgwire.pool.waiters import Waiter, WaiterState
@@ -183,7 +184,7 @@ class PoolCore(Supply[C]):
         and the next gets an attempt of its own. All others wait until their deadlines.
         """
         require(slot, OPENING)
-        self._backoff.last_error = error
+        self._backoff.last_error = bare(error)
         self._expire_waiters(now)
         hopeless = not mendable and self._waiting and not self._slots.open_count
         if not hopeless:

@@ -203,7 +203,7 @@ class Engine(Requests):
                 if self.core.ending:
                     raise PoolClosed("the pool was closed while its connections were opened")
                 if self._refusal is not None and self._hopeless:
-                    raise self._refusal
+                    raise telling.bare(self._refusal)
                 seconds = None if deadline is None else deadline - self._clock()
                 if seconds is not None and seconds <= 0:
                     raise self.timed_out(self._clock() - since, self._refusal)
@@ -351,8 +351,8 @@ class Engine(Requests):
         """The chore of opening has failed; `mendable` is for the core."""
         first = self._refusal is None and not self.core.ending  # until one has succeeded
         level = logging.WARNING if first else logging.DEBUG
-        logger.log(level, telling.CANNOT_CONNECT, self.options.name, error)
-        self._refusal, self._hopeless = error, not mendable
+        self._refusal, self._hopeless = telling.bare(error), not mendable
+        logger.log(level, telling.CANNOT_CONNECT, self.options.name, self._refusal)
         self.report(self.core.open_failed, slot, error, mendable=mendable)
 
     def _carry_out(self, effects: list[Effect[Driver]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgwire.errors import InterfaceError
+from pgwire.pool.reasons import take_error
 from pgwire.pool.waiters import Waiter, WaiterState
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ class Requests:
             return waiter.slot
         if waiter.state is _TIMED_OUT:
             raise self.timed_out(self._clock() - since, waiter.error)
-        assert waiter.error is not None
-        raise waiter.error
+        raise take_error(waiter)
 
     def timed_out(self, waited: float, cause: Exception | None) -> PoolTimeout:
         """What is raised when time is up."""

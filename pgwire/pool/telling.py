@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgwire.errors import ConnectionLost, InterfaceError, OperationalError, PoolTimeout
+from pgwire.pool.reasons import bare as bare, take_error as take_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ def no_connection(
         reasons.insert(0 if nothing_open else len(reasons), failed)
     error = PoolTimeout(f"no connection within {round(waited, 3):g} s: {'; '.join(reasons)}")
     error.stats = stats
-    error.__cause__ = cause
+    error.__cause__ = cause and bare(cause)
     return error
 
 
