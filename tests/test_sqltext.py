@@ -28,6 +28,7 @@ from pgwire.sqltext import redacted, summary
         ("select 1 /* a /* b */ secret", "select ?  "),
         ("select 1 " + "/*" * 9 + " */ secret" * 9, "select ?  "),
         (r"select a like'%\' and b = 'secret'", "select a like? and b = ?"),
+        ("select a$b$&1, 'secret', c$b$", "select a$b$&?, ?, c$b$"),
         ("", ""),
     ],
 )

@@ -138,6 +138,8 @@ def test_what_names_a_cursor_or_a_prepared_statement_is_fleeting(sql: str) -> No
         "select 'today10:00'::timestamp",
         "select E'it\\'s', 'today'::date",
         "select like'%\\', 'today'::date",
+        r"select e'a''\' today'",
+        "select a$b, $b$ today $b$",
         "select \"it's\", 'today'::date",
         "select 1 -- it's\n, 'today'::date",
         "/* it's */ select 'today'::date",
