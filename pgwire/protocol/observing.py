@@ -323,8 +323,8 @@ def _error_of(operation: Operation, failure: Error | None) -> BaseException | No
     """What its caller was told, which may be more than the server has said."""
     if operation.is_left:
         return None
-    if operation.abandoned:
-        return operation.told
+    if operation.abandoned:  # where it was given up behind his back nobody has told him
+        return operation.told or operation.error
     if operation.error is not None or not isinstance(operation, Streaming):
         return operation.error
     last = operation.last_fetch

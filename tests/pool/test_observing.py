@@ -169,6 +169,23 @@ def test_timed_out_and_lost(dsn: str) -> None:
     assert isinstance(lost.error, pgwire.ConnectionLost)
 
 
+def test_what_a_lease_is_released_with(dsn: str) -> None:
+    with observed(dsn, max_size=1) as (p, seen):
+        lease = p.connect()
+        pipeline = lease.pipeline()
+        pipeline.__enter__()
+        pipeline.query("select 1")
+        pipeline.query("select 2")
+        lease.release()  # and so its connection is closed
+        assert p.query("select 3").scalar() == 3
+    errors = [(report.sql, type(report.error)) for report in seen]
+    assert errors == [
+        ("select 1", pgwire.InterfaceError),
+        ("select 2", pgwire.ConnectionLost),
+        ("select 3", type(None)),
+    ]
+
+
 def test_an_idle_connection_that_was_lost(dsn: str) -> None:
     with observed(dsn, max_size=1) as (p, seen):
         kill(dsn, [pid_of(p)])
