@@ -146,7 +146,8 @@ async def _introduce(engine: AsyncEngine, driver: AsyncDriver) -> Exception | No
     if "connect" in engine.listeners:
         try:
             connection = AsyncConnection(driver)
-            if not await engine.listeners.emit_connect(connection, CALLBACK_TIMEOUT):
+            if late := await engine.listeners.emit_connect(connection, CALLBACK_TIMEOUT):
+                engine.let_go(late)
                 take_away(connection)
                 logger.warning(GOES_ON, engine.options.name, "connect", CALLBACK_TIMEOUT)
             await driver.wait_idle(CALLBACK_TIMEOUT)
@@ -230,10 +231,15 @@ async def run_hook(
         await asyncio.wait((task,), timeout=timeout)
     except asyncio.CancelledError as error:
         task.cancel()
-        driver.abort()
+        engine.let_go((task,))
+        try:
+            await driver.interrupt(always=True)  # what it runs there ends on the server as well
+        finally:
+            driver.abort()
         return as_exception(error)
     if not task.done():
         task.cancel()
+        engine.let_go((task,))
         await driver.interrupt(always=True)
         return left_behind(name, timeout)
     if (failure := task.result()) is not None:

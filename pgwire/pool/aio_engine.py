@@ -95,6 +95,7 @@ class AsyncEngine(AsyncEnding):
         self._refusal: Exception | None = None  # why the last opening failed
         self._hopeless = False  # and whether waiting could have mended it
         self._tasks: set[Task[Any]] = set()
+        self._left: set[Task[Any]] = set()
         self.chores: dict[tuple[Slot[AsyncDriver], SlotState], Task[Any] | None] = {}
         self._orphans: deque[tuple[Slot[AsyncDriver], int]] = deque()
         self.queries = Queries(self)

@@ -65,14 +65,14 @@ class AsyncListeners(Listeners):
                 if event == "connect":
                     self._connecting.append(task)
 
-    async def emit_connect(self, connection: object, seconds: float) -> bool:
+    async def emit_connect(self, connection: object, seconds: float) -> set[asyncio.Task[Any]]:
         """Tell of a new connection, and wait until coroutines that are told have ended.
 
-        At most so long: what takes longer goes on beside. Whether nothing does.
+        At most so long: what takes longer goes on beside, and is what this returns.
         """
         self.emit("connect", connection)
         tasks, self._connecting = self._connecting, []
-        return not tasks or not (await asyncio.wait(tasks, timeout=seconds))[1]
+        return (await asyncio.wait(tasks, timeout=seconds))[1] if tasks else set()
 
     async def _finish(self, event: str, code: Callback, work: Coroutine[Any, Any, Any]) -> None:
         try:

@@ -48,10 +48,8 @@ def test_a_pool_keeps_no_frames_of_a_hook_or_of_who_is_told(dsn: str) -> None:
 
     with pool(dsn, max_size=1, on_connect=hook) as p:
         kept.append(fails(p))
-        until(lambda: p.total_count == 0)
-        gc.collect()
         assert len(kept) == 2
-        assert [found() for found in kept] == [None, None]
+        until(lambda: gc.collect() >= 0 and [found() for found in kept] == [None, None])
 
 
 def test_a_failed_opening_leaves_no_cycle(dsn: str) -> None:

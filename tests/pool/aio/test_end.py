@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pgwire
+from pgwire.pool import aio_chores, aio_ending
 from tests.pool.aio.support import (
     SLEEP,
     assert_ended,
@@ -19,7 +20,7 @@ from tests.pool.aio.support import (
     until,
     until_running,
 )
-from tests.pool.support import PATIENCE
+from tests.pool.support import PATIENCE, alive, until as until_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,6 +186,106 @@ async def test_by_force_ends_openings_that_would_take_for_ever() -> None:
             await p.end(timeout=0.01)
         assert isinstance(future.exception(), pgwire.PoolClosed)
         assert_ended(p)
+
+
+class Guest:
+    """A hook or callback that hangs where it is called first, until the test is over."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self.is_let_go = asyncio.Event()
+        self.pids: list[int] = []
+        self.tasks: list[asyncio.Task[Any] | None] = []
+
+    async def __call__(self, conn: pgwire.AsyncConnection) -> None:
+        self.pids.append(conn.backend_pid)
+        self.tasks.append(asyncio.current_task())
+        if self.how == "on its connection":
+            await conn.query(SLEEP, [1])
+        while not self.is_let_go.is_set():
+            try:
+                await self.is_let_go.wait()
+            except asyncio.CancelledError:
+                if self.how != "stubborn":
+                    raise
+
+    async def leave(self) -> None:
+        self.is_let_go.set()
+        await until(lambda: all(task is None or task.done() for task in self.tasks))
+
+
+def until_gone(dsn: str, pid: int) -> None:
+    with pgwire.connect(dsn) as witness:
+        until_now(lambda: not alive(witness, [pid]))
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would be waited for takes longer than any test may."""
+    monkeypatch.setattr(aio_ending, "ABORT_TIMEOUT", 3600.0)
+    for name in ("OPEN_TIMEOUT", "RESET_TIMEOUT", "CALLBACK_TIMEOUT"):
+        monkeypatch.setattr(aio_chores, name, 3600.0)
+
+
+@pytest.mark.usefixtures("no_patience")
+@pytest.mark.parametrize("how", ["on its connection", "elsewhere", "stubborn"])
+@pytest.mark.parametrize("where", ["on_connect", "reset", "connect"])
+async def test_by_force_waits_for_no_guest_and_leaves_no_connection(
+    dsn: str, where: Any, how: str
+) -> None:
+    """It took five seconds more where a coroutine for `reset` or "connect" hung."""
+    guest = Guest(how)
+    hooks: dict[str, Any] = {} if where == "connect" else {where: guest}
+    p = pgwire.AsyncPool(dsn, max_size=1, **hooks)
+    if not hooks:
+        p.on(where, guest)
+
+    async def use() -> None:
+        (await p.connect()).release()
+
+    user = start(use())
+    await until(lambda: guest.pids)
+    if how == "on its connection":
+        await until_running(dsn, 1)
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(pgwire.PoolTimeout, match=r"end\(0.05\)"):
+            await p.end(timeout=0.05)
+    await ended_with(user)
+    await asyncio.to_thread(until_gone, dsn, guest.pids[0])
+    await guest.leave()
+    assert_ended(p)
+
+
+@pytest.mark.usefixtures("no_patience")
+async def test_a_callback_that_hangs_is_waited_for_within_the_timeout_only(dsn: str) -> None:
+    guest = Guest("elsewhere")
+    p = pgwire.AsyncPool(dsn)
+    p.on("remove", guest)
+    await p.query("select 1")
+    async with asyncio.timeout(PATIENCE):
+        await p.end(timeout=0.2)  # nothing else is left of it
+    assert guest.pids
+    await guest.leave()
+    assert_ended(p)
+
+
+@pytest.mark.usefixtures("no_patience")
+@pytest.mark.parametrize("where", ["on_connect", "reset", "connect"])
+async def test_what_was_left_to_itself_is_not_waited_for(
+    dsn: str, where: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPEN_TIMEOUT", "RESET_TIMEOUT", "CALLBACK_TIMEOUT"):
+        monkeypatch.setattr(aio_chores, name, 0.5)
+    guest = Guest("stubborn")
+    hooks: dict[str, Any] = {} if where == "connect" else {where: guest}
+    async with asyncio.timeout(PATIENCE):
+        async with pgwire.AsyncPool(dsn, max_size=1, **hooks) as p:
+            if not hooks:
+                p.on(where, guest)
+            await ended_with(p.query("select 1"))
+            await until(lambda: guest.pids)
+    await guest.leave()
+    assert_ended(p)
 
 
 async def test_a_block_left_by_an_exception_keeps_it(dsn: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import pytest
 
@@ -43,6 +46,31 @@ async def test_a_coroutine_function_is_awaited_before_the_first_lease(dsn: str) 
 async def test_a_plain_function_may_give_something_to_wait_for(dsn: str) -> None:
     async with pool(dsn, on_connect=lambda c: c.query("set work_mem = '77MB'")) as p:
         assert (await p.query("show work_mem")).scalar() == "77MB"
+
+
+async def test_a_pool_keeps_no_frames_of_a_hook_or_of_who_is_told(dsn: str) -> None:
+    """Until an opening succeeded, which may be never."""
+    kept: list[ref[Stop]] = []
+
+    def keep() -> Stop:
+        treasure = Stop()
+        kept.append(ref(treasure))
+        return treasure
+
+    async def hook(_conn: object) -> None:
+        treasure = keep()
+        await asyncio.sleep(0)
+        raise ValueError(f"no {treasure}")
+
+    async def ask() -> None:
+        treasure = keep()
+        with suppress(ValueError):
+            raise TypeError(f"no error for {treasure}: {await p.query('select 1')}")
+
+    async with pool(dsn, max_size=1, on_connect=hook) as p:
+        await ask()
+        assert len(kept) == 2
+        await until(lambda: gc.collect() >= 0 and [found() for found in kept] == [None, None])
 
 
 @pytest.mark.parametrize("option", ["on_connect", "reset"])
