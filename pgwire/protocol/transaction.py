@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgwire.errors import InterfaceError, ProgrammingError
+from pgwire.errors import InterfaceError, ProgrammingError, ProtocolError
 from pgwire.protocol.messages import TransactionStatus
 from pgwire.sqlstate import InFailedSqlTransaction
 
@@ -220,6 +220,8 @@ class TransactionBlock:
     @staticmethod
     def check_committed(results: Sequence[Result[Any]], command: str = "COMMIT") -> None:
         """A COMMIT that the server answers with ROLLBACK has committed nothing."""
+        if not results:
+            raise ProtocolError(f"{command} was answered without a word of what became of it")
         if results[0].command_tag == "ROLLBACK":
             what = f"{command} was answered with ROLLBACK"
             done = "has been committed" if command == "COMMIT" else "has been prepared"

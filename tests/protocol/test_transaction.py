@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pgwire.errors import InterfaceError, ProgrammingError
+from pgwire.errors import InterfaceError, ProgrammingError, ProtocolError
 from pgwire.protocol.messages import TransactionStatus
 from pgwire.protocol.rows import Result
 from pgwire.protocol.transaction import (
@@ -181,6 +181,11 @@ def test_a_commit_that_is_answered_with_rollback_has_committed_nothing() -> None
     assert caught.value.sqlstate == "25P02"
     assert caught.value.hint is not None
     assert caught.value.message in str(caught.value)
+
+
+def test_a_commit_that_is_answered_with_nothing() -> None:
+    with pytest.raises(ProtocolError, match="COMMIT was answered without"):
+        TransactionBlock.check_committed([])
 
 
 @pytest.mark.parametrize(
