@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pgwire.aio.future import QueryFuture, hear, query_future
 from pgwire.aio.giving_up import GivingUp, within
 from pgwire.aio.loops import RECEIVE, check_loop, read_little
-from pgwire.driving import CLOSE_PATIENCE, DriverBase, lost
+from pgwire.driving import CLOSE_PATIENCE, ENDED, DriverBase, lost
 from pgwire.errors import Error, InterfaceError, PostgresError
 from pgwire.protocol import frontend
 from pgwire.protocol.cleaning import cleaning
@@ -358,8 +358,10 @@ class AsyncDriver(GivingUp, Protocol):
         """Call it once nothing is under way any more; at once if nothing is."""
         if self.session.pending:
             self._when_idle.append(callback)
-            if (held := self.session.floor) is not None and held.holds:
-                held.waiter.cancel()  # it would wait for its caller
+            held = self.session.floor
+            # It would wait for its caller.
+            if held is not None and held.holds and held.waiter.cancel():
+                held.told = InterfaceError(ENDED)
         else:
             callback()
 

@@ -44,6 +44,20 @@ class TestClosing:
         await closing
         assert conn.closed
 
+    async def test_what_is_taken_bit_by_bit_is_canceled_and_says_why(
+        self, dsn: str, connect: Connect
+    ) -> None:
+        conn, reports = await connect(dsn), list[pgwire.QueryReport]()
+        conn.on("query", reports.append)
+        stream = conn.stream("select * from generate_series(1, 1000000)")
+        assert (await anext(stream))[0] == 1
+        await conn.close()
+        with pytest.raises(pgwire.InterfaceError, match="was canceled, as its connection") as told:
+            async for _ in stream:
+                pass
+        (report,) = reports
+        assert repr(report.error) == repr(told.value)
+
     async def test_it_goes_on_when_its_caller_is_cancelled(
         self, dsn: str, connect: Connect, conn: pgwire.AsyncConnection
     ) -> None:
