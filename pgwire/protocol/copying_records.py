@@ -11,6 +11,12 @@ the catalogue is asked which of them are generated, and so take no data.
 Records go in binary format as long as each value can; the first that cannot ends that COPY, and
 another one in text format goes on with it. Both are within the same implicit transaction. Where
 a column's type has no binary format all of them are text.
+
+What is known of a composite may be older than the table. Where a record of the first chunk does not
+fit it, its types are asked for once more before the COPY begins, and these records encoded anew.
+Where the server is the one to notice, records have been sent, and may be gone: the types are
+forgotten, and the next COPY goes. To ask each time would have every COPY into such a table pay for
+what hardly ever happens.
 """
 
 from __future__ import annotations
@@ -32,8 +38,8 @@ from pgwire.protocol.preparing import Preparing
 from pgwire.protocol.progress import meter_for
 from pgwire.protocol.quoting import quote_identifier
 from pgwire.protocol.records import BinaryRecords, TextRecords
-from pgwire.protocol.sources import CHUNK, Inlet, records_of
-from pgwire.protocol.statement import UNNAMED
+from pgwire.protocol.sources import CHUNK, Held, Inlet, records_of
+from pgwire.protocol.statement import PLAN_STATES, UNNAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -187,7 +193,8 @@ class CopyRecords(Sending, Preparing):
 
     def _gather(self) -> None:
         """With the first records it is known in which format they can be sent."""
-        self._take()
+        if not self._take_first():
+            return
         if self._for_text and not self._block:
             self._go_on_as_text()
             self._take()
@@ -201,6 +208,39 @@ class CopyRecords(Sending, Preparing):
         self.write_copy(self.session, self.sql, frontend.FLUSH)
         self._block = self._format.header + self._block
         self.phase = self.COPY_PARSING
+
+    def _take_first(self) -> bool:
+        """What may have to be encoded anew. False: its types are asked for once more before."""
+        source = self._records
+        outdated = set() if self._taken or self._begun_at else self._types() - self._asked
+        if not outdated:
+            self._take()
+            return True
+        self._records = held = Held(source)
+        try:
+            self._take()
+        except DataError:
+            if held.has_failed:
+                raise
+            source = self._put_back(held.taken, source)
+            self._block, self._batch, self._taken, self._is_dry = b"", _FIRST, 0, False
+            self.session.registry.catalog.forget(outdated)
+            self.look_up(outdated, self._types_known, late=False)
+            return False
+        finally:
+            self._records = source
+        return True
+
+    def _put_back(self, records: list[Any], source: Iterator[Any]) -> Iterator[Any]:
+        if self._inlet is None:
+            return chain(records, source)
+        for record in reversed(records):
+            self._inlet.put_back(record)
+        return source
+
+    def _types(self) -> set[int]:
+        """Those that had to be looked up, and all that they are made of."""
+        return self.session.registry.catalog.made_of([codec.oid for _, codec in self._typed])
 
     def copy_more(self) -> None:
         self._take()
@@ -274,8 +314,7 @@ class CopyRecords(Sending, Preparing):
         """The source, or one of its records, is to blame."""
         if isinstance(error, DataError) and self.statement is not None:
             # It may fit what the types are now: the next time.
-            catalog = self.session.registry.catalog
-            catalog.forget(catalog.made_of([codec.oid for _, codec in self._typed]))
+            self.session.registry.catalog.forget(self._types())
         self._blame(error, self._taken)
 
     def _blame(self, error: BaseException, index: int) -> None:
@@ -290,6 +329,8 @@ class CopyRecords(Sending, Preparing):
         if index is not None:
             self._blame(error, index)
         super().note_error(error)
+        if error.sqlstate in PLAN_STATES:
+            self.session.registry.catalog.forget(self._types())
         if error.sqlstate == _UNDEFINED_TABLE and error.hint is None and "." in self._table:
             schema, _, table = self._table.partition(".")
             error.hint = f"A table is one name here: write {table!r} and schema={schema!r}."

@@ -97,6 +97,29 @@ class Inlet:
         raise StopIteration
 
 
+class Held:
+    """Gives what a source does, and keeps it; whether it was the source that raised."""
+
+    def __init__(self, source: Iterator[Any]) -> None:
+        self._source = source
+        self.taken: list[Any] = []
+        self.has_failed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        self.has_failed = True
+        try:
+            record = next(self._source)
+        except StopIteration:
+            self.has_failed = False
+            raise
+        self.has_failed = False
+        self.taken.append(record)
+        return record
+
+
 def is_async(source: Any) -> bool:
     """Whether a source has to be gone through by `async for`."""
     return hasattr(source, "__aiter__")

@@ -10,6 +10,7 @@ import pytest
 
 from pgwire.errors import DataError, Error, PostgresError, ProgrammingError
 from pgwire.pgtypes import TypeRegistry
+from pgwire.pgtypes.catalog import TypeInfo
 from pgwire.protocol import frontend
 from pgwire.protocol.copying import DONE, FAIL
 from pgwire.protocol.copying_records import CopyRecords
@@ -225,16 +226,6 @@ class TestUnknownTypes:
         session.receive_data(answer(MOOD))
         assert "COPY" in texts(session.data_to_send())[0]
 
-    def test_a_value_that_does_not_fit_has_its_type_looked_up_the_next_time(self) -> None:
-        session = Session(TypeRegistry())
-        session.registry.catalog.learn([MOOD])
-        session.submit(operation := CopyRecords("t", [(7,)], ["m"]))
-        session.data_to_send()
-        session.receive_data(self.UNKNOWN)
-        session.data_to_send()
-        assert isinstance(operation.error, DataError)
-        assert MOOD.oid not in session.registry.catalog.infos
-
     @pytest.mark.parametrize("was_known", [False, True])
     def test_forgotten_by_another_thread(
         self, monkeypatch: pytest.MonkeyPatch, was_known: bool
@@ -257,6 +248,91 @@ class TestUnknownTypes:
         assert b"pg_type" in session.data_to_send()
         session.receive_data(answer(MOOD))
         assert texts(session.data_to_send()) == ['COPY "t" ("m") FROM STDIN (FORMAT binary)']
+
+
+PAIR = TypeInfo(17_001, "public", "pair", "c", attribute_names=("a",), attribute_types=(23,))
+WIDER = PAIR._replace(attribute_names=("a", "b"), attribute_types=(23, 23))
+
+
+def a_pair(*numbers: int) -> bytes:
+    fields = b"".join(struct.pack("!iii", 23, 4, number) for number in numbers)
+    return struct.pack("!hii", 1, 4 + len(fields), len(numbers)) + fields
+
+
+class TestChangedTypes:
+    """A type that is known as it was, and is not so any more."""
+
+    DESCRIBED = backend.described([], [backend.column("p", PAIR.oid)])
+
+    def started(self, records: Any) -> tuple[Session, CopyRecords]:
+        session = Session(TypeRegistry())
+        session.registry.catalog.learn([PAIR])
+        operation = CopyRecords("t", records, ["p"])
+        session.submit(operation)
+        session.data_to_send()
+        session.receive_data(self.DESCRIBED)
+        return session, operation
+
+    @pytest.mark.parametrize("made", [list, iter, Inlet])
+    def test_the_first_records_are_encoded_anew(self, made: Any) -> None:
+        records = [((1, 2),), ((3, 4),)]
+        source = made(records) if made is not Inlet else Inlet(weight_of_record)
+        if made is Inlet:
+            for record in records:
+                source.put(record)
+            source.end()
+        session, operation = self.started(source)
+        assert b"pg_catalog.pg_type" in session.data_to_send()
+        session.receive_data(answer(WIDER))
+        assert texts(session.data_to_send()) == ['COPY "t" ("p") FROM STDIN (FORMAT binary)']
+        session.receive_data(STARTED)
+        sent = data(HEADER, a_pair(1, 2), a_pair(3, 4), TRAILER) + END
+        assert session.data_to_send() == sent
+        session.receive_data(backend.complete("COPY 2") + backend.ready())
+        assert operation.result == 2
+
+    def test_those_that_had_fitted_as_well(self) -> None:
+        session, operation = self.started([((1,),), ((3, 4),)])
+        session.data_to_send()
+        session.receive_data(answer(WIDER))
+        assert session.data_to_send() == frontend.POISON + frontend.SYNC
+        assert "expected 2 fields (a, b), got 1" in str(operation.error)
+        assert getattr(operation.error, "record_index", None) == 0
+
+    def test_what_does_not_fit_then_either_is_an_error(self) -> None:
+        session, operation = self.started([((1,),), (7,)])
+        assert b"pg_catalog.pg_type" in session.data_to_send()
+        session.receive_data(answer(PAIR))
+        assert session.data_to_send() == frontend.POISON + frontend.SYNC
+        assert isinstance(operation.error, DataError)
+        assert getattr(operation.error, "record_index", None) == 1
+
+    def test_the_error_of_a_source_is_its_own(self) -> None:
+        def source() -> Iterator[Any]:
+            yield ((1,),)
+            raise DataError("no more")
+
+        session, operation = self.started(source())
+        assert session.data_to_send() == frontend.POISON + frontend.SYNC
+        assert str(operation.error) == "no more"
+
+    def test_what_comes_later_has_it_looked_up_the_next_time(self) -> None:
+        many = [((1,),)] * 10_000
+        session, operation = self.started([*many, ((1, 2),)])
+        assert texts(session.data_to_send()) == ['COPY "t" ("p") FROM STDIN (FORMAT binary)']
+        session.receive_data(STARTED)
+        while operation.error is None:
+            session.data_to_send()
+        assert isinstance(operation.error, DataError)
+        assert PAIR.oid not in session.registry.catalog.infos
+
+    def test_so_has_what_the_server_does_not_take(self) -> None:
+        session, _ = self.started([((1,),)])
+        session.data_to_send()
+        session.receive_data(STARTED)
+        session.data_to_send()
+        session.receive_data(backend.error("42804"))
+        assert PAIR.oid not in session.registry.catalog.infos
 
 
 class TestMuch:

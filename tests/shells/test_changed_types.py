@@ -176,6 +176,34 @@ def test_many_records_go_the_second_time(conn: pgwire.Connection, connect: Conne
     assert conn.query_many("select $1::pair", records).scalars() == [(1, 2), (3, 4)]
 
 
+def test_records_that_are_copied(conn: pgwire.Connection, connect: Connect) -> None:
+    """They did not fit the first time, and what an iterator had given was gone."""
+    other = connect(options=PATH)
+    other.script("create table pairs (p pair)")
+    assert conn.copy_records("pairs", [[(1, 2)]]) == 1
+    other.script("alter type pair add attribute c text cascade")
+    wider: list[list[Any]] = [[(1, 2, "x")], [(3, 4, None)]]
+    assert conn.copy_records("pairs", iter(wider)) == 2
+    other.script("alter type pair drop attribute c cascade")
+    with conn.transaction():
+        assert conn.copy_records("pairs", [[(5, 6)]]) == 1
+    assert conn.query("select (p).b from pairs order by 1").scalars() == [2, 2, 4, 6]
+
+
+def test_records_that_only_the_server_finds_wrong_go_the_second_time(
+    conn: pgwire.Connection, connect: Connect
+) -> None:
+    """They never did."""
+    other = connect(options=PATH)
+    other.script("create table pairs (p pair)")
+    assert conn.copy_records("pairs", [[(1, 2)]]) == 1
+    other.script("drop table pairs; alter type pair alter attribute b type int8")
+    other.script("create table pairs (p pair)")
+    with pytest.raises(pgwire.errors.DatatypeMismatch):
+        conn.copy_records("pairs", [[(1, 2)]])
+    assert conn.copy_records("pairs", [[(1, 2)]]) == 1
+
+
 def test_a_row_is_taken_by_its_names(conn: pgwire.Connection) -> None:
     turned = conn.query("select 2 as b, 1 as a").one()
     assert pair_of(conn, turned) == (1, 2)
