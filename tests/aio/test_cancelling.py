@@ -11,6 +11,7 @@ import pytest
 import pgwire
 from pgwire import errors
 from pgwire.protocol.messages import TransactionStatus
+from tests.support.guards import go_on
 from tests.support.shells import COARSE, LATE
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ async def test_neighbours_of_a_cancelled_query_get_their_answers(
     sleep = "select $1::int, pg_sleep(0.003)"
     await conn.query(sleep, [0])
     for number in range(50):
+        go_on()
         queries = [conn.query(sleep, [n]) for n in range(4)]
         await asyncio.sleep(0.0004 * number)
         queries[number % 4].cancel()

@@ -27,6 +27,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     def connect(conninfo: str | None = None, **parameters: Any) -> pgwire.Connection:
         if conninfo is None:
             conninfo = request.getfixturevalue("dsn")
+            request.getfixturevalue("patient")
         connection = pgwire.connect(conninfo, **parameters)
         opened.append(connection)
         return connection

@@ -7,6 +7,7 @@ import pytest
 import pgwire
 from pgwire import errors
 from tests.support import backend
+from tests.support.guards import go_on
 from tests.support.scripted import Line, ScriptedServer
 
 
@@ -14,6 +15,7 @@ def test_a_killed_backend_is_gone_when_its_client_is_told(dsn: str) -> None:
     seen = "select count(*) from pg_stat_activity where pid = $1"
     with pgwire.connect(dsn) as watcher:
         for _ in range(50):
+            go_on()
             with pgwire.connect(dsn) as conn:
                 pid = conn.backend_pid
                 with pytest.raises(errors.AdminShutdown):

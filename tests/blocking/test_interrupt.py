@@ -17,6 +17,7 @@ import pytest
 import pgwire
 from pgwire.blocking import copying, driver, holding, streaming
 from pgwire.protocol.messages import TransactionStatus
+from tests.support.guards import go_on
 from tests.support.signals import Interrupted, interrupted_after, interrupted_when, main_is_in
 from tests.support.striking import strike_at
 
@@ -68,6 +69,7 @@ class Keeper:
 
         After so many seconds; else while it waits for a server that sleeps.
         """
+        go_on()
         try:
             with (
                 interrupted_when(waiting_for(self.eyes, self.conn))

@@ -13,6 +13,7 @@ import pytest
 import pgwire
 from tests.pool.support import PATIENCE, Thread, until
 from tests.support import backend
+from tests.support.guards import go_on
 from tests.support.scripted import Line, ScriptedServer
 from tests.support.signals import Interrupted, interrupted_after, interrupted_when, main_is_in
 
@@ -200,6 +201,7 @@ def test_ctrl_c_at_any_moment_leaves_it_in_step_or_closed(connect: Connect) -> N
     conn.listen("news")
     strikes = 0
     for number in range(100):
+        go_on()
         try:
             with interrupted_after(0.0005 + 0.00007 * number):
                 for _ in range(50):
@@ -243,19 +245,19 @@ def test_an_iteration_leaves_no_descriptor_behind(conn: pgwire.Connection) -> No
 def test_what_is_read_late_does_not_count_as_waiting(connect: Connect) -> None:
     """The server sends half of a message, and the rest of it much later."""
     half = backend.notification("news", "a")
-    go_on = threading.Event()
+    later = threading.Event()
 
     def script(line: Line) -> None:
         line.let_in()
         line.send(half[:7])
-        go_on.wait(PATIENCE)
+        later.wait(PATIENCE)
         line.send(half[7:])
         line.wait_for_hang_up()
 
     with ScriptedServer(script) as server:
         conn = connect(server.dsn)
         assert list(conn.notifications(timeout=0.05)) == []
-        go_on.set()
+        later.set()
         assert next(conn.notifications(timeout=PATIENCE)).payload == "a"
         conn.close()
 

@@ -10,6 +10,7 @@ import pytest
 import pgwire
 from pgwire import errors
 from tests.support import backend
+from tests.support.guards import go_on
 from tests.support.scripted import LET_IN, Line, ScriptedServer, serve
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class TestCancel:
 
     def test_of_nothing_does_nothing(self, conn: pgwire.Connection) -> None:
         for i in range(50):
+            go_on()
             conn.cancel()
             assert marker(conn, i)
 
@@ -129,6 +131,7 @@ class TestCancel:
         hit = 0
         try:
             for i in range(300):
+                go_on()
                 try:
                     assert conn.query("select $1::int, pg_sleep(0.002)", [i]).one()[0] == i
                 except errors.QueryCanceled:

@@ -27,6 +27,7 @@ from pgwire.pool import (
     waiters,
 )
 from tests.pool.support import PATIENCE, Thread, pool, until
+from tests.support.guards import go_on
 from tests.support.striking import strike_anywhere
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def strike_everywhere(
     """Line up, strike at one moment more, and look; until there is no such moment."""
     nth, moment = 0, "somewhere"
     while moment:
+        go_on()
         work = begin()
         line = Line(p)
         moment = strike_anywhere(nth, work, FILES)
@@ -189,6 +191,7 @@ def give_back_at_the_end(p: pgwire.Pool, lease: pgwire.Connection) -> None:
 def test_who_ends_the_pool_while_others_wait(dsn: str, timeout: float) -> None:
     nth, moment = 0, "somewhere"
     while moment:
+        go_on()
         with pool(dsn, max_size=2) as p:
             lease = p.connect()
             other = p.connect()

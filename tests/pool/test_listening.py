@@ -22,6 +22,7 @@ from tests.pool.support import (
     run_script,
     until,
 )
+from tests.support.guards import go_on
 from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -496,6 +497,7 @@ class TestLosses:
             publisher = Thread(publish)
             pid = 0
             for number in range(100):
+                go_on()
                 until(lambda: set(listeners(admin, "killed")) - {pid})  # noqa: B023
                 if number % 3 == 0:
                     p.expire()

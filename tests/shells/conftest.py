@@ -37,6 +37,7 @@ def connect(shell: Shell, request: pytest.FixtureRequest) -> Iterator[Connect]:
     def connect(conninfo: str | None = None, **parameters: Any) -> pgwire.Connection:
         if conninfo is None:
             conninfo = request.getfixturevalue("dsn")
+            request.getfixturevalue("patient")
         connection = shell.connect(conninfo, **parameters)
         opened.append(connection)
         return connection

@@ -17,7 +17,7 @@ import pgwire
 from pgwire.protocol.frontend import SSL_REQUEST
 from tests.shells.test_tls_scripted import TLSLine
 from tests.support import backend
-from tests.support.scripted import Line, ScriptedServer
+from tests.support.scripted import TERMINATE, Line, ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class Relay:
             size = client.read(4)
             server.sendall(size + client.read(int.from_bytes(size) - 4))
             self._pass_on(client, server)
-        line.wait_for_hang_up()
+        client.read(len(TERMINATE))
 
     def _connect(self) -> ssl.SSLSocket:
         plain = socket.create_connection((self._server.host, self._server.port))

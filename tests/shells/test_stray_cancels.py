@@ -14,6 +14,7 @@ from pgwire import errors
 from pgwire.driving import GRACE
 from pgwire.pgtypes import oids
 from tests.support import backend
+from tests.support.guards import go_on
 from tests.support.scripted import Line, ScriptedServer
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ def test_whoever_fails_says_so_and_has_done_nothing(conn: pgwire.Connection, beh
     conn.query("create temp table t (place serial, n int)")
     asked = 0
     for round_ in range(40):
+        go_on()
         with conn.pipeline() as p:
             meant = p.query("select pg_sleep($1)", [0.005 + GRACE + round_ * 0.0001], timeout=0.005)
             waiting = {asked + n: p.query(INSERT, [asked + n]) for n in range(behind)}

@@ -12,6 +12,7 @@ import pgwire
 from pgwire import errors
 from pgwire.protocol.messages import TransactionStatus
 from tests.support import backend
+from tests.support.guards import go_on
 from tests.support.scripted import Line, ScriptedServer, serve
 from tests.support.shells import COARSE, LATE
 
@@ -97,6 +98,7 @@ class TestTimeout:
         """Timeouts around the time that the query takes: each ends one way or the other."""
         late = 0
         for i in range(150):
+            go_on()
             try:
                 conn.query("select pg_sleep(0.001)", timeout=0.0005 + i * 0.00001)
             except pgwire.QueryTimeout:

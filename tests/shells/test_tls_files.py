@@ -10,11 +10,13 @@ import pytest
 
 import pgwire
 from pgwire import embedded
+from pgwire.protocol import frontend
 from tests.shells.test_tls import uses_tls
 from tests.shells.test_tls_scripted import TLSLine
+from tests.support import backend
 from tests.support.authority import Authority, found
 from tests.support.leaks import all_that_shows
-from tests.support.scripted import LET_IN, Line, ScriptedServer
+from tests.support.scripted import LET_IN, TERMINATE, Line, ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,7 +263,9 @@ class TestDirect:
                 return
             tls.read(int.from_bytes(first[:4]) - 8)
             line.send(tls.records(LET_IN))
-            line.wait_for_hang_up()
+            while (message := tls.read(5)) != TERMINATE:
+                assert message == frontend.SYNC  # behind the cancel request, in an event loop
+                line.send(tls.records(backend.ready()))
 
         with ScriptedServer(script, raw=True) as server:
             root = files.server.ca

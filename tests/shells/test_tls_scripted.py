@@ -12,7 +12,7 @@ import pytest
 import pgwire
 from tests.support import backend
 from tests.support.authority import found
-from tests.support.scripted import LET_IN, SSL_REQUEST, Line, ScriptedServer
+from tests.support.scripted import LET_IN, SSL_REQUEST, HungUp, Line, ScriptedServer
 from tests.support.shells import LATE
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ class TLSLine:
 
     def _take_in(self) -> None:
         self.line.send(self._out.read())
-        self._in.write(self.line.sock.recv(65_536))
+        data = self.line.sock.recv(65_536)
+        if not data:
+            raise HungUp
+        self._in.write(data)
 
     def read(self, size: int) -> bytes:
         data = b""
