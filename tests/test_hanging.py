@@ -59,7 +59,7 @@ def test_it_fails_by_name_and_all_others_are_run(tmp_path: Path, number: int, be
     (tmp_path / "test_hangs.py").write_text(HANGS.format(number=number, before=before))
     (tmp_path / "test_before.py").write_text(OTHERS)
     command = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), "-c", os.devnull]
-    go_on(60.0)
+    go_on(180.0)
     done = subprocess.run(
         [*command, "-W", "ignore", "-p", "no:cacheprovider", *options(), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
