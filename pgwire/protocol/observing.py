@@ -121,6 +121,7 @@ class ObservedSession(Session):
     endpoint: Endpoint
     pool: str | None
     is_muted: bool  # nobody observes any more
+    _is_apart = False  # whether what is withdrawn will be told of together
     _place: dict[str, Any]  # what is the same in each report, once there is one
     _watched: deque[Operation]  # in the order in which they were submitted
     _streams: list[Streaming]  # those inside of a transaction, between two batches
@@ -179,7 +180,7 @@ class ObservedSession(Session):
 
     def _withdraw(self, operation: Operation) -> None:
         super()._withdraw(operation)
-        if operation in self._watched:
+        if not self._is_apart and operation in self._watched:
             self._watched.remove(operation)
             self._end(operation)
             self._look()
@@ -187,6 +188,18 @@ class ObservedSession(Session):
     def _withdraw_unwanted(self, first: Operation) -> None:
         self._look()  # then what is done among these has been withdrawn
         super()._withdraw_unwanted(first)
+        self._sort_out()
+
+    def _pass_floor_apart(self) -> None:
+        self._look()
+        self._is_apart = True  # else each would be looked for here
+        try:
+            super()._pass_floor_apart()
+        finally:
+            self._is_apart = False
+            self._sort_out()
+
+    def _sort_out(self) -> None:
         watched, self._watched = self._watched, deque()
         for operation in watched:
             if operation.done:

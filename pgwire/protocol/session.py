@@ -30,6 +30,7 @@ from pgwire.pgtypes.registration import Registration, Registrations
 from pgwire.protocol import backend
 from pgwire.protocol.events import Events, ParameterChange, Reported
 from pgwire.protocol.fences import QUERY_CANCELED, Fencing
+from pgwire.protocol.floor import Floor
 from pgwire.protocol.losing import lost_at_head, lost_behind, untraced
 from pgwire.protocol.messages import BackendKeyData, BackendMessage, TransactionStatus, message_name
 from pgwire.protocol.operation import Idle
@@ -51,7 +52,7 @@ _SHORTEST_ROW = 6  # the length word and the number of columns
 _IDLE = TransactionStatus.IDLE
 
 
-class Session(Fencing):
+class Session(Fencing, Floor):
     """See the module. All attributes are for reading, but for those of its operations."""
 
     is_for_replication = False  # only the simple protocol is spoken there
@@ -265,79 +266,6 @@ class Session(Fencing):
     def write(self, data: bytes) -> None:
         self.out.append(data)
 
-    def pass_floor(self) -> None:
-        """The operation that kept the floor has written its Sync: let the next ones begin."""
-        if self.is_pooled and self.pending and self.pending[0] is self.floor:
-            return  # they begin when it is done
-        self.floor = None
-        while self._unsent and self.floor is None:
-            self._give_floor(self._unsent.popleft())
-
-    def waits_for_answers(self, operation: Operation) -> bool:
-        """Have an operation that has the floor begin anew when all before it is answered.
-
-        False: it is, so go on. Whoever wants answers before the Sync is written asks this: at a
-        ReadyForQuery a pooler may give the server away, with all that no Sync stands behind yet.
-        """
-        if self.pending[0] is operation:
-            return False
-        self._unsent.appendleft(operation)
-        self.floor = self.pending[-1 - len(self._unsent)]  # the last that has been written
-        return True
-
-    def take_floor_again(self, operation: Operation) -> bool:
-        """Let the operation at the head speak once more, unless another has spoken since.
-
-        Its ReadyForQuery has been read. Whatever began after it was written behind it, and
-        would now be answered before it.
-        """
-        if len(self.pending) > 1 and self.floor is not operation:
-            return False
-        self.floor = operation
-        return True
-
-    def _give_floor(self, operation: Operation) -> None:
-        self.floor = operation
-        if operation.abandoned and not operation.is_brief:
-            self._withdraw_unwanted(operation)
-            return
-        try:
-            if not operation.begin(self) and not self.is_pooled:
-                self.floor = None
-        except Exception as error:
-            # A misfit, found before anything was written: there will be no reply.
-            operation.error = error
-            self._withdraw(operation)
-
-    def _withdraw(self, operation: Operation) -> None:
-        """Complete an operation that has written nothing."""
-        self.floor = None
-        if self.pending[-1] is operation:
-            self.pending.pop()
-        else:
-            self.pending.remove(operation)
-        self._finish(operation)
-
-    def _withdraw_unwanted(self, first: Operation) -> None:
-        """Complete it, and all behind it that nobody wants and that have written nothing either.
-
-        One by one each would be looked for among `pending`.
-        """
-        pending, unsent = self.pending, self._unsent
-        behind, gone = tuple(unsent), [first]
-        self.floor = None
-        unsent.clear()
-        for _ in range(1 + len(behind)):
-            pending.pop()
-        for operation in behind:
-            if operation.abandoned and not operation.is_brief:
-                gone.append(operation)
-            else:
-                unsent.append(operation)
-                pending.append(operation)
-        for operation in gone:
-            self._finish(operation)
-
     def complete(self, operation: Operation) -> None:
         """The head of `pending` has had its ReadyForQuery."""
         del self.pending[0]  # no call: behind one Ctrl-C might strike, and it would be lost
@@ -346,11 +274,6 @@ class Session(Fencing):
             self.completed.append(operation)
         if self.floor is operation:
             self.pass_floor()
-
-    def _finish(self, operation: Operation) -> None:
-        operation.done = True
-        if operation.waiter is not None:
-            self.completed.append(operation)
 
     def read_error(self, buffer: bytes, start: int, end: int) -> PostgresError:
         """An ErrorResponse as an exception. A fatal one fails the session as well."""
