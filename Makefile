@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --max-worker-resta
 PURE_TESTS := tests/protocol tests/pgtypes \
 	$(wildcard tests/pool/test_core*.py) \
 	$(patsubst %,tests/pool/test_%.py,bounds complexity config contract faults faults_sharing histogram ledger machine) \
-	$(patsubst %,tests/pool/test_%.py,pace search times waiters walk) \
+	$(patsubst %,tests/pool/test_%.py,pace reasons search times waiters walk) \
 	$(wildcard tests/test_config*.py) $\
 	$(wildcard $(patsubst %,tests/test_%.py,conninfo demands errors keywords parameters)) \
 	$(wildcard $(patsubst %,tests/test_%.py,passfile services sqlstate))
@@ -18,7 +18,7 @@ HEARTS := pgwire/protocol/*,$\
 	pgwire/pool/core.py,pgwire/pool/effects.py,pgwire/pool/slots.py,pgwire/pool/waiters.py,$\
 	pgwire/pool/supply.py,pgwire/pool/deadlock.py,pgwire/pool/backoff.py,pgwire/pool/histogram.py,$\
 	pgwire/pool/config.py,pgwire/pool/pace.py,pgwire/pool/hub.py,pgwire/pool/feeds.py,$\
-	pgwire/pool/times.py
+	pgwire/pool/times.py,pgwire/pool/reasons.py
 PURE_CODE := $(HEARTS),pgwire/pgtypes/*,pgwire/config.py,$\
 	pgwire/conninfo.py,pgwire/demands.py,pgwire/errors.py,pgwire/keywords.py,pgwire/parameters.py,$\
 	pgwire/passfile.py,pgwire/services.py,pgwire/sqlstate.py

@@ -156,8 +156,7 @@ class AsyncSubscription:
         except BaseException:
             self._close()
             raise
-        if self._feed.error is not None:
-            raise self._feed.error
+        self._feed.check()
         if self._callback is not None and not self._is_served:
             self._is_served = True
             engine.spawn(self._call_back(self._callback))

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from pgwire.pool.reasons import bare
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -83,6 +85,11 @@ class Feed(Generic[M]):
 
     def __repr__(self) -> str:
         return f"<Feed {self.state.value}, {len(self)} waiting, of {sorted(self.channels)}>"
+
+    def check(self) -> None:
+        """Raise why it has ended, if nobody wanted it to. Several may have ended for that."""
+        if self.error is not None:
+            raise bare(self.error)
 
     def take(self) -> M | NotificationGap | None:
         """What comes next; None if nothing is there."""

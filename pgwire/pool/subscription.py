@@ -127,8 +127,7 @@ class Subscription:
         while self._feed.state is WAITING:
             if not self._sleep(until, lambda: False):
                 return False
-        if self._feed.error is not None:
-            raise self._feed.error
+        self._feed.check()
         return True
 
     def _sleep(self, until: float | None, has_come: Callable[[], bool]) -> bool:

@@ -272,6 +272,19 @@ class TestLosses:
         assert (feed.state, feed.error) == (FeedState.ENDED, REFUSED)
         assert hub.core.is_idle
 
+    def test_each_who_is_told_has_an_error_of_his_own(self, hub: Hub) -> None:
+        """One that several threads raise would have the frames of all of them."""
+        feeds = [hub.subscribe("a"), hub.subscribe("b")]
+        [connect] = hub.core.take_effects()
+        hub.core.refused(connect.link, REFUSED, hub.now)
+        told = []
+        for feed in feeds:
+            with pytest.raises(OperationalError, match=str(REFUSED)) as caught:
+                feed.check()
+            told.append(caught.value)
+        assert told[0] is not told[1]
+        assert REFUSED.__traceback__ is None
+
     def test_who_was_live_waits_until_it_is_there_again(self, hub: Hub) -> None:
         feed = hub.subscribe("a")
         link = hub.listen()
