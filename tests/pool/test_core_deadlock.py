@@ -231,6 +231,28 @@ def test_what_is_idle_keeps_no_owner_alive() -> None:
     assert gone() is None
 
 
+def test_a_holder_that_is_gone_waits_for_nobody() -> None:
+    """Its lease was lost, and nobody has found that yet. What is gone has no hash."""
+
+    class Task:
+        pass
+
+    core: PoolCore[int] = PoolCore(PoolConfig(max_size=2), jitter=lambda: 0.0)
+    task = Task()
+    for owner in (gone := weakref.ref(task), "bob"):
+        core.acquire(0.0, None, owner)
+        [effect] = core.take_effects()
+        assert isinstance(effect, OpenConnection)
+        core.opened(effect.slot, 1, 0.0)
+        core.take_effects()
+        task = Task()  # so that before the pool is full the first is gone
+    gc.collect()
+    assert gone() is None
+    waiter = core.acquire(1.0, None, "bob")
+    assert isinstance(waiter, Waiter)
+    assert waiter.state is WAITING
+
+
 # How long things take
 
 

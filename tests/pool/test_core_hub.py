@@ -283,6 +283,7 @@ class TestLosses:
                 feed.check()
             told.append(caught.value)
         assert told[0] is not told[1]
+        hub.subscribe("a").check()  # one that waits has nothing to tell
         assert REFUSED.__traceback__ is None
 
     def test_who_was_live_waits_until_it_is_there_again(self, hub: Hub) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pgwire.pool.config import PoolConfig
+from pgwire.pool.core import PoolCore
+from pgwire.pool.effects import OpenConnection
 from pgwire.pool.reclaiming import reclaim
-from pgwire.pool.slots import CLOSING, LEASED, SHARED
+from pgwire.pool.slots import CLOSING, LEASED, OPENING, SHARED
 from pgwire.pool.waiters import WaiterState
 from tests.pool.worlds import others_wait, shared_by_three
 
@@ -49,3 +52,16 @@ def test_of_those_who_share_one_only_who_is_gone_leaves() -> None:
     assert (slot.state, slot.users) == (SHARED, left)
     assert reclaim(core, world.now, core.requests(), users | {slot: 0}) == [slot]
     assert slot.state is CLOSING
+
+
+def test_what_the_shell_is_to_report_of_is_under_way() -> None:
+    core: PoolCore[int] = PoolCore(PoolConfig(), jitter=lambda: 0.0)
+    core.acquire(0.0, None, "ann")
+    [opening] = core.take_effects()
+    assert isinstance(opening, OpenConnection)
+    slot = opening.slot
+    assert (slot.state, core.under_way()) == (OPENING, [slot])
+    core.opened(slot, 1, 0.0)
+    assert core.under_way() == []
+    core.release(slot, 1.0, reusable=False)
+    assert (slot.state, core.under_way()) == (CLOSING, [slot])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import pgwire
-from pgwire.pool.reasons import bare
+from pgwire.pool.reasons import bare, take_error
 
 
 class Odd(Exception):
@@ -80,6 +81,15 @@ def test_where_user_code_has_raised_it_stands_in_a_note() -> None:
     assert error.__notes__ == ["mine"]
 
 
+def test_that_is_where_it_was_raised_and_not_where_it_went_through() -> None:
+    def user_code() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError) as caught:
+        user_code()
+    assert bare(caught.value).__notes__[0].endswith(", in user_code")
+
+
 def test_a_group_keeps_no_frames_of_its_members() -> None:
     made = bare(ExceptionGroup("several", [raised(ValueError("one"))]))
     assert isinstance(made, ExceptionGroup)
@@ -99,3 +109,22 @@ def test_what_cannot_be_copied_is_told_in_other_words() -> None:
     made = bare(Unique("no"))
     assert isinstance(made, pgwire.OperationalError)
     assert str(made).endswith("Unique: no")
+
+
+def test_one_whose_copy_is_itself_is_made_anew() -> None:
+    class Same(Exception):
+        def __copy__(self) -> Same:
+            return self
+
+    error = Same("no")
+    made = bare(error)
+    assert made is not error
+    assert (type(made), str(made)) == (Same, "no")
+
+
+def test_who_is_told_has_the_error_itself_and_leaves_a_copy() -> None:
+    error = raised(pgwire.OperationalError("no"))
+    waiter: Any = SimpleNamespace(error=error)
+    assert take_error(waiter) is error
+    assert repr(waiter.error) == repr(error)
+    assert waiter.error.__traceback__ is None

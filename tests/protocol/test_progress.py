@@ -397,3 +397,15 @@ def test_without_a_callback_nobody_is_told() -> None:
         operation.tell_progress()
         operation.tell_end()
         assert operation.meter is None
+
+
+@pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration])
+def test_a_callback_ends_no_iteration(kind: type[Exception]) -> None:
+    """`next()` raises that in a function that finds nothing; its caller would see an end."""
+
+    def callback(_progress: Progress) -> None:
+        raise kind
+
+    with pytest.raises(RuntimeError, match=f"raised {kind.__name__}") as caught:
+        Meter(callback).tell(1)
+    assert isinstance(caught.value.__cause__, kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, strategies as st
 
-from pgwire.errors import NotSupportedError, ProgrammingError, ProtocolError
+from pgwire.errors import DataError, NotSupportedError, ProgrammingError, ProtocolError
 from pgwire.protocol import frontend
 from pgwire.protocol.session import Session
 from pgwire.protocol.simple import Ping, SimpleQuery
@@ -47,6 +47,16 @@ def test_a_statement_that_a_rule_has_made_several_of() -> None:
     session.receive_data(backend.complete("INSERT 0 0") + backend.ready())
     assert [result.rows for result in script.result] == [[(1,)], [("two",)]]
     assert [result.command_tag for result in script.result] == ["", "INSERT 0 0"]
+    assert session.in_step
+
+
+def test_of_several_one_that_cannot_be_read_is_the_scripts_error() -> None:
+    session, script = begun()
+    other = backend.row_description(backend.column("word", 25))
+    session.receive_data(COLUMN + backend.row(b"one") + other + backend.row(b"two"))
+    session.receive_data(backend.complete("INSERT 0 0") + backend.ready())
+    assert isinstance(script.error, DataError)
+    assert script.result == []
     assert session.in_step
 
 
