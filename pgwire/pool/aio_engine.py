@@ -40,6 +40,7 @@ from pgwire.pool.aio_mending import mend
 from pgwire.pool.aio_queries import Queries
 from pgwire.pool.core import PoolCore
 from pgwire.pool.ledger import Ledger
+from pgwire.pool.reasons import bare, take_error
 from pgwire.pool.slots import IDLE, LEASED, Slot
 from pgwire.pool.waiters import Waiter, WaiterState
 from pgwire.protocol.watching import seeing_roles, take_role_loss
@@ -94,8 +95,7 @@ class AsyncEngine(AsyncEnding):
         self._changed: list[Future[None]] = []
         self._refusal: Exception | None = None  # why the last opening failed
         self._hopeless = False  # and whether waiting could have mended it
-        self._tasks: set[Task[Any]] = set()
-        self._left: set[Task[Any]] = set()
+        self._tasks, self._left = set(), set()
         self.chores: dict[tuple[Slot[AsyncDriver], SlotState], Task[Any] | None] = {}
         self._orphans: deque[tuple[Slot[AsyncDriver], int]] = deque()
         self.queries = Queries(self)
@@ -211,7 +211,7 @@ class AsyncEngine(AsyncEnding):
             return waiter.slot
         if waiter.state is _TIMED_OUT:
             raise self.timed_out(self._clock() - since, waiter.error, asker)
-        raise telling.take_error(waiter)
+        raise take_error(waiter)
 
     def timed_out(self, waited: float, cause: Exception | None, asker: object) -> PoolTimeout:
         own = [] if asker is None else self.leases.places_of(ref(asker))
@@ -384,7 +384,7 @@ class AsyncEngine(AsyncEnding):
         """The chore of opening has failed; `mendable` is for the core."""
         first = self._refusal is None and not self.core.ending  # until one has succeeded
         level = logging.WARNING if first else logging.DEBUG
-        self._refusal, self._hopeless = telling.bare(error), not mendable
+        self._refusal, self._hopeless = bare(error), not mendable
         logger.log(level, telling.CANNOT_CONNECT, self.options.name, self._refusal)
         self.report(self.core.open_failed, slot, error, mendable=mendable)
 
@@ -420,7 +420,7 @@ class AsyncEngine(AsyncEnding):
             raise self.timed_out(self._clock() - since, self._refusal, current_task())
         if self.core.ending:
             raise PoolClosed("the pool was closed while its connections were opened")
-        raise telling.bare(cast("Exception", self._refusal))
+        raise bare(cast("Exception", self._refusal))
 
     def _open_count(self) -> int:
         stats = self.core.stats()

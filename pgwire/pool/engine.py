@@ -38,6 +38,7 @@ from pgwire.pool.keeper import Keeper
 from pgwire.pool.ledger import Ledger
 from pgwire.pool.listeners import Listeners
 from pgwire.pool.options import ABORT_TIMEOUT
+from pgwire.pool.reasons import bare
 from pgwire.pool.requesting import REENTRY, Requests, waking
 from pgwire.pool.slots import Slot
 from pgwire.pool.waiters import Waiter, WaiterState
@@ -203,7 +204,7 @@ class Engine(Requests):
                 if self.core.ending:
                     raise PoolClosed("the pool was closed while its connections were opened")
                 if self._refusal is not None and self._hopeless:
-                    raise telling.bare(self._refusal)
+                    raise bare(self._refusal)
                 seconds = None if deadline is None else deadline - self._clock()
                 if seconds is not None and seconds <= 0:
                     raise self.timed_out(self._clock() - since, self._refusal)
@@ -351,7 +352,7 @@ class Engine(Requests):
         """The chore of opening has failed; `mendable` is for the core."""
         first = self._refusal is None and not self.core.ending  # until one has succeeded
         level = logging.WARNING if first else logging.DEBUG
-        self._refusal, self._hopeless = telling.bare(error), not mendable
+        self._refusal, self._hopeless = bare(error), not mendable
         logger.log(level, telling.CANNOT_CONNECT, self.options.name, self._refusal)
         self.report(self.core.open_failed, slot, error, mendable=mendable)
 

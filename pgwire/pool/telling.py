@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgwire.errors import ConnectionLost, InterfaceError, OperationalError, PoolTimeout
-from pgwire.pool.reasons import bare as bare, take_error as take_error
+from pgwire.pool.reasons import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

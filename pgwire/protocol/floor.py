@@ -123,9 +123,8 @@ class Floor:
         pending, unsent = self.pending, self._unsent
         behind, gone = tuple(unsent), [first]
         self.floor = None
-        unsent.clear()
-        for _ in range(1 + len(behind)):
-            pending.pop()
+        self._set_apart()
+        pending.pop()
         for operation in behind:
             if operation.abandoned and not operation.is_brief:
                 gone.append(operation)

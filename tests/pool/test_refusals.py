@@ -27,6 +27,17 @@ class Odd(Exception):
         self.number = number
 
 
+def raising(kept: list[ref[Treasure]]) -> Any:
+    """User code that fails, and what was in its frame."""
+
+    def code(*_: object) -> None:
+        treasure = Treasure()
+        kept.append(ref(treasure))
+        raise ValueError("no")
+
+    return code
+
+
 def fails(p: pgwire.Pool) -> ref[Treasure]:
     """A query that fails: what was in the frames of who asked for it."""
     treasure = Treasure()
@@ -40,13 +51,7 @@ def fails(p: pgwire.Pool) -> ref[Treasure]:
 def test_a_pool_keeps_no_frames_of_a_hook_or_of_who_is_told(dsn: str) -> None:
     """Until an opening succeeded, which may be never."""
     kept: list[ref[Treasure]] = []
-
-    def hook(_conn: object) -> None:
-        treasure = Treasure()
-        kept.append(ref(treasure))
-        raise ValueError("no")
-
-    with pool(dsn, max_size=1, on_connect=hook) as p:
+    with pool(dsn, max_size=1, on_connect=raising(kept)) as p:
         kept.append(fails(p))
         assert len(kept) == 2
         until(lambda: gc.collect() >= 0 and [found() for found in kept] == [None, None])
@@ -55,22 +60,11 @@ def test_a_pool_keeps_no_frames_of_a_hook_or_of_who_is_told(dsn: str) -> None:
 def test_a_failed_opening_leaves_no_cycle(dsn: str) -> None:
     """What was in its frames went with the next full garbage collection, which may be late."""
     kept: list[ref[Treasure]] = []
-
-    def hook(_conn: object) -> None:
-        treasure = Treasure()
-        kept.append(ref(treasure))
-        raise ValueError("no")
-
-    def password() -> str:
-        treasure = Treasure()
-        kept.append(ref(treasure))
-        raise ValueError("no")
-
     gc.collect()
     gc.disable()
     try:
-        for options in ({"on_connect": hook}, {"password": password}):
-            with pool(dsn, max_size=1, **options) as p:
+        for code in ("on_connect", "password"):
+            with pool(dsn, max_size=1, **{code: raising(kept)}) as p:
                 kept.append(fails(p))
         until(lambda: [found() for found in kept] == [None] * 4)
     finally:
